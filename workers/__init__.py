@@ -1,0 +1,1 @@
+"""Does what a job says; decides nothing about time or policy. Handlers by verb, drivers by noun."""

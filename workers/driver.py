@@ -1,0 +1,255 @@
+"""What every cloud service must promise, and the values that cross that line.
+
+A driver knows a cloud and no job: it never touches the catalog or the queue, never sleeps, never decides about time
+or policy. What the world promises: every method is idempotent for a key, returns within seconds, takes many where
+the cloud takes many, and raises only the family of `tasks.errors`. Returning from a `start_` method does not mean
+that anything is good: only `progress` may say so, and only when the cloud said completed.
+
+Keys: `request.key` names one wish for ever. It is written as the tag `snapfleet:job` by the creating call itself
+(or as the client token, or the name), so that `find` can tell what an earlier attempt made. A driver looks up before
+it creates, and creates with exactly one attempt of the SDK (aws.md rule 1: botocore re-sends creates by itself).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Protocol
+
+from tasks.errors import SnapfleetError
+from tasks.secrets import Secret
+from tasks.states import OperationState
+
+# Tags on everything created (fixed surface).
+TAG_INSTALLATION = "snapfleet:installation"
+TAG_JOB = "snapfleet:job"
+TAG_RUN = "snapfleet:run"
+TAG_POLICY = "snapfleet:policy"
+TAG_SOURCE = "snapfleet:source"
+TAG_OUTDATED = "snapfleet:outdated"  # set instead of deleting where an account may not delete
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account and how it is entered. `number` is the cloud's own id of it ('' while unknown)."""
+
+    name: str
+    cloud: str = "aws"
+    number: str = ""
+    role_arn: str = ""
+    external_id: Secret = Secret("")
+    profile: str = ""
+    may_delete: bool = True
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where to look: one account, one region, the types of one service."""
+
+    account: Account
+    region: str
+    types: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Something that can be protected. `attributes` is JSON: all that a restore needs to make it as it was.
+
+    For an instance `attributes['volumes']` lists its volumes as {id, device, size_gib, type, encrypted, ...}.
+    """
+
+    type: str
+    external_id: str
+    account: Account
+    region: str
+    name: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    parent_id: str = ""
+
+
+@dataclass(frozen=True)
+class ResourcePage:
+    """One page of discovery; `next_page` is None on the last one."""
+
+    resources: tuple[Resource, ...]
+    next_page: str | None = None
+
+
+@dataclass(frozen=True)
+class BackupRequest:
+    """`mode` is 'snapshots' or 'image'; `exclude` names volumes; tags go on everything created."""
+
+    key: str
+    tags: Mapping[str, str]
+    description: str = ""
+    mode: str = "snapshots"
+    exclude: frozenset[str] = frozenset()
+    reboot: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """One object in the cloud that belongs to a recovery point: usually one snapshot of one volume."""
+
+    external_id: str
+    source_id: str = ""
+    device: str = ""
+    size_gib: int = 0
+    encrypted: bool = False
+    kms_key_id: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Something the cloud does for us: `external_id` can be asked about, in this account and region."""
+
+    kind: str  # 'snapshot', 'copy', 'image', 'volume', 'instance', 'attachment', 'replace-root' ...
+    external_id: str
+    account: Account
+    region: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a start began. `captured` is the resource as found at this moment (for the restore)."""
+
+    operations: tuple[Operation, ...]
+    parts: tuple[Part, ...] = ()
+    image_id: str = ""
+    captured: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    adopted: bool = False  # an earlier attempt had made it; nothing was created now
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The answer about one operation, in the order asked. `detail` is JSON to keep (state message, new ids)."""
+
+    external_id: str
+    state: OperationState
+    percent: int = 0
+    ask_again: timedelta = timedelta(seconds=15)
+    error: SnapfleetError | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A recovery point as a driver needs it: where it lies, its parts, and the resource it is of."""
+
+    account: Account
+    region: str
+    resource: Resource  # with the attributes captured when it was taken
+    parts: tuple[Part, ...]
+    image_id: str = ""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a copy goes. An empty `kms_key` means: the source's way of encryption, default key there."""
+
+    account: Account
+    region: str
+    kms_key: str = ""
+
+
+@dataclass(frozen=True)
+class CopyRequest:
+    """`key` as in BackupRequest."""
+
+    key: str
+    tags: Mapping[str, str]
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class RestoreStep:
+    """One step of a restore plan, its references to earlier steps already replaced by what those made."""
+
+    kind: str
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Created:
+    """Something a restore step made, which an undo would remove."""
+
+    kind: str  # 'volume', 'image', 'instance', ...
+    external_id: str
+
+
+@dataclass(frozen=True)
+class StepStarted:
+    """What a restore step began and made; `outputs` is what later steps refer to."""
+
+    operations: tuple[Operation, ...] = ()
+    created: tuple[Created, ...] = ()
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Something that carries our key: what an earlier attempt has made."""
+
+    kind: str
+    external_id: str
+    state: OperationState
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """What became of one deletion: 'deleted', 'already-gone', or 'kept' with the error that says why."""
+
+    external_id: str
+    outcome: str
+    error: SnapfleetError | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One answer of `check`: an action or a contact, 'ok', 'missing' or 'unknown', and what stops working."""
+
+    name: str
+    outcome: str
+    text: str = ""
+
+
+class Driver(Protocol):
+    """One service of one cloud. Bound to type names in the cloud package's DRIVERS."""
+
+    types: tuple[str, ...]
+
+    def check(self, account: Account, region: str) -> list[Check]:
+        """Can the account be entered and asked? Harmless reads and dry runs only."""
+
+    def discover(self, scope: Scope, page: str | None) -> ResourcePage:
+        """What exists: ids, names, tags, and the attributes that a restore needs."""
+
+    def start_backup(self, resource: Resource, request: BackupRequest) -> Started:
+        """Begin; adopt what an earlier attempt with this key has made. Gone when the resource does not exist."""
+
+    def start_copy(self, point: Point, destination: Destination, request: CopyRequest) -> Started:
+        """Begin copying every part to the destination (sharing first across accounts); adopt what is there."""
+
+    def plan_copy_problem(self, point: Point, destination: Destination) -> str:
+        """'' or the cloud's reason why this copy cannot work, without calling the cloud."""
+
+    def start_restore(self, point: Point, step: RestoreStep, key: str, tags: Mapping[str, str]) -> StepStarted:
+        """Begin one step of a restore, idempotent for `key`."""
+
+    def undo_restore(self, account: Account, region: str, created: Sequence[Created]) -> list[Deleted]:
+        """Remove what a failed restore made, last made first; already gone is success."""
+
+    def progress(self, operations: Sequence[Operation]) -> list[Progress]:
+        """Ask about many operations of ONE account and region in as few calls as the cloud allows."""
+
+    def find(self, account: Account, region: str, key: str) -> list[Found]:
+        """Everything there that carries this key."""
+
+    def delete(self, points: Sequence[Point]) -> list[Deleted]:
+        """Delete every part of each point (images before their snapshots); one answer per part and image.
+
+        Where `point.account.may_delete` is false nothing is deleted: TAG_OUTDATED is set and 'kept' answered.
+        """
