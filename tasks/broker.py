@@ -1,0 +1,437 @@
+"""The broker between coordinator and workers: RabbitMQ in a fleet, a queue in memory when embedded. Handlers see no
+difference, and neither is the truth: the catalog is.
+
+What both promise: a body that is not a valid signed message for the queue it arrived on is moved to the dead queue
+and reported to `observe`; it never reaches an actor, never ends a thread, and never holds up the queue.
+
+What is left out of dramatiq, and why:
+- Retries, delays, callbacks, pipelines, results: attempts and waiting live in the catalog; a retry that dramatiq
+publishes
+  while the broker is away is acknowledged and lost (measured 2026-11 on dramatiq 2.2.1).
+- TimeLimit and ShutdownNotifications: they raise an exception at any line of another thread, between a cloud call and
+the
+  commit as well, and cannot interrupt the blocking socket read they are meant for. A hung handler loses its lease at
+  the lane's time limit; a draining worker is told through `FleetBroker.draining`, which slices read at their
+  checkpoints.
+- The delay queue and its consumer, and dramatiq's idle connection for declaring: one connection per lane and process.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any, Protocol
+
+import dramatiq
+import pika
+import pika.exceptions
+from dramatiq.broker import Broker, Consumer, MessageProxy
+from dramatiq.common import join_queue
+from dramatiq.errors import ConnectionClosed, QueueNotFound
+from dramatiq.middleware import Middleware
+
+from tasks.amqp import HEARTBEAT, connection_parameters, is_local
+from tasks.lanes import LANES, Lane, dead_queue_arguments, dead_queue_name, lane_of, queue_arguments, queue_name
+from tasks.messages import JobMessage, MessageRefused, SignedEncoder, envelope
+
+log = logging.getLogger("snapfleet.broker")
+
+Observe = Callable[[str, Lane, str], None]
+"""Called with (event, lane, reason). Events: `refused` (a body went to the dead queue, reason is the decoder's code),
+`stale` (a message of a lost connection was finished; the broker delivers it again), `redelivered`."""
+
+_DEAD_KEPT = 1000  # dead letters kept in memory by the in-process broker, newest last
+_FLUSH_ROUNDS, _FLUSH_SECONDS = 100, 0.05  # at most 5 s for outstanding acknowledgements when a consumer closes
+
+
+def ignore(_event: str, _lane: Lane, _reason: str) -> None:
+    """The observer of those who do not count."""
+
+
+class Delivery(MessageProxy):
+    """A message and the consumer it came from. Its tag means something on that consumer's channel only."""
+
+    def __init__(self, message: dramatiq.Message[None], origin: Consumer, tag: int, *, redelivered: bool) -> None:
+        super().__init__(message)
+        self.origin = origin
+        self.tag = tag
+        self.redelivered = redelivered
+
+
+class FleetBroker(Broker):
+    """RabbitMQ for workers. It consumes; publishing is the coordinator's alone.
+
+    draining  set once the process stops taking messages; long handlers end at their next checkpoint.
+    """
+
+    def __init__(
+        self, url: str, encoder: SignedEncoder, *, heartbeat: timedelta, middleware: list[Middleware], observe: Observe
+    ) -> None:
+        super().__init__(middleware)
+        connection_parameters(url, name="snapfleet", heartbeat=heartbeat)  # refuses an unusable URL now, not later
+        self._url = url
+        self._heartbeat = heartbeat
+        self.encoder = encoder
+        self.observe = observe
+        self.draining = threading.Event()
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Take a lane's queue into this process. RabbitMQ's side is declared at each (re)connection of its
+        consumer."""
+        if queue_name not in self.queues:
+            if lane_of(queue_name) is None:
+                raise ValueError(f"{queue_name!r} is not the queue of a lane")
+            self.emit_before("declare_queue", queue_name)
+            self.queues[queue_name] = None
+            self.emit_after("declare_queue", queue_name)
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
+        """Connect and consume. `timeout` in milliseconds. Raises dramatiq's ConnectionClosed; the worker tries
+        again."""
+        lane = lane_of(queue_name)
+        if lane is None or queue_name not in self.queues:
+            raise QueueNotFound(queue_name)
+        return FleetConsumer(self, lane, min(prefetch, LANES[lane].prefetch), timeout / 1000)
+
+    def connect(self, lane: Lane) -> pika.BlockingConnection:
+        """A new connection for the lane's consumer. Raises pika's AMQPConnectionError."""
+        name = f"snapfleet worker {lane}"
+        return pika.BlockingConnection(connection_parameters(self._url, name=name, heartbeat=self._heartbeat))
+
+    def enqueue(self, message: Any, *, delay: int | None = None) -> Any:  # noqa: ARG002 - dramatiq's signature
+        """Always raises: what a worker wants done is a row in the catalog, and a delay is a time in that row."""
+        raise RuntimeError("workers do not publish; write a job to the catalog and the coordinator publishes it")
+
+
+class FleetConsumer(Consumer):
+    """One lane's consumer: a connection of its own, which lives as long as this object.
+
+    Iterating, `close` and nothing else happen in dramatiq's consumer thread; `ack`, `nack`, `give_back` and
+    `stop_fetching` may be called from any thread.
+    """
+
+    def __init__(self, broker: FleetBroker, lane: Lane, prefetch: int, timeout: float) -> None:
+        self._broker, self._lane, self._queue, self._timeout = broker, lane, queue_name(lane), timeout
+        self._arrived: deque[tuple[Any, bytes]] = deque()
+        self._cancelled = False
+        self.stopped = threading.Event()
+        try:
+            self._connection = broker.connect(lane)
+        except pika.exceptions.AMQPError as error:
+            raise ConnectionClosed(error) from None
+        try:
+            self._channel = self._connection.channel()
+            declare(self._channel, lane)
+            self._channel.basic_qos(prefetch_count=prefetch)
+            self._channel.add_on_cancel_callback(self._on_cancelled)
+            self._tag = self._channel.basic_consume(self._queue, self._on_message)
+        except pika.exceptions.AMQPError as error:
+            self.close()
+            raise ConnectionClosed(error) from None
+
+    def _on_message(self, _channel: Any, method: Any, _properties: Any, body: bytes) -> None:
+        self._arrived.append((method, body))
+
+    def _on_cancelled(self, _frame: Any) -> None:
+        self._cancelled = True  # the queue was deleted; reconnecting declares it again
+
+    def __next__(self) -> MessageProxy | None:
+        try:
+            if self._broker.draining.is_set() and not self.stopped.is_set():
+                self._return_arrived()
+            if not self._arrived:
+                self._connection.process_data_events(time_limit=self._timeout)
+            if self._cancelled or not self._channel.is_open:
+                raise ConnectionClosed(f"the broker ended the consumer of {self._queue}")
+            return self._accept(*self._arrived.popleft()) if self._arrived else None
+        except (AssertionError, pika.exceptions.AMQPError) as error:
+            raise ConnectionClosed(error) from None
+
+    def _accept(self, method: Any, body: bytes) -> MessageProxy | None:
+        try:
+            message = self._broker.encoder.decode_message(body)
+            if message.queue_name != self._queue:  # validly signed, and moved here by somebody else
+                raise MessageRefused("foreign-queue", signed=True)
+        except MessageRefused as refused:
+            log.error("refused a message on %s (%s); it is in the dead queue", self._queue, refused.reason)
+            self._channel.basic_reject(method.delivery_tag, requeue=False)
+            self._broker.observe("refused", self._lane, refused.reason)
+            return None
+        if method.redelivered:
+            self._broker.observe("redelivered", self._lane, "")
+        return Delivery(message, self, method.delivery_tag, redelivered=method.redelivered)
+
+    def _return_arrived(self) -> None:
+        self._channel.basic_cancel(self._tag)
+        while self._arrived:
+            self._channel.basic_reject(self._arrived.popleft()[0].delivery_tag, requeue=True)
+        self.stopped.set()
+
+    def ack(self, message: MessageProxy) -> None:
+        """Acknowledge, if the message came over this very connection; otherwise the broker delivers it again."""
+        self._settle(message, self._channel.basic_ack)
+
+    def nack(self, message: MessageProxy) -> None:
+        """Move to the dead queue, under the same condition."""
+        self._settle(message, partial(self._channel.basic_reject, requeue=False))
+
+    def give_back(self, message: MessageProxy) -> None:
+        """Return a message that was not begun, so that another worker gets it at once."""
+        self._settle(message, partial(self._channel.basic_reject, requeue=True))
+
+    def _settle(self, message: MessageProxy, action: Callable[[int], None]) -> None:
+        if not isinstance(message, Delivery) or message.origin is not self:
+            self._broker.observe("stale", self._lane, "")
+            return
+
+        def settle() -> None:
+            if self._channel.is_open:
+                action(message.tag)
+
+        try:
+            self._connection.add_callback_threadsafe(settle)
+        except pika.exceptions.AMQPError:
+            self._broker.observe("stale", self._lane, "")
+
+    def stop_fetching(self, timeout: float) -> bool:
+        """After `draining` was set: wait until this consumer is cancelled at the broker and has returned what it
+        held.
+
+        True when it did so within `timeout` seconds.
+        """
+        try:
+            self._connection.add_callback_threadsafe(lambda: None)  # wakes the consumer thread
+        except pika.exceptions.AMQPError:
+            return False
+        return self.stopped.wait(timeout)
+
+    def close(self) -> None:
+        """Send the outstanding acknowledgements, then close the connection. Never raises."""
+        flushed = threading.Event()
+        try:
+            if self._connection.is_open:
+                self._connection.add_callback_threadsafe(flushed.set)
+                for _ in range(_FLUSH_ROUNDS):
+                    self._connection.process_data_events(time_limit=_FLUSH_SECONDS)
+                    if flushed.is_set():
+                        break
+                self._connection.close()
+        except Exception as error:  # noqa: BLE001 - the broker delivers again what is lost; the thread must go on
+            log.info("closing the consumer of %s: %s", self._queue, type(error).__name__)
+
+
+def declare(channel: Any, lane: Lane) -> None:
+    """Declare the lane's dead queue and queue on a pika channel. Raises pika's AMQPError (406 for other
+    arguments)."""
+    channel.queue_declare(dead_queue_name(lane), durable=True, arguments=dead_queue_arguments())
+    channel.queue_declare(queue_name(lane), durable=True, arguments=queue_arguments(lane))
+
+
+class LocalBroker(Broker):
+    """The broker of the embedded size: queues in memory, the same lanes, the same signed bodies.
+
+    Everything in it is lost at exit, which is harmless: at start the coordinator publishes again what was unfinished.
+    dead_letters  the last thousand (lane, reason, body) that were refused or rejected.
+    """
+
+    def __init__(self, encoder: SignedEncoder, *, middleware: list[Middleware], observe: Observe) -> None:
+        super().__init__(middleware)
+        self.encoder = encoder
+        self.observe = observe
+        self.draining = threading.Event()
+        self.dead_letters: deque[tuple[Lane, str, bytes]] = deque(maxlen=_DEAD_KEPT)
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Create a lane's queue, once."""
+        if queue_name not in self.queues:
+            if lane_of(queue_name) is None:
+                raise ValueError(f"{queue_name!r} is not the queue of a lane")
+            self.emit_before("declare_queue", queue_name)
+            self.queues[queue_name] = queue.Queue()
+            self.emit_after("declare_queue", queue_name)
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 100) -> Consumer:
+        """Consume a lane's queue; `timeout` in milliseconds. Raises QueueNotFound."""
+        lane = lane_of(queue_name)
+        if lane is None or queue_name not in self.queues:
+            raise QueueNotFound(queue_name)
+        return LocalConsumer(self, lane, min(prefetch, LANES[lane].prefetch), timeout / 1000)
+
+    def enqueue(self, message: Any, *, delay: int | None = None) -> Any:
+        """Put a dramatiq message into its queue. Raises RuntimeError for a delay, QueueNotFound, MessageRefused."""
+        if delay is not None:
+            raise RuntimeError("a delay is a time in the catalog, not in a queue")
+        self.put(message.queue_name, self.encoder.encode(message.asdict()))
+        return message
+
+    def put(self, queue_name: str, body: bytes) -> None:
+        """Put a body as it is into a queue. Raises QueueNotFound."""
+        if queue_name not in self.queues:
+            raise QueueNotFound(queue_name)
+        self.queues[queue_name].put(body)
+
+    def flush(self, queue_name: str) -> None:
+        """Drop every message of a queue that no consumer holds."""
+        waiting = self.queues[queue_name]
+        while True:
+            try:
+                waiting.get_nowait()
+            except queue.Empty:
+                return
+            waiting.task_done()
+
+    def flush_all(self) -> None:
+        """Drop every message that no consumer holds."""
+        for name in self.queues:
+            self.flush(name)
+
+    def join(self, queue_name: str, *, timeout: int | None = None) -> None:
+        """Wait until all messages of a queue are settled. Raises QueueJoinTimeout after `timeout` milliseconds."""
+        join_queue(self.queues[queue_name], timeout=timeout and timeout / 1000)
+
+
+class LocalConsumer(Consumer):
+    """A consumer of one in-memory queue, holding at most `prefetch` unsettled messages."""
+
+    def __init__(self, broker: LocalBroker, lane: Lane, prefetch: int, timeout: float) -> None:
+        self._broker, self._lane, self._timeout = broker, lane, timeout
+        self._queue = broker.queues[queue_name(lane)]
+        self._slots = threading.Semaphore(prefetch)
+
+    def __next__(self) -> MessageProxy | None:
+        if self._broker.draining.is_set() or not self._slots.acquire(timeout=self._timeout):
+            return None
+        try:
+            body = self._queue.get(timeout=self._timeout)
+        except queue.Empty:
+            self._slots.release()
+            return None
+        try:
+            message = self._broker.encoder.decode_message(body)
+            if message.queue_name != queue_name(self._lane):
+                raise MessageRefused("foreign-queue", signed=True)
+        except MessageRefused as refused:
+            self._broker.dead_letters.append((self._lane, refused.reason, body))
+            self._done()
+            self._broker.observe("refused", self._lane, refused.reason)
+            return None
+        return Delivery(message, self, 0, redelivered=False)
+
+    def _done(self) -> None:
+        self._queue.task_done()
+        self._slots.release()
+
+    def ack(self, message: MessageProxy) -> None:  # noqa: ARG002 - dramatiq's signature
+        """The message is settled."""
+        self._done()
+
+    def nack(self, message: MessageProxy) -> None:
+        """The message is settled and kept among the dead letters."""
+        body = self._broker.encoder.encode(message.asdict())
+        self._broker.dead_letters.append((self._lane, "rejected", body))
+        self._done()
+
+    def give_back(self, message: MessageProxy) -> None:
+        """Return a message that was not begun."""
+        self._queue.put(self._broker.encoder.encode(message.asdict()))
+        self._done()
+
+    def stop_fetching(self, timeout: float) -> bool:  # noqa: ARG002 - as FleetConsumer's
+        """Nothing to cancel: `draining` is read before each message."""
+        return True
+
+
+def build_broker(
+    url: str,
+    keys: Mapping[str, bytes],
+    *,
+    heartbeat: timedelta = HEARTBEAT,
+    queues: Collection[Lane] = tuple(Lane),
+    middleware: Sequence[Middleware] = (),
+    observe: Observe = ignore,
+) -> FleetBroker | LocalBroker:
+    """The broker for a process that works on the lanes in `queues`.
+
+    url   empty or `local:` for the in-process broker, else as in `tasks.amqp`. Nothing is connected yet.
+    keys  as in `SignedEncoder`; the broker's encoder is `broker.encoder`, and dramatiq's global one is not touched.
+
+    Raises Invalid for a URL and ValueError for keys that cannot be used.
+    """
+    encoder = SignedEncoder(keys)
+    broker: FleetBroker | LocalBroker
+    if is_local(url):
+        broker = LocalBroker(encoder, middleware=list(middleware), observe=observe)
+    else:
+        broker = FleetBroker(url, encoder, heartbeat=heartbeat, middleware=list(middleware), observe=observe)
+    for lane in Lane:
+        if lane in queues:
+            broker.declare_queue(queue_name(lane))
+    return broker
+
+
+def register_actors(broker: Broker, run: Callable[[Lane, JobMessage], None]) -> None:
+    """Declare one actor, named like the lane, for each lane of the broker; it calls `run(lane, message)`.
+
+    `run` should record expected failures itself. What it raises is logged by dramatiq and the message is acknowledged
+    all the same: the job's lease runs out and the catalog decides about another attempt.
+    """
+    for lane in Lane:
+        if queue_name(lane) in broker.get_declared_queues():
+            declare_actor = dramatiq.actor(
+                broker=broker, actor_name=lane.value, queue_name=queue_name(lane), priority=LANES[lane].priority
+            )
+            declare_actor(partial(_run, run, lane))
+
+
+def _run(run: Callable[[Lane, JobMessage], None], lane: Lane, **payload: Any) -> None:
+    run(lane, JobMessage.from_wire(payload))
+
+
+class Publisher(Protocol):
+    """What the outbox publishes through."""
+
+    @property
+    def available(self) -> bool:
+        """Whether publishing has a chance just now."""
+
+    @property
+    def last_error(self) -> str:
+        """Why not, in one sentence; empty when nothing went wrong since it last worked."""
+
+    def publish(self, messages: Sequence[tuple[Lane, JobMessage]]) -> list[bool]:
+        """For each message whether the broker has taken responsibility for it. A False may still arrive: send it
+        again."""
+
+    def close(self) -> None:
+        """Stop; later calls of `publish` return False for everything."""
+
+
+class LocalPublisher:
+    """Publishes into the in-process broker of the same program."""
+
+    available = True
+    last_error = ""
+
+    def __init__(self, broker: LocalBroker) -> None:
+        self._broker = broker
+
+    def publish(self, messages: Sequence[tuple[Lane, JobMessage]]) -> list[bool]:
+        """As Publisher.publish; False for a lane that the broker does not serve and for a message that cannot be
+        sent."""
+        return [self._put(lane, message) for lane, message in messages]
+
+    def _put(self, lane: Lane, message: JobMessage) -> bool:
+        try:
+            self._broker.enqueue(envelope(lane, message))
+        except (QueueNotFound, MessageRefused) as error:
+            log.error("job %s was not published: %s", message.job, error)
+            return False
+        return True
+
+    def close(self) -> None:
+        """Nothing is held."""
