@@ -1,0 +1,79 @@
+"""Who runs, who may sweep, what was asked for, and letters that could not be delivered."""
+
+from peewee import BigAutoField, BigIntegerField, BooleanField, IntegerField, JSONField, TextField
+
+from tasks.catalog.database import CatalogModel
+from tasks.catalog.fields import StateField, UtcField
+from tasks.states import RequestState
+
+
+class Lease(CatalogModel):
+    """A right that expires. Every takeover raises the fence, and writes under an old fence change nothing."""
+
+    name = TextField(primary_key=True)
+    holder = TextField(default="")
+    fence = IntegerField(default=0)
+    until_at = UtcField()
+
+
+class Process(CatalogModel):
+    """A coordinator, worker or web process that reported itself."""
+
+    name = TextField(primary_key=True)
+    role = TextField()
+    lanes = JSONField(default=list)
+    threads = IntegerField(default=0)
+    busy = IntegerField(default=0)
+    version = TextField(default="")
+    detail = JSONField(default=dict)
+    draining = BooleanField(default=False)
+    started_at = UtcField()
+    seen_at = UtcField(index=True)
+
+
+class Request(CatalogModel):
+    """A wish: the coordinator picks it up. `result` names what became of it (a run, a restore)."""
+
+    id = BigAutoField()
+    kind = TextField()  # run, restore, discover, cleanup, cancel, requeue, confirm, hold
+    payload = JSONField(default=dict)
+    state = StateField(RequestState, default=RequestState.NEW, index=True)
+    result = JSONField(default=dict)
+    error_code = TextField(default="")
+    error_text = TextField(default="")
+    requested_by = TextField()
+    created_at = UtcField()
+    handled_at = UtcField(null=True)
+
+
+class DeadLetter(CatalogModel):
+    """A message the broker gave up on, with the reason; the body is cut and cleaned."""
+
+    id = BigAutoField()
+    lane = TextField()
+    reason = TextField()
+    body = TextField(default="")
+    job_id = BigIntegerField(null=True)
+    received_at = UtcField()
+    state = TextField(default="open")  # open, requeued, dropped
+    handled_at = UtcField(null=True)
+    handled_by = TextField(default="")
+
+
+class Counter(CatalogModel):
+    """Running totals that many processes add to (API calls, throttles), for one exporter to show."""
+
+    id = BigAutoField()
+    name = TextField()
+    labels = TextField(default="")  # canonical JSON of the labels
+    value = BigIntegerField(default=0)
+
+    class Meta:
+        indexes = ((("name", "labels"), True),)
+
+
+class Budget(CatalogModel):
+    """One pace: `tat_at` is the time at which the next call of this name is due (GCRA)."""
+
+    name = TextField(primary_key=True)
+    tat_at = UtcField()

@@ -1,0 +1,132 @@
+"""Runs, jobs, what the cloud is doing for them, and the messages still to be published."""
+
+from peewee import BigAutoField, BigIntegerField, BooleanField, ForeignKeyField, IntegerField, JSONField, TextField
+
+from tasks.catalog.database import CatalogModel
+from tasks.catalog.estate import Account, Resource
+from tasks.catalog.fields import StateField, UtcField
+from tasks.catalog.policy import Policy, Schedule
+from tasks.states import JobState, OperationState, RunState
+
+
+class Run(CatalogModel):
+    """One policy at one slot. UNIQUE(policy, slot) is what makes a slot run once, whoever ticks."""
+
+    id = BigAutoField()
+    policy = ForeignKeyField(Policy, on_delete="RESTRICT")
+    slot_at = UtcField()
+    trigger = TextField(default="schedule")  # schedule, manual, added
+    ordinal = IntegerField(default=1)  # successful runs before this one, plus 1
+    state = StateField(RunState, default=RunState.RESOLVING, index=True)
+    only = JSONField(default=list)  # resource ids of a partial run (manual, or a resource that joined)
+    reason = TextField(default="")
+    targets = IntegerField(default=0)
+    created_at = UtcField()  # machine time
+    planned_at = UtcField(null=True)
+    finished_at = UtcField(null=True)
+
+    class Meta:
+        indexes = ((("policy", "slot_at"), True),)
+
+
+class MissedSlots(CatalogModel):
+    """Slots that no coordinator was there to run, coalesced into a newer one and reported."""
+
+    id = BigAutoField()
+    policy = ForeignKeyField(Policy, on_delete="CASCADE")
+    schedule = ForeignKeyField(Schedule, on_delete="CASCADE", null=True)
+    first_at = UtcField()
+    last_at = UtcField()
+    count = IntegerField()
+    recorded_at = UtcField()
+    reason = TextField()
+
+
+class Job(CatalogModel):
+    """One step for one resource. The message is only a hint that this row may be runnable.
+
+    `key` names the wish for ever; `key` and `epoch` together are the token in the cloud: the epoch rises only when
+    an earlier attempt is known to have failed for good, so that a lost answer is adopted and never repeated.
+    """
+
+    id = BigAutoField()
+    kind = TextField()  # the handler's verb
+    lane = TextField()
+    key = TextField(unique=True)
+    epoch = IntegerField(default=0)
+    run = ForeignKeyField(Run, null=True, on_delete="RESTRICT")
+    account = ForeignKeyField(Account, on_delete="RESTRICT")
+    region = TextField()
+    service = TextField(default="")
+    resource = ForeignKeyField(Resource, null=True, on_delete="RESTRICT")
+    point_id = BigIntegerField(null=True, index=True)  # the point this job makes, or works on
+    restore_id = BigIntegerField(null=True, index=True)
+    chain = TextField(default="", index=True)  # jobs of one chain go one at a time, in order of id
+    slots = IntegerField(default=0)  # how many of the destination's copy slots it fills
+    spec = JSONField(default=dict)  # what was decided: mode, exclusions, destination, point ids
+    priority = IntegerField(default=50)
+    state = StateField(JobState, default=JobState.PENDING)
+    not_before_at = UtcField()
+    attempt = IntegerField(default=0)
+    max_attempts = IntegerField(default=3)
+    retry_wait_s = IntegerField(default=300)
+    claims = IntegerField(default=0)  # every claim counts: a job that kills its worker ends here
+    fence = IntegerField(default=0)
+    lease_owner = TextField(default="")
+    lease_until_at = UtcField(null=True)
+    published_at = UtcField(null=True)
+    warnings = JSONField(default=list)
+    error_code = TextField(default="")
+    error_text = TextField(default="")
+    result = JSONField(default=dict)  # what the job found out, for whoever asked
+    settled = BooleanField(default=False)  # the coordinator has planned what follows
+    created_at = UtcField()
+    started_at = UtcField(null=True)
+    finished_at = UtcField(null=True)
+
+    class Meta:
+        indexes = (
+            (("state", "lane"), False),
+            (("run", "state"), False),
+            (("settled", "state"), False),
+            (("account", "region", "service", "kind"), False),
+        )
+
+
+class Operation(CatalogModel):
+    """What the cloud does for us, with the id we can ask about and when to ask next."""
+
+    id = BigAutoField()
+    job = ForeignKeyField(Job, on_delete="CASCADE", backref="operations")
+    account = ForeignKeyField(Account, on_delete="RESTRICT")
+    region = TextField()
+    service = TextField()
+    kind = TextField()
+    external_id = TextField()
+    state = StateField(OperationState, default=OperationState.RUNNING)
+    percent = IntegerField(default=0)
+    polls = IntegerField(default=0)
+    next_poll_at = UtcField()
+    started_at = UtcField()
+    finished_at = UtcField(null=True)
+    detail = JSONField(default=dict)
+    error_code = TextField(default="")
+    error_text = TextField(default="")
+
+    class Meta:
+        indexes = ((("state", "next_poll_at"), False), (("job", "kind", "external_id"), True))
+
+
+class Outbox(CatalogModel):
+    """A message to publish when its time has come. Written with what it is about; deleted after the confirm."""
+
+    id = BigAutoField()
+    job = ForeignKeyField(Job, on_delete="CASCADE", unique=True)
+    lane = TextField()
+    account_id = BigIntegerField()
+    priority = IntegerField(default=50)
+    ready_at = UtcField()
+    created_at = UtcField()
+
+    class Meta:
+        indexes = ((("lane", "ready_at"), False),)

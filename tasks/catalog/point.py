@@ -1,0 +1,65 @@
+"""Recovery points: what can be restored, its parts in the cloud, and why it is kept or went."""
+
+from peewee import BigAutoField, BigIntegerField, ForeignKeyField, IntegerField, JSONField, TextField
+
+from tasks.catalog.database import CatalogModel
+from tasks.catalog.estate import Account, Resource
+from tasks.catalog.fields import StateField, UtcField
+from tasks.catalog.job import Run
+from tasks.catalog.policy import Policy
+from tasks.states import PointState
+
+
+class Point(CatalogModel):
+    """A recovery point. `destination` is '' where the resource lies and 'ACCOUNT/REGION' for a copy."""
+
+    id = BigAutoField()
+    resource = ForeignKeyField(Resource, on_delete="RESTRICT", backref="points")
+    policy = ForeignKeyField(Policy, on_delete="RESTRICT")
+    run = ForeignKeyField(Run, null=True, on_delete="RESTRICT")
+    account = ForeignKeyField(Account, on_delete="RESTRICT")
+    region = TextField()
+    destination = TextField(default="")
+    kind = TextField(default="snapshots")  # snapshots, image, intermediate
+    copy_of = ForeignKeyField("self", null=True, on_delete="RESTRICT", backref="copies")
+    state = StateField(PointState, default=PointState.CREATING)
+    consistency = TextField(default="crash")
+    image_id = TextField(default="")
+    attributes = JSONField(default=dict)  # the resource as it was
+    warnings = JSONField(default=list)
+    size_gib = BigIntegerField(default=0)
+    taken_at = UtcField()  # calendar time of the snapshot: what retention counts by
+    completed_at = UtcField(null=True)
+    held = TextField(default="")  # a hold with its reason; '' when there is none
+    locked_until_at = UtcField(null=True)
+    expire_code = TextField(default="")
+    expire_text = TextField(default="")
+    marked_at = UtcField(null=True)
+    deleted_at = UtcField(null=True)
+    error_code = TextField(default="")
+    error_text = TextField(default="")
+
+    class Meta:
+        indexes = (
+            (("policy", "resource", "destination", "state"), False),
+            (("state", "account", "region"), False),
+            (("copy_of", "destination"), False),
+        )
+
+
+class Part(CatalogModel):
+    """One object in the cloud that belongs to a point: usually one snapshot of one volume."""
+
+    id = BigAutoField()
+    point = ForeignKeyField(Point, on_delete="CASCADE", backref="parts")
+    external_id = TextField(index=True)
+    source_id = TextField(default="")
+    device = TextField(default="")
+    size_gib = IntegerField(default=0)
+    kms_key_id = TextField(default="")
+    encrypted = IntegerField(default=0)
+    state = StateField(PointState, default=PointState.CREATING)
+    attributes = JSONField(default=dict)
+
+    class Meta:
+        indexes = ((("point", "external_id"), True),)

@@ -1,0 +1,246 @@
+"""The only code that changes the state of a job, an operation or a point: compare-and-set, under the fence.
+
+Every function says whether it changed something; nothing changed is an answer (a duplicate, a late worker), not an
+error, except where a fence is given: there FenceLost tells the caller to stop and write nothing more. Callers open
+the transaction, so that what belongs together is written together.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from peewee import fn
+
+from tasks.catalog.database import transaction
+from tasks.catalog.job import Job, Operation, Outbox
+from tasks.catalog.point import Part, Point
+from tasks.errors import FenceLost, Retry, SnapfleetError
+from tasks.lanes import Lane
+from tasks.states import JOB_EDGES, JOB_OPEN, POINT_EDGES, JobState, OperationState, PointState
+
+# A job that was claimed this often without ever finishing kills whoever takes it: it ends as failed, with an alert.
+# It counts above the attempts a policy allows, since workers are also stopped while they are healthy.
+CLAIMS_BEYOND_ATTEMPTS = 20
+MAX_TEXT = 500  # an error's text in the catalog: one sentence, never a page
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What follows a failed attempt: again (when, and whether it counts) or not."""
+
+    again: bool
+    wait: timedelta = timedelta(0)
+    burns: bool = True
+
+
+def verdict(error: SnapfleetError, *, attempt: int, max_attempts: int, retry_wait: timedelta) -> Verdict:
+    """The retry decision for attempt number `attempt` (from 1) of a job; pure."""
+    if error.retry is Retry.FREE:
+        return Verdict(True, error.wait, burns=False)
+    if error.retry is Retry.ATTEMPT and attempt < max_attempts:
+        return Verdict(True, max(error.wait, retry_wait))
+    return Verdict(False)
+
+
+def add_job(*, lane: Lane, at: datetime, ready_at: datetime | None = None, **columns: Any) -> Job:
+    """Write a job and its outbox row. `ready_at` (machine time, default `at`) is when it may be published."""
+    ready = ready_at or at
+    columns.setdefault("key", uuid4().hex)
+    job = Job.create(lane=str(lane), created_at=at, not_before_at=ready, **columns)
+    _to_outbox(job, ready, at)
+    return job
+
+
+def _to_outbox(job: Job, ready_at: datetime, at: datetime) -> None:
+    Outbox.insert(
+        job=job.id,
+        lane=job.lane,
+        account_id=job.account_id,
+        priority=job.priority,
+        ready_at=ready_at,
+        created_at=at,
+    ).on_conflict(
+        conflict_target=[Outbox.job], update={Outbox.ready_at: ready_at, Outbox.priority: job.priority}
+    ).execute()
+
+
+def mark_published(jobs: Sequence[int], at: datetime) -> None:
+    """Confirmed by the broker: the outbox rows go, jobs that nobody has claimed meanwhile become queued."""
+    Outbox.delete().where(Outbox.job.in_(jobs)).execute()
+    Job.update(state=JobState.QUEUED, published_at=at).where(Job.id.in_(jobs), Job.state == JobState.PENDING).execute()
+
+
+def claim(job_id: int, fence: int, owner: str, at: datetime, lease: timedelta) -> Job | None:
+    """Take the job if its fence is still `fence` and nobody holds it; None for a duplicate or a stale message.
+
+    The attempt counts before the work starts, so that a job that kills its worker cannot run for ever.
+    """
+    with transaction():
+        rows = list(
+            Job.update(
+                state=JobState.RUNNING,
+                fence=Job.fence + 1,
+                attempt=Job.attempt + 1,
+                claims=Job.claims + 1,
+                lease_owner=owner,
+                lease_until_at=at + lease,
+                started_at=fn.COALESCE(Job.started_at, at),
+            )
+            .where(Job.id == job_id, Job.fence == fence, Job.state.in_([JobState.PENDING, JobState.QUEUED]))
+            .returning(Job)
+            .execute()
+        )
+        return rows[0] if rows else None
+
+
+def renew(holder: str, held: Iterable[tuple[int, int]], until: datetime) -> int:
+    """Extend the leases of jobs (id, fence) that `holder` works on; how many were still its own."""
+    held = list(held)
+    if not held:
+        return 0
+    fences = dict(held)
+    return int(
+        Job.update(lease_until_at=until)
+        .where(
+            Job.id.in_(list(fences)),
+            Job.lease_owner == holder,
+            Job.state == JobState.RUNNING,
+            Job.fence.in_(set(fences.values())),
+        )
+        .execute()
+    )
+
+
+def move_job(job: Job, to: JobState, **columns: Any) -> None:
+    """Move a job whose row was read (its state and fence are what must still hold). Raises FenceLost otherwise."""
+    if to not in JOB_EDGES[JobState(job.state)]:
+        raise ValueError(f"no edge from {job.state} to {to}")
+    changed = (
+        Job.update(state=to, **columns)
+        .where(Job.id == job.id, Job.state == job.state, Job.fence == job.fence)
+        .execute()
+    )
+    if not changed:
+        raise FenceLost(f"Job {job.id} was taken over by another worker.")
+    job.state = to
+    for name, value in columns.items():
+        setattr(job, name, value)
+
+
+def start_waiting(job: Job, **columns: Any) -> None:
+    """The cloud works now: the lease is given back and the job waits for its operations."""
+    move_job(job, JobState.WAITING, lease_owner="", lease_until_at=None, error_code="", error_text="", **columns)
+
+
+def finish_job(job: Job, at: datetime, **columns: Any) -> None:
+    """The job has done what it was for."""
+    columns = {"error_code": "", "error_text": "", **columns}
+    move_job(job, JobState.DONE, lease_owner="", lease_until_at=None, finished_at=at, **columns)
+
+
+def fail_attempt(job: Job, error: SnapfleetError, at: datetime) -> Verdict:
+    """Record a failed attempt: again later, as the error and the job's retries say, or failed for good.
+
+    An operation that failed in the cloud is known to be over, so the next attempt gets a new epoch (a new token);
+    any other failure keeps it, so that the next attempt adopts what this one may have made.
+    """
+    decision = verdict(
+        error,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        retry_wait=timedelta(seconds=job.retry_wait_s),
+    )
+    text = {"error_code": error.code, "error_text": str(error)[:MAX_TEXT], "lease_owner": "", "lease_until_at": None}
+    if not decision.again:
+        move_job(job, JobState.FAILED, finished_at=at, **text)
+        return decision
+    ready_at = at + decision.wait
+    move_job(
+        job,
+        JobState.PENDING,
+        not_before_at=ready_at,
+        attempt=job.attempt if decision.burns else max(0, job.attempt - 1),
+        epoch=job.epoch + 1 if error.code == "cloud-failed" else job.epoch,
+        **text,
+    )
+    _to_outbox(job, ready_at, at)
+    return decision
+
+
+def requeue(job: Job, at: datetime, ready_at: datetime | None = None, **columns: Any) -> None:
+    """Back to pending with a message to come: an expired lease, a standing job that is due, an operator's wish."""
+    ready = ready_at or at
+    move_job(
+        job, JobState.PENDING, not_before_at=ready, lease_owner="", lease_until_at=None, published_at=None, **columns
+    )
+    _to_outbox(job, ready, at)
+
+
+def publish_again(job: Job, at: datetime) -> None:
+    """A queued job nobody claimed: its message may be lost, so another one goes. Duplicates are harmless."""
+    changed = (
+        Job.update(published_at=at)
+        .where(Job.id == job.id, Job.state == JobState.QUEUED, Job.fence == job.fence)
+        .execute()
+    )
+    if changed:
+        _to_outbox(job, at, at)
+
+
+def cancel_job(job: Job, at: datetime, reason: str) -> bool:
+    """Cancel a job that has not started; False when it is too late for that."""
+    changed = (
+        Job.update(
+            state=JobState.CANCELLED, finished_at=at, error_code="cancelled", error_text=reason, fence=Job.fence + 1
+        )
+        .where(Job.id == job.id, Job.state.in_([JobState.PENDING, JobState.QUEUED]))
+        .execute()
+    )
+    if changed:
+        Outbox.delete().where(Outbox.job == job.id).execute()
+    return bool(changed)
+
+
+def fail_stranded(job: Job, at: datetime, text: str) -> None:
+    """A job that was claimed too often without finishing ends as failed."""
+    move_job(
+        job,
+        JobState.FAILED,
+        finished_at=at,
+        lease_owner="",
+        lease_until_at=None,
+        error_code="crash-loop",
+        error_text=text[:MAX_TEXT],
+    )
+
+
+def move_operation(operation: Operation, to: OperationState, at: datetime, **columns: Any) -> bool:
+    """Close a running operation; False when another poll has closed it already."""
+    return bool(
+        Operation.update(state=to, finished_at=at, **columns)
+        .where(Operation.id == operation.id, Operation.state == OperationState.RUNNING)
+        .execute()
+    )
+
+
+def move_point(point_id: int, to: PointState, **columns: Any) -> bool:
+    """Move a point along an allowed edge; False when its state is not one that leads there."""
+    sources = [state for state, targets in POINT_EDGES.items() if to in targets]
+    return bool(Point.update(state=to, **columns).where(Point.id == point_id, Point.state.in_(sources)).execute())
+
+
+def move_parts(point_id: int, to: PointState, external_ids: Sequence[str] | None = None) -> None:
+    """Move the parts of a point (all, or those named) along allowed edges."""
+    sources = [state for state, targets in POINT_EDGES.items() if to in targets]
+    where = [Part.point == point_id, Part.state.in_(sources)]
+    if external_ids is not None:
+        where.append(Part.external_id.in_(list(external_ids)))
+    Part.update(state=to).where(*where).execute()
+
+
+def open_jobs_of(point_ids: Sequence[int]) -> set[int]:
+    """Which of these points an unfinished job works on."""
+    query = Job.select(Job.point_id).where(Job.point_id.in_(list(point_ids)), Job.state.in_(list(JOB_OPEN)))
+    return {row.point_id for row in query}

@@ -1,0 +1,148 @@
+"""Settings: read once from the environment (SNAPFLEET_*) and a TOML file, frozen, passed in.
+
+The file is `$SNAPFLEET_HOME/snapfleet.toml`; a variable SNAPFLEET_X wins over the file's `x`. Secrets are never in
+the file's text: a value `env:NAME` or `file:PATH` names where one is read. The clouds' own settings (AWS_ENDPOINT_URL,
+profiles …) belong to their SDKs and are not repeated here.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from pathlib import Path
+
+from tasks.catalog import database_time
+from tasks.clock import FastCalendar, SystemClock
+from tasks.errors import Invalid
+from tasks.secrets import MasterKey, Secret
+
+DEFAULT_HOME = "~/.snapfleet"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything an operator may set; each field says what it is for (`snapfleet doctor` prints this)."""
+
+    home: Path
+    catalog_url: str = field(
+        default="", metadata={"about": "postgresql://… for a fleet; empty: SQLite in the home folder"}
+    )
+    broker_url: str = field(
+        default="", metadata={"about": "amqp(s)://… for a fleet; empty: in-process (snapfleet up only)"}
+    )
+    broker_ca_file: str = field(default="", metadata={"about": "authority that signed the broker's certificate"})
+    key_file: str = field(default="", metadata={"about": "master key; empty: keys/master.key in the home folder"})
+    fast_clock: str = field(
+        default="", metadata={"about": "REAL,VIRTUAL,RATE: a fast calendar, for try-outs and tests only"}
+    )
+    listen: str = field(default="127.0.0.1", metadata={"about": "address the page and the metrics listen on"})
+    port: int = field(default=8643, metadata={"about": "HTTPS port of the page"})
+    tls_cert_file: str = field(
+        default="", metadata={"about": "certificate of the page; empty: one is made at first start"}
+    )
+    tls_key_file: str = field(default="", metadata={"about": "its private key"})
+    metrics_token: Secret = field(
+        default=Secret(""), metadata={"about": "token that /metrics asks for; empty: loopback only"}
+    )
+    threads: int = field(default=8, metadata={"about": "threads of one worker process"})
+    tick_seconds: float = field(default=1.0, metadata={"about": "longest pause between two ticks of a coordinator"})
+    poll_floor_seconds: float = field(
+        default=15.0, metadata={"about": "first and shortest pause between two questions about an operation"}
+    )
+    retention_seconds: float = field(default=300.0, metadata={"about": "pause between two retention passes"})
+    discover_seconds: float = field(
+        default=900.0, metadata={"about": "age at which a look at an account is taken again for a run"}
+    )
+    proxy: str = field(
+        default="", metadata={"about": "HTTP proxy for the clouds and webhooks, as HOST:PORT; NO_PROXY is honoured"}
+    )
+    proxy_user: str = field(default="", metadata={"about": "user at the proxy"})
+    proxy_password: Secret = field(default=Secret(""), metadata={"about": "password at the proxy"})
+    webhook_url: str = field(default="", metadata={"about": "receiver of alerts; calls are signed"})
+    webhook_secret: Secret = field(default=Secret(""), metadata={"about": "key of the signature of webhook calls"})
+
+    @property
+    def catalog(self) -> str:
+        """The catalog's URL, the embedded one where none is set."""
+        return self.catalog_url or f"sqlite://{self.home / 'catalog.sqlite'}"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this is the one-process size: no broker of its own."""
+        return not self.broker_url
+
+    def master_key(self) -> MasterKey:
+        """The key that seals secrets and signs messages. Raises Invalid when `init` was not run."""
+        return MasterKey.load(self.key_path)
+
+    @property
+    def key_path(self) -> Path:
+        """Where the master key lies."""
+        return Path(self.key_file) if self.key_file else self.home / "keys" / "master.key"
+
+    def clock(self) -> SystemClock:
+        """The clock of this installation: the database's time, and a fast calendar where one is set."""
+        fast = FastCalendar.parse(self.fast_clock) if self.fast_clock else None
+        return SystemClock(database_time, fast)
+
+    @property
+    def poll_floor(self) -> timedelta:
+        """The first pause between two questions about an operation."""
+        return timedelta(seconds=self.poll_floor_seconds)
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from `environment` (default: the process's) over the TOML file over defaults.
+
+    Raises Invalid naming the setting, where it was read and the expected kind of value.
+    """
+    env = os.environ if environment is None else environment
+    home = Path(env.get("SNAPFLEET_HOME", DEFAULT_HOME)).expanduser()
+    file = home / "snapfleet.toml"
+    try:
+        read = tomllib.loads(file.read_text()) if file.exists() else {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Invalid(f"{file} is not valid TOML: {error}.") from None
+    known = {item.name: item for item in fields(Settings) if item.name != "home"}
+    unknown = sorted(set(read) - set(known))
+    if unknown:
+        raise Invalid(f"{file} holds unknown settings: {', '.join(unknown)}.", advice=f"Known: {', '.join(known)}.")
+    values: dict[str, object] = {}
+    for name, item in known.items():
+        variable = f"SNAPFLEET_{name.upper()}"
+        if variable in env:
+            values[name] = _convert(item.default, env[variable], variable, env)
+        elif name in read:
+            values[name] = _convert(item.default, str(read[name]), f"{name} in {file}", env)
+    return Settings(home=home, **values)  # type: ignore[arg-type]
+
+
+def _convert(default: object, text: str, where: str, env: Mapping[str, str]) -> object:
+    try:
+        if isinstance(default, Secret):
+            return read_secret(text, env)
+        if isinstance(default, int | float):
+            return type(default)(text)
+    except ValueError:
+        raise Invalid(f"{where} is {text!r}, which is not a number.") from None
+    return text
+
+
+def read_secret(reference: str, environment: Mapping[str, str] | None = None) -> Secret:
+    """The secret that `env:NAME` or `file:PATH` names; any other text is the secret itself.
+
+    Raises Invalid when the variable or the file is not there.
+    """
+    env = os.environ if environment is None else environment
+    kind, _, name = reference.partition(":")
+    if kind == "env":
+        if name not in env:
+            raise Invalid(f"The secret {reference} is not set.", advice=f"Set the environment variable {name}.")
+        return Secret(env[name])
+    if kind == "file":
+        try:
+            return Secret(Path(name).read_text().strip())
+        except OSError as error:
+            raise Invalid(f"The secret {reference} cannot be read: {error.strerror}.") from None
+    return Secret(reference)
