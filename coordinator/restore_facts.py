@@ -1,0 +1,222 @@
+"""What a restore is planned from: the facts about a recovery point, and what the operator asked for. Pure.
+
+The captured attributes keep the names that the drivers' discovery writes: `zone`, `instance_type`, `subnet_id`,
+`security_group_ids`, `private_ip`, `key_name`, `profile_arn`, `user_data`, `platform_details`, `root_device` and
+`volumes` for an instance; `zone`, `type`, `iops`, `throughput` for a volume.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tasks.errors import Invalid
+
+KINDS = ("volume", "instance", "in-place")
+VOLUME_TYPES = ("gp2", "gp3", "io1", "io2", "st1", "sc1", "standard")
+ROOT_WAYS = ("auto", "replace", "swap")
+USER_DATA = ("original", "none")
+NONE = "none"  # leaves a captured value out
+ORIGINAL = "original"
+AUTO = "auto"
+# EC2 allows 50 tags on a resource (EC2 user guide, tag restrictions); five of them and the job's own are ours.
+USER_TAGS = 44
+
+
+@dataclass(frozen=True)
+class PartFacts:
+    """One snapshot of a point. `iops` in operations and `throughput` in MiB per second, 0 where unknown."""
+
+    snapshot_id: str
+    source_id: str = ""
+    device: str = ""
+    size_gib: int = 0
+    type: str = ""
+    iops: int = 0
+    throughput: int = 0
+    encrypted: bool = False
+    kms_key_id: str = ""
+    delete_on_termination: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """An instance that exists now and takes restored volumes. `volumes` maps device to volume id."""
+
+    instance_id: str
+    zone: str
+    state: str = "running"
+    root_device: str = ""
+    private_ip: str = ""
+    volumes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PointFacts:
+    """A recovery point where it lies (`account`, `region`) and the resource it is of (`home_account`, `home_region`).
+
+    `host` is the instance as it is now: the one the point is of (or that its volume is attached to), or, when the
+    request names another with `attach_to`, that one. None means that it does not exist or was never seen.
+    """
+
+    id: str
+    type: str
+    resource_id: str
+    account: str
+    region: str
+    parts: tuple[PartFacts, ...]
+    resource_name: str = ""
+    home_account: str = ""
+    home_region: str = ""
+    image_id: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    host: HostFacts | None = None
+
+    @property
+    def here(self) -> bool:
+        """Whether the point lies where its resource was, so that subnets, groups, keys and zones exist there."""
+        return (self.home_account or self.account, self.home_region or self.region) == (self.account, self.region)
+
+    def captured(self, name: str, default: Any = "") -> Any:
+        """An attribute of the resource as it was when the point was taken."""
+        value = self.attributes.get(name)
+        return default if value is None else value
+
+
+@dataclass(frozen=True)
+class RestoreRequest:
+    """What the operator wants. An empty value means: as it was. JSON names are the field names.
+
+    `kind`: 'volume' (new volumes, attached to `attach_to` when given), 'instance' (a new one) or 'in-place'.
+    `volumes` selects by volume id, device or snapshot id; `profile`, `key` and `security_groups` take 'none'.
+    """
+
+    kind: str
+    volumes: tuple[str, ...] = ()
+    attach_to: str = ""
+    device: str = ""
+    type: str = ""
+    subnet: str = ""
+    security_groups: tuple[str, ...] = ()
+    address: str = ""
+    zone: str = ""
+    profile: str = ""
+    key: str = ""
+    user_data: str = ORIGINAL
+    tags: Mapping[str, str] = field(default_factory=dict)
+    volume_type: str = ""
+    iops: int = 0
+    throughput: int = 0
+    kms_key: str = ""
+    start: bool = True
+    root: str = AUTO
+    account: str = ""
+    region: str = ""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "RestoreRequest":
+        """Read and check a request. Raises Invalid, which names the option and what it takes."""
+        unknown = sorted(set(value) - set(cls.__dataclass_fields__))
+        if unknown:
+            allowed = ", ".join(sorted(cls.__dataclass_fields__))
+            raise Invalid(f"A restore has no option {unknown[0]!r}; it takes {allowed}.", code="unknown-option")
+        read = {name: _typed(name, given) for name, given in value.items()}
+        request = cls(**{"kind": "", **read})
+        check_request(request)
+        return request
+
+    def to_json(self) -> dict[str, Any]:
+        """The request as `from_json` reads it; what was not asked for is left out."""
+        plain = _defaults()
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if v != plain[k]}
+
+
+def _defaults() -> dict[str, Any]:
+    """The value of every option that was not given."""
+    return asdict(RestoreRequest(kind=""))
+
+
+def option(name: str) -> str:
+    """The command line's word for a field of the request."""
+    words = {
+        "kind": "--to",
+        "volumes": "--volume",
+        "security_groups": "--security-group",
+        "tags": "--tag",
+        "start": "--no-start",
+    }
+    return words.get(name, "--" + name.replace("_", "-"))
+
+
+def wrong(name: str, given: object, allowed: str) -> Invalid:
+    """The error for a value that an option does not take."""
+    return Invalid(f"{option(name)} does not take {given!r}; it takes {allowed}.", code="option-value")
+
+
+def missing(name: str, why: str) -> Invalid:
+    """The error for an option without which this restore cannot be planned."""
+    return Invalid(f"{option(name)} is needed: {why}.", code="option-missing")
+
+
+def _typed(name: str, given: Any) -> Any:
+    """A JSON value as the field's own type; Invalid when it is of another."""
+    plain = _defaults()[name]
+    if isinstance(plain, bool):
+        fits, allowed = isinstance(given, bool), "true or false"
+    elif isinstance(plain, int):
+        fits, allowed = isinstance(given, int) and not isinstance(given, bool) and given >= 0, "a number from 0"
+    elif isinstance(plain, tuple):
+        fits = isinstance(given, list | tuple) and all(isinstance(item, str) and item for item in given)
+        given, allowed = tuple(given) if fits else given, "a list of names"
+    elif isinstance(plain, dict):
+        fits = isinstance(given, Mapping) and all(isinstance(x, str) for pair in given.items() for x in pair)
+        given, allowed = dict(given) if fits else given, "KEY=VALUE"
+    else:
+        fits, allowed = isinstance(given, str), "a text"
+    if not fits:
+        raise wrong(name, given, allowed)
+    return given
+
+
+def check_request(request: RestoreRequest) -> None:
+    """Refuse values that no point can make right. Raises Invalid with the option and the allowed values."""
+    choices = {"kind": KINDS, "root": ROOT_WAYS, "user_data": USER_DATA}
+    for name, allowed in choices.items():
+        if getattr(request, name) not in allowed:
+            raise wrong(name, getattr(request, name), ", ".join(allowed))
+    if request.volume_type and request.volume_type not in VOLUME_TYPES:
+        raise wrong("volume_type", request.volume_type, ", ".join(VOLUME_TYPES))
+    if request.address not in ("", ORIGINAL, AUTO) and not _is_address(request.address):
+        raise wrong("address", request.address, f"{ORIGINAL}, {AUTO} or an IPv4 address")
+    for tag in request.tags:
+        if not tag or len(tag) > 128 or tag.lower().startswith(("aws:", "snapfleet:")):
+            raise wrong("tags", tag, "keys of 1 to 128 characters that do not start with aws: or snapfleet:")
+    _check_fits_kind(request)
+
+
+def _check_fits_kind(request: RestoreRequest) -> None:
+    only = {
+        "instance": ("type", "subnet", "security_groups", "address", "profile", "key"),
+        "volume": ("attach_to", "device"),
+        "in-place": (),
+    }
+    for kind, names in only.items():
+        for name in names:
+            if request.kind != kind and getattr(request, name):
+                raise Invalid(f"{option(name)} goes with --to {kind} only.", code="option-value")
+    if request.root != AUTO and request.kind != "in-place":
+        raise Invalid("--root goes with --to in-place only.", code="option-value")
+    if request.device and not request.attach_to:
+        raise missing("attach_to", "--device says where on an instance the volume goes")
+    if request.device and not request.device.startswith(("/dev/", "xvd")):
+        raise wrong("device", request.device, "a device name such as /dev/sdf")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
