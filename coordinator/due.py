@@ -41,11 +41,6 @@ __all__ = [
 # Ticks come every second and a restart takes a minute or two: what starts later than this is late, not just delayed.
 PUNCTUAL_WITHIN = timedelta(minutes=5)
 
-# How near wall-clock slots come: days 20 hours (zones that keep their date change by three hours at most), months 27
-# days. Below that, `start_of` need not look the next slot up.
-_SHORT_DAY = timedelta(hours=20)
-_SHORT_MONTH = timedelta(days=27)
-
 
 @dataclass(frozen=True)
 class Track:
@@ -93,11 +88,10 @@ def offset_for(policy_key: str, spread: timedelta) -> timedelta:
 def start_of(grid: Grid, slot: datetime, policy_key: str) -> datetime:
     """When a slot starts: nominal time plus the policy's offset, and always before the grid's next slot."""
     start = slot + offset_for(policy_key, grid.spread)
-    if start - slot >= _nearest(grid):
-        following = next_slot(grid, slot)
-        if following is not None and start >= following:
-            return following - timedelta(seconds=1)
-    return start
+    if start == slot or grid.every.unit in ("m", "h"):  # spread is shorter than the step
+        return start
+    following = next_slot(grid, slot)
+    return start if following is None else min(start, following - timedelta(seconds=1))
 
 
 def decide(policy_key: str, tracks: Sequence[Track], now: datetime) -> Decision:
@@ -190,14 +184,3 @@ def _reason(run: datetime | None, punctual: bool, missed: MissedRange | None, ne
 
 def _shown(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _nearest(grid: Grid) -> timedelta:
-    """How near two slots of the grid come, at the least, where no day is skipped."""
-    match grid.every.unit:
-        case "d" | "w":
-            return grid.every.duration - timedelta(days=1) + _SHORT_DAY
-        case "mo":
-            return _SHORT_MONTH * grid.every.count
-        case _:
-            return grid.every.duration
