@@ -20,8 +20,9 @@ class Run(CatalogModel):
     state = StateField(RunState, default=RunState.RESOLVING, index=True)
     only = JSONField(default=list)  # resource ids of a partial run (manual, or a resource that joined)
     reason = TextField(default="")
+    problems = JSONField(default=list)  # targets that could not even become jobs: {"target", "code", "text"}
     targets = IntegerField(default=0)
-    created_at = UtcField()  # machine time
+    created_at = UtcField(index=True)  # machine time
     planned_at = UtcField(null=True)
     finished_at = UtcField(null=True)
 
@@ -82,7 +83,7 @@ class Job(CatalogModel):
     settled = BooleanField(default=False)  # the coordinator has planned what follows
     created_at = UtcField()
     started_at = UtcField(null=True)
-    finished_at = UtcField(null=True)
+    finished_at = UtcField(null=True, index=True)
 
     class Meta:
         indexes = (
