@@ -1,0 +1,115 @@
+"""How the queue is, lane by lane: what `queue status`, the overview page and the metrics all show.
+
+Everything is read from the catalog, which is the truth; the broker is never asked. Times are machine time.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, TypedDict
+
+from peewee import fn
+
+from tasks.catalog import DeadLetter, Job, Outbox, Process, session
+from tasks.clock import Clock
+from tasks.lanes import LANES
+from tasks.states import JobState
+
+# Processes report every 5 s; one that was silent three times over is taken for gone.
+SILENT_AFTER = timedelta(seconds=15)
+# The rate is a mean over this window: long enough to be steady, short enough to show a lane that stopped.
+RATE_WINDOW = timedelta(minutes=5)
+
+
+class LaneHealth(TypedDict):
+    """One lane. Counts are jobs, except `dead` (letters); `rate_per_min` is jobs finished."""
+
+    lane: str
+    ready: int  # could run now: due and unpublished, or published and not yet claimed
+    in_broker: int  # of those, published
+    delayed: int  # due later
+    running: int
+    waiting: int  # the cloud works
+    oldest_age_s: float  # how long the oldest ready job has been due
+    consumers: int  # live worker processes that take this lane and are not draining
+    threads: int  # their threads, which the lanes of a process share
+    rate_per_min: float
+    dead: int
+    capacity: int
+
+
+def queue_health(clock: Clock) -> list[LaneHealth]:
+    """The health of every lane, in the order in which lanes are published."""
+    at = clock.timer()
+    with session():
+        states = {
+            (row["lane"], row["state"]): row["n"]
+            for row in Job.select(Job.lane, Job.state, fn.COUNT(Job.id).alias("n"))
+            .where(Job.state.in_([JobState.QUEUED, JobState.RUNNING, JobState.WAITING]))
+            .group_by(Job.lane, Job.state)
+            .dicts()
+        }
+        unpublished = _count(
+            Outbox.select(Outbox.lane, fn.COUNT(Outbox.id).alias("n"))
+            .join(Job)
+            .where(Outbox.ready_at <= at, Job.state == JobState.PENDING)
+            .group_by(Outbox.lane)
+        )
+        delayed = _count(
+            Outbox.select(Outbox.lane, fn.COUNT(Outbox.id).alias("n")).where(Outbox.ready_at > at).group_by(Outbox.lane)
+        )
+        finished = _count(
+            Job.select(Job.lane, fn.COUNT(Job.id).alias("n"))
+            .where(Job.finished_at > at - RATE_WINDOW)
+            .group_by(Job.lane)
+        )
+        dead = _count(
+            DeadLetter.select(DeadLetter.lane, fn.COUNT(DeadLetter.id).alias("n"))
+            .where(DeadLetter.state == "open")
+            .group_by(DeadLetter.lane)
+        )
+        oldest = {lane: _oldest_age(lane, clock) for lane in LANES}
+        workers = list(live_workers(clock))
+    lanes: list[LaneHealth] = []
+    for lane, limits in LANES.items():
+        takers = [worker for worker in workers if takes(worker, lane) and not worker.draining]
+        published = states.get((lane, JobState.QUEUED), 0)
+        lanes.append(
+            LaneHealth(
+                lane=str(lane),
+                ready=unpublished.get(lane, 0) + published,
+                in_broker=published,
+                delayed=delayed.get(lane, 0),
+                running=states.get((lane, JobState.RUNNING), 0),
+                waiting=states.get((lane, JobState.WAITING), 0),
+                oldest_age_s=round(oldest[lane], 3),
+                consumers=len(takers),
+                threads=sum(worker.threads for worker in takers),
+                rate_per_min=round(finished.get(lane, 0) / (RATE_WINDOW / timedelta(minutes=1)), 1),
+                dead=dead.get(lane, 0),
+                capacity=limits.capacity,
+            )
+        )
+    return lanes
+
+
+def live_workers(clock: Clock) -> list[Process]:
+    """Worker processes that reported lately, draining ones included."""
+    since = clock.timer() - SILENT_AFTER
+    return list(Process.select().where(Process.seen_at >= since).order_by(Process.name))
+
+
+def takes(process: Process, lane: str) -> bool:
+    """Whether a process works on a lane: only those that list it do."""
+    return lane in process.lanes
+
+
+def _count(query: Any) -> dict[str, int]:
+    return {row["lane"]: row["n"] for row in query.dicts()}
+
+
+def _oldest_age(lane: str, clock: Clock) -> float:
+    """Seconds since the lane's oldest ready job became due; 0 when nothing is ready."""
+    at = clock.timer()
+    pending = Outbox.select(fn.MIN(Outbox.ready_at)).where(Outbox.lane == lane, Outbox.ready_at <= at).scalar()
+    queued = Job.select(fn.MIN(Job.not_before_at)).where(Job.state == JobState.QUEUED, Job.lane == lane).scalar()
+    due: list[datetime] = [Outbox.ready_at.python_value(value) for value in (pending, queued) if value is not None]
+    return max(0.0, (at - min(due)).total_seconds()) if due else 0.0
