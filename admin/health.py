@@ -40,13 +40,12 @@ def queue_health(clock: Clock) -> list[LaneHealth]:
     """The health of every lane, in the order in which lanes are published."""
     at = clock.timer()
     with session():
-        states = {
-            (row["lane"], row["state"]): row["n"]
-            for row in Job.select(Job.lane, Job.state, fn.COUNT(Job.id).alias("n"))
+        held = (
+            Job.select(Job.lane, Job.state, fn.COUNT(Job.id).alias("n"))
             .where(Job.state.in_([JobState.QUEUED, JobState.RUNNING, JobState.WAITING]))
             .group_by(Job.lane, Job.state)
-            .dicts()
-        }
+        )
+        states: dict[tuple[str, str], int] = {(lane, state): n for lane, state, n in _tuples(held)}
         unpublished = _count(
             Outbox.select(Outbox.lane, fn.COUNT(Outbox.id).alias("n"))
             .join(Job)
@@ -102,8 +101,12 @@ def takes(process: Process, lane: str) -> bool:
     return lane in process.lanes
 
 
+def _tuples(query: Any) -> list[Any]:
+    return list(query.tuples())
+
+
 def _count(query: Any) -> dict[str, int]:
-    return {row["lane"]: row["n"] for row in query.dicts()}
+    return dict(_tuples(query))
 
 
 def _oldest_age(lane: str, clock: Clock) -> float:
@@ -111,5 +114,6 @@ def _oldest_age(lane: str, clock: Clock) -> float:
     at = clock.timer()
     pending = Outbox.select(fn.MIN(Outbox.ready_at)).where(Outbox.lane == lane, Outbox.ready_at <= at).scalar()
     queued = Job.select(fn.MIN(Job.not_before_at)).where(Job.state == JobState.QUEUED, Job.lane == lane).scalar()
-    due: list[datetime] = [Outbox.ready_at.python_value(value) for value in (pending, queued) if value is not None]
+    read: Any = Outbox.ready_at.python_value
+    due: list[datetime] = [read(value) for value in (pending, queued) if value is not None]
     return max(0.0, (at - min(due)).total_seconds()) if due else 0.0
