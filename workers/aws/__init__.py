@@ -1,0 +1,17 @@
+"""AWS: how an account is entered, how its errors are read, and one driver for each service."""
+
+from collections.abc import Callable, Mapping
+
+from workers.aws.ec2 import Ec2Driver
+from workers.aws.pace import Pace
+from workers.aws.session import Sessions
+from workers.driver import Driver
+
+# Type name -> the driver of its service.
+DRIVERS: Mapping[str, Callable[[Sessions, Pace | None], Driver]] = {"instance": Ec2Driver, "volume": Ec2Driver}
+
+
+def build_drivers(sessions: Sessions, pace: Pace | None = None) -> dict[str, Driver]:
+    """The drivers by type name; types of one service share theirs. `pace` says how patient they are."""
+    built = {make: make(sessions, pace) for make in set(DRIVERS.values())}
+    return {name: built[make] for name, make in DRIVERS.items()}

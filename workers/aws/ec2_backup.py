@@ -1,0 +1,225 @@
+"""Beginning backups of instances and volumes: one snapshot set, or an image; adopting what an earlier attempt made.
+
+Nothing here has a server-side token: the wish's key goes out as a tag (or an image's name) in the creating call
+itself, and every attempt looks for it first. A snapshot in state `error` is no answer to a wish: it is passed over.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from tasks.errors import Impossible, Invalid
+from workers.aws.ec2_describe import describe_instance, describe_volume, hidden_attributes
+from workers.aws.ec2_lookup import image_for, snapshots_with
+from workers.aws.errors import translate, translated
+from workers.aws.keys import DefaultKeys
+from workers.aws.pace import Pace
+from workers.aws.session import Clients
+from workers.aws.tags import fit_tags, part_key, specify
+from workers.driver import BackupRequest, Operation, Part, Resource, Started
+
+MOST_EXCLUSIONS = 40  # CreateSnapshots, ExcludeDataVolumeIds (EC2 API reference); botocore does not check it
+_DESCRIPTION_LENGTH = 255
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+
+
+@dataclass(frozen=True)
+class Backup:
+    """One backup to begin: who, what, and the tools. `resource` is the resource as found at this moment."""
+
+    clients: Clients
+    resource: Resource
+    request: BackupRequest
+    pace: Pace
+    keys: DefaultKeys
+    tags: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+    def operation(self, kind: str, external_id: str, **detail: Any) -> Operation:
+        """What was begun, with the time from which its absence is judged."""
+        started = {"started_at": self.pace.clock.timer().isoformat(), "key": self.request.key, **detail}
+        return Operation(kind, external_id, self.clients.account, self.clients.region, started)
+
+
+def start_backup(
+    clients: Clients, resource: Resource, request: BackupRequest, pace: Pace, keys: DefaultKeys
+) -> Started:
+    """Begin the backup of an instance or a volume, or adopt the one that this key began."""
+    if request.mode not in ("snapshots", "image"):
+        raise Invalid(f"There is no backup mode {request.mode!r}: it is 'snapshots' or 'image'.")
+    if resource.type == "volume":
+        now = describe_volume(clients, resource.external_id)
+        warnings: list[str] = []
+    else:
+        now = describe_instance(clients, resource.external_id)
+        now, warnings = _with_hidden(clients, now)
+    tags, lost = fit_tags(request.key, request.tags, now.tags)
+    backup = Backup(clients, now, request, pace, keys, tags, (*warnings, *lost))
+    if now.type == "volume":
+        return _start_volume(backup)
+    return _start_image(backup) if request.mode == "image" else _start_set(backup)
+
+
+def _with_hidden(clients: Clients, now: Resource) -> tuple[Resource, list[str]]:
+    try:
+        hidden = hidden_attributes(clients, now.external_id)
+    except ClientError as error:
+        return now, [f"User data and termination protection were not captured. {translate(error).text}"]
+    return replace(now, attributes={**now.attributes, **hidden}), []
+
+
+def describe_text(text: str) -> str:
+    """A description as AWS takes it."""
+    return _UNPRINTABLE.sub("?", text or "Made by Snapfleet")[:_DESCRIPTION_LENGTH]
+
+
+# --- one volume ---
+
+
+def _start_volume(backup: Backup) -> Started:
+    volume = {**backup.resource.attributes, "id": backup.resource.external_id, "tags": dict(backup.resource.tags)}
+    made = snapshots_with(backup.clients.read(), [backup.request.key])
+    if made:
+        return _started(backup, made, [volume], adopted=True)
+    return _started(backup, [_snapshot_one(backup, volume["id"], backup.tags)], [volume])
+
+
+def _snapshot_one(backup: Backup, volume_id: str, tags: Mapping[str, str]) -> dict[str, Any]:
+    with translated("CreateSnapshot", guard=backup.pace.guard):
+        answer: dict[str, Any] = backup.clients.create().create_snapshot(
+            VolumeId=volume_id,
+            Description=describe_text(backup.request.description),
+            TagSpecifications=specify(tags, "snapshot"),
+        )
+    return answer
+
+
+# --- a set of volumes ---
+
+
+def _start_set(backup: Backup) -> Started:
+    """CreateSnapshots: crash-consistent across the volumes, and all of them in one call or none."""
+    attached: list[dict[str, Any]] = list(backup.resource.attributes["volumes"])
+    wanted = [volume for volume in attached if volume["id"] not in backup.request.exclude]
+    if not wanted:
+        raise Invalid("Every volume of this instance is excluded: there is nothing to back up.", code="nothing-left")
+    out = [volume for volume in attached if volume["id"] in backup.request.exclude]
+    root = backup.resource.attributes["root_device"]
+    data = [volume["id"] for volume in out if volume["device"] != root]
+    if len(data) > MOST_EXCLUSIONS:
+        return _start_each(backup, wanted)
+    made = snapshots_with(backup.clients.read(), [backup.request.key])
+    if made:
+        return _started(backup, made, attached, adopted=True)
+    specification: dict[str, Any] = {"InstanceId": backup.resource.external_id}
+    if len(data) < len(out):
+        specification["ExcludeBootVolume"] = True  # the root among the data exclusions fails the whole call
+    if data:
+        specification["ExcludeDataVolumeIds"] = data
+    with translated("CreateSnapshots", guard=backup.pace.guard):
+        answer = backup.clients.create().create_snapshots(
+            InstanceSpecification=specification,
+            Description=describe_text(backup.request.description),
+            TagSpecifications=specify(backup.tags, "snapshot"),
+        )
+    return _started(backup, answer["Snapshots"], attached)
+
+
+def _start_each(backup: Backup, wanted: Sequence[Mapping[str, Any]]) -> Started:
+    """More exclusions than CreateSnapshots takes: one call a volume, each with a key of its own."""
+    keys = {part_key(backup.request.key, volume["id"]): volume["id"] for volume in wanted}
+    made = {snapshot["VolumeId"]: snapshot for snapshot in snapshots_with(backup.clients.read(), list(keys))}
+    adopted = len(made) == len(keys)
+    for key, volume_id in keys.items():
+        if volume_id not in made:
+            tags, _ = fit_tags(key, backup.request.tags, backup.resource.tags)
+            made[volume_id] = _snapshot_one(backup, volume_id, tags)
+    warning = f"More than {MOST_EXCLUSIONS} volumes are excluded: the others were not taken at one instant."
+    backup = replace(backup, warnings=(*backup.warnings, warning))
+    return _started(backup, list(made.values()), list(wanted), adopted=adopted)
+
+
+def _started(
+    backup: Backup, made: Iterable[Mapping[str, Any]], volumes: Sequence[Mapping[str, Any]], adopted: bool = False
+) -> Started:
+    known = {volume["id"]: volume for volume in volumes}
+    default = backup.keys.of(backup.clients) if any(volume["encrypted"] for volume in volumes) else None
+    parts = tuple(
+        part_of(snapshot, known.get(snapshot["VolumeId"], {}), default)
+        for snapshot in sorted(made, key=lambda one: str(known.get(one["VolumeId"], {}).get("device", "~")))
+    )
+    strange = sorted(part.source_id for part in parts if part.source_id not in known)
+    warnings = backup.warnings + tuple(f"The volume {one} was attached just now and is included." for one in strange)
+    return Started(
+        operations=tuple(backup.operation("snapshot", part.external_id, volume=part.source_id) for part in parts),
+        parts=parts,
+        captured=captured(backup.resource),
+        warnings=warnings,
+        adopted=adopted,
+    )
+
+
+def part_of(snapshot: Mapping[str, Any], volume: Mapping[str, Any], default_key: str | None) -> Part:
+    """A snapshot as a part; `volume` is what it was taken of, `default_key` the aws/ebs key where that is known."""
+    key = str(snapshot.get("KmsKeyId") or volume.get("kms_key_id", ""))
+    encrypted = bool(snapshot.get("Encrypted") or volume.get("encrypted"))
+    names = ("type", "iops", "throughput", "delete_on_termination", "tags")
+    attributes: dict[str, Any] = {name: volume[name] for name in names if name in volume}
+    if encrypted and default_key is not None and key:
+        attributes["default_key"] = key == default_key
+    size = snapshot.get("VolumeSize") or volume.get("size_gib", 0)
+    return Part(
+        external_id=snapshot["SnapshotId"],
+        source_id=snapshot["VolumeId"],
+        device=str(volume.get("device", "")),
+        size_gib=int(size),
+        encrypted=encrypted,
+        kms_key_id=key,
+        attributes=attributes,
+    )
+
+
+def captured(resource: Resource) -> dict[str, Any]:
+    """The resource as found, for the restore: its attributes, and its name and tags beside them."""
+    return {**resource.attributes, "name": resource.name, "tags": dict(resource.tags)}
+
+
+# --- an image ---
+
+
+def _start_image(backup: Backup) -> Started:
+    """CreateImage without a reboot: its name is the token, because AWS allows a name once."""
+    attached = list(backup.resource.attributes["volumes"])
+    root = backup.resource.attributes["root_device"]
+    out = [volume for volume in attached if volume["id"] in backup.request.exclude]
+    if any(volume["device"] == root for volume in out):
+        raise Impossible("An image needs its root volume: take it out of the exclusions, or back up by snapshots.")
+    name, image = image_for(backup.clients, backup.request.key)
+    if image:
+        return _image_started(backup, image["ImageId"], adopted=True)
+    request: dict[str, Any] = {
+        "InstanceId": backup.resource.external_id,
+        "Name": name,
+        "Description": describe_text(backup.request.description),
+        "NoReboot": not backup.request.reboot,
+        "TagSpecifications": specify(backup.tags, "image", "snapshot"),
+    }
+    if out:
+        request["BlockDeviceMappings"] = [{"DeviceName": volume["device"], "NoDevice": ""} for volume in out]
+    with translated("CreateImage", guard=backup.pace.guard):
+        answer = backup.clients.create().create_image(**request)
+    return _image_started(backup, answer["ImageId"], adopted=False)
+
+
+def _image_started(backup: Backup, image_id: str, adopted: bool) -> Started:
+    operation = backup.operation("image", image_id, instance=backup.resource.external_id)
+    return Started(
+        operations=(operation,),
+        image_id=image_id,
+        captured=captured(backup.resource),
+        warnings=backup.warnings,
+        adopted=adopted,
+    )

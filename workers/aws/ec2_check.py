@@ -1,0 +1,156 @@
+"""Can an account be entered, and may its role do what backups need? Harmless reads and dry runs only.
+
+EC2 answers a dry run with DryRunOperation (allowed) or UnauthorizedOperation (not); anything else says nothing. A
+dry run needs something real to name, so an account without volumes or snapshots leaves some answers unknown.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tasks.errors import Denied, SnapfleetError
+from workers.aws.errors import translate
+from workers.aws.session import Clients
+from workers.driver import Check
+
+_SMALL = 5  # the smallest page that these calls take
+_READS: tuple[tuple[str, str, str], ...] = (
+    ("ec2:DescribeInstances", "describe_instances", "instances are not found"),
+    ("ec2:DescribeVolumes", "describe_volumes", "volumes are not found"),
+    ("ec2:DescribeSnapshots", "describe_snapshots", "no backup can be followed to its end"),
+    ("ec2:DescribeImages", "describe_images", "backups as images cannot be followed"),
+)
+_OWN: Mapping[str, dict[str, Any]] = {
+    "describe_snapshots": {"OwnerIds": ["self"]},
+    "describe_images": {"Owners": ["self"]},
+}
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One dry run: what it needs to name, its parameters for (subject, region), and what does not work without."""
+
+    action: str
+    method: str
+    subject: str
+    params: Callable[[str, str], dict[str, Any]]
+    loss: str
+
+
+_TRIALS = (
+    _Trial(
+        "ec2:CreateSnapshots",
+        "create_snapshots",
+        "instance",
+        lambda one, _: {"InstanceSpecification": {"InstanceId": one}},
+        "instances are not backed up",
+    ),
+    _Trial(
+        "ec2:CreateImage",
+        "create_image",
+        "instance",
+        lambda one, _: {"InstanceId": one, "Name": "snapfleet-check", "NoReboot": True},
+        "instances are not backed up as images",
+    ),
+    _Trial(
+        "ec2:CreateSnapshot", "create_snapshot", "volume", lambda one, _: {"VolumeId": one}, "volumes are not backed up"
+    ),
+    _Trial(
+        "ec2:CreateTags",
+        "create_tags",
+        "volume",
+        lambda one, _: {"Resources": [one], "Tags": [{"Key": "snapfleet:check", "Value": "dry-run"}]},
+        "what was made cannot be found again",
+    ),
+    _Trial(
+        "ec2:CopySnapshot",
+        "copy_snapshot",
+        "snapshot",
+        lambda one, region: {"SourceSnapshotId": one, "SourceRegion": region},
+        "nothing is copied here",
+    ),
+    _Trial(
+        "ec2:ModifySnapshotAttribute",
+        "modify_snapshot_attribute",
+        "snapshot",
+        lambda one, _: {
+            "SnapshotId": one,
+            "Attribute": "createVolumePermission",
+            "OperationType": "add",
+            "UserIds": ["000000000000"],
+        },
+        "nothing is copied to other accounts",
+    ),
+    _Trial(
+        "ec2:DeleteSnapshot",
+        "delete_snapshot",
+        "snapshot",
+        lambda one, _: {"SnapshotId": one},
+        "old recovery points stay and cost",
+    ),
+)
+
+
+def check(clients: Clients) -> list[Check]:
+    """Contact first: when the account cannot be entered, that is the only answer."""
+    contact = _contact(clients)
+    if contact.outcome != "ok":
+        return [contact]
+    checks, answers = [contact], {}
+    for action, method, loss in _READS:
+        answer, seen = _read(clients, action, method, loss)
+        checks.append(answer)
+        answers[method] = seen
+    return checks + _dry_runs(clients, answers)
+
+
+def _contact(clients: Clients) -> Check:
+    try:
+        number = str(clients.read("sts").get_caller_identity()["Account"])
+    except (BotoCoreError, ClientError) as error:
+        return Check("contact", "missing", str(translate(error, operation="GetCallerIdentity")))
+    wanted = clients.account.number
+    if wanted and wanted != number:
+        return Check("contact", "missing", f"The role leads into account {number}, but {wanted} is configured.")
+    return Check("contact", "ok", f"account {number}")
+
+
+def _read(clients: Clients, action: str, method: str, loss: str) -> tuple[Check, Mapping[str, Any]]:
+    try:
+        answer = getattr(clients.read(), method)(MaxResults=_SMALL, **_OWN.get(method, {}))
+    except (BotoCoreError, ClientError) as error:
+        return _verdict(action, translate(error, operation=action), loss), {}
+    return Check(action, "ok"), answer
+
+
+def _dry_runs(clients: Clients, answers: Mapping[str, Mapping[str, Any]]) -> list[Check]:
+    groups = answers["describe_instances"].get("Reservations", [])
+    subjects = {
+        "instance": next((one["InstanceId"] for group in groups for one in group["Instances"]), ""),
+        "volume": next((one["VolumeId"] for one in answers["describe_volumes"].get("Volumes", [])), ""),
+        "snapshot": next((one["SnapshotId"] for one in answers["describe_snapshots"].get("Snapshots", [])), ""),
+    }
+    trials = [trial for trial in _TRIALS if clients.account.may_delete or trial.method != "delete_snapshot"]
+    return [_dry_run(clients, trial, subjects[trial.subject]) for trial in trials]
+
+
+def _dry_run(clients: Clients, trial: _Trial, subject: str) -> Check:
+    if not subject:
+        return Check(trial.action, "unknown", f"there is no {trial.subject} here to try it on")
+    try:
+        getattr(clients.read(), trial.method)(DryRun=True, **trial.params(subject, clients.region))
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") == "DryRunOperation":
+            return Check(trial.action, "ok")
+        return _verdict(trial.action, translate(error, operation=trial.action), trial.loss)
+    except BotoCoreError as error:
+        return _verdict(trial.action, translate(error, operation=trial.action), trial.loss)
+    return Check(trial.action, "unknown", "the dry run was not answered as one")
+
+
+def _verdict(action: str, error: SnapfleetError, loss: str) -> Check:
+    if isinstance(error, Denied):
+        return Check(action, "missing", f"Without {action} {loss}.")
+    return Check(action, "unknown", error.text)

@@ -1,0 +1,28 @@
+"""Which KMS key is the account's own aws/ebs key: snapshots under it can never be shared."""
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from workers.aws.session import Clients
+
+_ALIAS = "alias/aws/ebs"
+
+
+class DefaultKeys:
+    """The ARN behind aws/ebs for each account and region, asked once: the key never changes once it exists."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], str] = {}
+
+    def of(self, clients: Clients) -> str | None:
+        """The key's ARN, '' when the account has none there, None when the role may not ask: then nobody knows."""
+        place = (clients.account.name, clients.region)
+        if place in self._known:
+            return self._known[place]
+        try:
+            arn = str(clients.read("kms").describe_key(KeyId=_ALIAS)["KeyMetadata"]["Arn"])
+        except ClientError as error:
+            return "" if error.response.get("Error", {}).get("Code") == "NotFoundException" else None
+        except BotoCoreError:
+            return None
+        self._known[place] = arn
+        return arn
