@@ -333,7 +333,7 @@ PARTS = st.builds(
     source_id=st.sampled_from(["vol-root", "vol-data", "vol-third"]),
     device=st.sampled_from(["/dev/xvda", "/dev/sdf", "/dev/sdg"]),
     size_gib=st.integers(1, 1000),
-    type=st.sampled_from([*VOLUME_TYPES, ""]),
+    type=st.sampled_from(["gp3", "gp3", "gp2", "io1", "st1", ""]),
     iops=st.integers(0, 20000),
     tags=st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=60),
 )
@@ -342,22 +342,26 @@ POINTS = st.builds(
     st.just(POINT),
     parts=st.lists(PARTS, min_size=1, max_size=3, unique_by=(lambda p: p.device, lambda p: p.source_id)).map(tuple),
     image_id=st.sampled_from(["", "ami-1"]),
-    region=st.sampled_from(["us-east-1", "eu-west-1"]),
+    region=st.sampled_from(["us-east-1", "us-east-1", "eu-west-1"]),
     host=st.sampled_from([None, HOST, replace(HOST, state="stopped")]),
 )
-WISHES = st.fixed_dictionaries(
-    {"kind": st.sampled_from(["volume", "instance", "in-place"])},
-    optional={
-        "subnet": st.just("subnet-2"),
-        "security_groups": st.just(["sg-3"]),
-        "zone": st.sampled_from(["us-east-1a", "eu-west-1a"]),
-        "attach_to": st.just("i-web"),
-        "volume_type": st.sampled_from(VOLUME_TYPES),
-        "iops": st.integers(0, 9000),
-        "root": st.sampled_from(["auto", "replace", "swap"]),
-        "start": st.booleans(),
-        "kms_key": st.just("alias/k"),
-    },
+DISKS = {
+    "volume_type": st.sampled_from(["gp3", "gp2", "io2"]),
+    "iops": st.integers(1, 9000),
+    "kms_key": st.just("alias/k"),
+}
+WISHES = st.one_of(
+    st.fixed_dictionaries(
+        {"kind": st.just("volume"), "zone": st.just("us-east-1a")}, optional={**DISKS, "attach_to": st.just("i-web")}
+    ),
+    st.fixed_dictionaries(
+        {"kind": st.just("instance")},
+        optional={**DISKS, "subnet": st.just("subnet-2"), "security_groups": st.just(["sg-3"]), "start": st.booleans()},
+    ),
+    st.fixed_dictionaries(
+        {"kind": st.just("in-place")},
+        optional={**DISKS, "root": st.sampled_from(["auto", "replace", "swap"]), "start": st.booleans()},
+    ),
 )
 OUTPUTS = {
     "create-volume": {"volume_id"},
