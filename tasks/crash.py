@@ -1,0 +1,69 @@
+"""Named crash points: the lines between which a process may die, so that tests can kill it exactly there.
+
+Off unless SNAPFLEET_CRASH_AT is set in the environment as `NAME` or `NAME:NTH`: then the process writes a line to the
+file in SNAPFLEET_CRASH_LOG, synced to disk, and kills itself (SIGKILL, as the kernel would) when the point is reached
+for the nth time. A point that the file already names is passed, so that a supervisor can start the process again in
+the same environment. For tests only; an operator never sets it.
+"""
+
+import itertools
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+# Name -> what has just happened when the point is reached. Every literal in the code is here, and nothing else is.
+POINTS: dict[str, str] = {
+    "claim.before": "a message arrived and its job is not claimed yet",
+    "claim.after": "the job is claimed (committed) and its handler has not begun",
+    "job.failing": "an attempt failed and the failure is not recorded yet",
+    "job.failed": "the failure is committed and the message is not acknowledged",
+    "snapshot.intended": "the point row exists and the cloud has not been called",
+    "snapshot.called": "the cloud has begun the backup and nothing of it is in the catalog",
+    "snapshot.parts": "inside the transaction: some parts are written, others and the job's state are not",
+    "snapshot.recorded": "the backup is committed and the message is not acknowledged",
+    "copy.intended": "the copy's point row exists and the cloud has not been called",
+    "copy.called": "the cloud has begun the copy and nothing of it is in the catalog",
+    "copy.recorded": "the copy is committed and the message is not acknowledged",
+    "poll.asked": "the cloud has answered and no answer is written",
+    "poll.between": "one job's answers are committed, the next one's are not",
+    "poll.concluding": "inside the transaction: a job's operations are closed, its point and state are not",
+    "poll.recorded": "all answers are committed and the poll itself is still running",
+    "restore.created": "the cloud has made something for a step and the catalog does not know it",
+    "restore.recorded": "what the step made is committed and the message is not acknowledged",
+    "undo.removed": "the cloud has removed what a restore made and the catalog does not know it",
+    "cleanup.marked": "the guards were passed and committed, nothing is deleted yet",
+    "cleanup.deleted": "the cloud has deleted and the catalog still says expiring",
+    "cleanup.recorded": "the deletion is committed and the message is not acknowledged",
+    "discover.page": "one page of resources is committed, the next is not asked for",
+    "discover.recorded": "the look is committed and the message is not acknowledged",
+}
+
+
+def _wish(environment: Mapping[str, str]) -> tuple[str, int]:
+    name, _, nth = environment.get("SNAPFLEET_CRASH_AT", "").partition(":")
+    return name, int(nth or 1)
+
+
+_NAME, _NTH = _wish(os.environ)
+_LOG = os.environ.get("SNAPFLEET_CRASH_LOG", "")
+_passes = itertools.count(1)  # next() of it is atomic, so threads count together
+
+
+def reach(name: str) -> None:
+    """Die here when this is the chosen point; otherwise nothing, at the cost of one comparison."""
+    if name == _NAME and next(_passes) == _NTH and not _happened(name):
+        _die(name)
+
+
+def _happened(name: str) -> bool:
+    return bool(_LOG) and Path(_LOG).exists() and name in Path(_LOG).read_text().split()
+
+
+def _die(name: str) -> None:
+    if _LOG:
+        with Path(_LOG).open("a") as file:
+            file.write(f"{name}\n")
+            file.flush()
+            os.fsync(file.fileno())
+    os.kill(os.getpid(), signal.SIGKILL)
