@@ -73,17 +73,21 @@ def _actions() -> set[str]:
     return {action.rpartition(":")[2] for action in every}
 
 
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
 _LANES = frozenset(str(lane) for lane in Lane)
-_KINDS = frozenset("snapshot copy restore-step restore-undo poll discover check cleanup archive verify".split())
+_KINDS = _set("snapshot copy restore-step restore-undo poll discover check cleanup archive verify")
 _SERVICES = frozenset({item.service for item in TYPES.values()} | {"sts", "kms", "iam", "ebs", "s3", "compute"})
 _OPERATIONS = frozenset(_actions() | {"AssumeRole", "GetCallerIdentity", "DescribeKey", "SimulatePrincipalPolicy"})
 _CODES = frozenset(_subclasses(SnapfleetError) | {"cancelled", "crash-loop"})
-_REFUSALS = frozenset(
+_REFUSALS = _set(
     "not-json too-large too-deep unsigned unknown-key bad-signature wrong-type missing-field unknown-field "
-    "unknown-version out-of-range options args unknown-queue".split()
+    "unknown-version out-of-range options args unknown-queue"
 )
-_EXPIRY = frozenset("generations keep failed intermediate lost outdated".split())
-_STATES = frozenset("ready published delayed running waiting".split())
+_EXPIRY = _set("generations keep failed intermediate lost outdated")
+_STATES = _set("ready published delayed running waiting")
 
 LABEL_VALUES: Mapping[str, frozenset[str] | None] = MappingProxyType(
     {
@@ -199,9 +203,9 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
 )
 """The whole vocabulary by name."""
 
-_THROTTLES = frozenset("RequestLimitExceeded TooManyRequestsException TooManyRequests SlowDown throttled 429".split())
-_DENIALS = frozenset("UnauthorizedOperation AuthFailure denied AuthorizationFailed credentials-refused".split())
-_UNANSWERED = frozenset("ConnectTimeoutError ReadTimeoutError EndpointConnectionError ConnectionClosedError".split())
+_THROTTLES = _set("RequestLimitExceeded TooManyRequestsException TooManyRequests SlowDown throttled 429")
+_DENIALS = _set("UnauthorizedOperation AuthFailure denied AuthorizationFailed credentials-refused")
+_UNANSWERED = _set("ConnectTimeoutError ReadTimeoutError EndpointConnectionError ConnectionClosedError")
 
 
 def api_result(code: str) -> str:
