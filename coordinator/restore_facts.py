@@ -2,11 +2,11 @@
 
 The captured attributes keep the names that the drivers' discovery writes: `zone`, `instance_type`, `subnet_id`,
 `security_group_ids`, `private_ip`, `key_name`, `profile_arn`, `user_data`, `platform_details`, `root_device` and
-`volumes` for an instance; `zone`, `type`, `iops`, `throughput` for a volume.
+`volumes` for an instance; `zone` and `attachments` for a volume; `name` and `tags` for both.
 """
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -83,6 +83,49 @@ class PointFacts:
         """An attribute of the resource as it was when the point was taken."""
         value = self.attributes.get(name)
         return default if value is None else value
+
+
+def part_facts(
+    *,
+    snapshot_id: str,
+    source_id: str,
+    device: str,
+    size_gib: int,
+    found: Mapping[str, Any],
+    captured: Mapping[str, Any],
+) -> PartFacts:
+    """A part from the catalog. `found` are the part's own attributes, `captured` the point's.
+
+    What the part does not know (the snapshots of an image know no tags) is taken from the volume it was taken of.
+    """
+    volumes: Sequence[Mapping[str, Any]] = captured.get("volumes") or [captured]
+    source = next((one for one in volumes if one.get("id", source_id) == source_id), {})
+    facts = {**source, **{name: value for name, value in found.items() if value not in (None, "", 0)}}
+    return PartFacts(
+        snapshot_id=snapshot_id,
+        source_id=source_id,
+        device=device or str(facts.get("device", "")),
+        size_gib=size_gib,
+        type=str(facts.get("type", "")),
+        iops=int(facts.get("iops") or 0),
+        throughput=int(facts.get("throughput") or 0),
+        encrypted=bool(facts.get("encrypted")),
+        kms_key_id=str(facts.get("kms_key_id", "")),
+        delete_on_termination=bool(facts.get("delete_on_termination")),
+        tags=dict(facts.get("tags") or {}),
+    )
+
+
+def host_facts(instance_id: str, attributes: Mapping[str, Any]) -> HostFacts:
+    """An instance as last discovered, as the host of restored volumes."""
+    return HostFacts(
+        instance_id=instance_id,
+        zone=str(attributes.get("zone", "")),
+        state=str(attributes.get("state", "")),
+        root_device=str(attributes.get("root_device", "")),
+        private_ip=str(attributes.get("private_ip", "")),
+        volumes={str(one["device"]): str(one["id"]) for one in attributes.get("volumes", []) if one.get("device")},
+    )
 
 
 @dataclass(frozen=True)

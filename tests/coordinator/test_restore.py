@@ -18,7 +18,7 @@ from coordinator.restore import (
     render,
     resolve,
 )
-from coordinator.restore_facts import VOLUME_TYPES, option
+from coordinator.restore_facts import VOLUME_TYPES, option, part_facts
 from coordinator.restore_plan import STEP_KINDS, references
 from tasks.errors import Gone, Impossible, Internal, Invalid
 
@@ -40,7 +40,7 @@ ATTRIBUTES: dict[str, Any] = {
     "boot_mode": "uefi",
     "ena_support": True,
     "root_device": "/dev/xvda",
-    "metadata_options": {"http_tokens": "required"},
+    "metadata_options": {"HttpTokens": "required"},
 }
 POINT = PointFacts(
     id="7",
@@ -86,9 +86,9 @@ def test_a_whole_instance_is_planned_as_it_was() -> None:
         "Restore point 7 of instance i-web 'web' to a new instance in prod, us-east-1",
         "  1. register-image   Register a temporary image over the snapshots of the point, to launch from.",
         "       architecture: x86_64",
-        "       boot_mode: uefi",
         "       ena_support: true",
         "       platform_details: Linux/UNIX",
+        "       boot_mode: uefi",
         "       root_device: /dev/xvda",
         '       volumes: [{"delete_on_termination": false, "device": "/dev/xvda", "size_gib": 8, "snapshot_id": '
         '"snap-root", "volume_type": "gp3"}, {"delete_on_termination": true, "device": "/dev/sdf", "iops": 9000, '
@@ -106,7 +106,7 @@ def test_a_whole_instance_is_planned_as_it_was() -> None:
         '"gp3"}, {"delete_on_termination": true, "device": "/dev/sdf", "iops": 9000, "size_gib": 500, '
         '"volume_type": "io2"}]',
         '       tags: {"Name": "web"}',
-        '       metadata_options: {"http_tokens": "required"}',
+        '       metadata_options: {"HttpTokens": "required"}',
         "  3. tag-resources    Tag each new volume as its source was.",
         "       instance_id: <run-instance.instance_id>",
         '       volumes: {"/dev/xvda": {"Name": "web root"}}',
@@ -315,6 +315,43 @@ def test_a_hostile_name_cannot_forge_a_line_of_the_plan() -> None:
     hostile = replace(POINT, resource_name="x\n  9. run-instance", tags={"a\x1b[2J": "b\r\nnote: all well"})
     for line in render(plan(hostile, kind="instance")):
         assert line.isprintable()
+
+
+def test_what_a_launch_cannot_make_as_it_was_is_said() -> None:
+    odd = {
+        **ATTRIBUTES,
+        "interfaces": [{"public_ip": "3.3.3.3", "elastic": True}, {"public_ip": ""}],
+        "source_dest_check": False,
+        "lifecycle": "spot",
+        "placement": {"Tenancy": "dedicated", "GroupName": "rack"},
+    }
+    made = plan(replace(POINT, attributes=odd), kind="instance")
+    assert [warning.split(":")[0] for warning in made.warnings] == [
+        "The instance had several network interfaces",
+        "Elastic addresses stay where they are",
+        "The source/destination check was off",
+        "The instance was spot",
+    ]
+    assert params(made, "run-instance")["tenancy"] == "dedicated"
+    assert params(made, "run-instance")["placement_group"] == "rack"
+
+
+def test_a_part_that_knows_little_is_completed_from_the_volume_it_was_taken_of() -> None:
+    """The snapshots of an image carry no tags and no device of their own."""
+    captured = {"volumes": [{"id": "vol-1", "device": "/dev/sdf", "type": "io2", "iops": 7000, "tags": {"a": "b"}}]}
+    part = part_facts(
+        snapshot_id="snap-1", source_id="vol-1", device="", size_gib=4, found={"type": ""}, captured=captured
+    )
+    assert (part.device, part.type, part.iops, part.tags) == ("/dev/sdf", "io2", 7000, {"a": "b"})
+    alone = part_facts(
+        snapshot_id="snap-2",
+        source_id="vol-2",
+        device="",
+        size_gib=4,
+        found={"type": "gp3"},
+        captured={"type": "gp2", "tags": {"c": "d"}},
+    )
+    assert (alone.type, alone.tags) == ("gp3", {"c": "d"})
 
 
 def test_user_data_is_taken_over_without_standing_in_the_plan() -> None:

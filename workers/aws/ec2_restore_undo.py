@@ -1,0 +1,170 @@
+"""Taking a failed restore back: what it made goes, what it took apart is put together again.
+
+Only what carries our tag is deleted. Every part of this may run again: what is gone already is success, and what
+cannot go yet is answered as kept, with an error that says whether trying again helps.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tasks.errors import Gone, InUse, NotReady, Refused, SnapfleetError
+from workers.aws.ec2_describe import volumes_of
+from workers.aws.ec2_restore_progress import attachment_to, describe_by_id
+from workers.aws.errors import translate
+from workers.aws.session import Clients
+from workers.aws.tags import is_ours, key_filter, read_tags
+from workers.driver import TAG_JOB, Created, Deleted
+
+GONE = "already-gone"
+DONE = "deleted"
+_OVER = ("shutting-down", "terminated")
+
+
+def undo(clients: Clients, created: Sequence[Created]) -> list[Deleted]:
+    """Take back what steps reported as created (in the order it was made), last made first; one answer for each.
+
+    A stopped machine is started again only when its own volumes are back.
+    """
+    answers: list[Deleted] = []
+    ours = {one.external_id for one in created if one.kind == "instance"}
+    unfinished = False
+    for one in reversed(created):
+        if one.kind == "stop" and (one.external_id in ours or unfinished):
+            waits = NotReady(f"{one.external_id} is started once its volumes are back.")
+            answers.append(Deleted(one.external_id, "kept", waits) if unfinished else Deleted(one.external_id, GONE))
+            continue
+        answer = _undo_one(clients, one)
+        unfinished = unfinished or (one.kind in ("attachment", "detachment") and answer.outcome == "kept")
+        answers.append(answer)
+    return answers
+
+
+def _undo_one(clients: Clients, one: Created) -> Deleted:
+    take_back = _UNDO.get(one.kind)
+    if take_back is None:
+        return Deleted(one.external_id, "kept", Refused(f"Nothing takes back a {one.kind!r}."))
+    try:
+        return Deleted(one.external_id, take_back(clients, one.external_id))
+    except Gone:
+        return Deleted(one.external_id, GONE)
+    except SnapfleetError as error:
+        return Deleted(one.external_id, "kept", error)
+    except (ClientError, BotoCoreError) as error:
+        refused = translate(error, operation=f"undo {one.kind}")
+        return (
+            Deleted(one.external_id, GONE) if isinstance(refused, Gone) else Deleted(one.external_id, "kept", refused)
+        )
+
+
+def _found(clients: Clients, kind: str, external_id: str) -> Mapping[str, Any]:
+    """The thing as it is. Raises Gone when it is not, Refused when it carries no tag of ours."""
+    thing = describe_by_id(clients, kind, [external_id]).get(external_id)
+    if thing is None:
+        raise Gone(f"{external_id} does not exist any more.")
+    if not is_ours(read_tags(thing.get("Tags"))):
+        raise Refused(f"{external_id} does not carry our tag, so it stays.", code="not-ours")
+    return thing
+
+
+def _undo_volume(clients: Clients, volume_id: str) -> str:
+    volume = _found(clients, "volume", volume_id)
+    if volume["State"] in ("deleting", "deleted"):
+        return GONE
+    if volume.get("Attachments"):
+        raise InUse(f"{volume_id} is still attached to {volume['Attachments'][0].get('InstanceId')}.")
+    clients.read().delete_volume(VolumeId=volume_id)
+    return DONE
+
+
+def _undo_image(clients: Clients, image_id: str) -> str:
+    _found(clients, "image", image_id)
+    clients.read().deregister_image(ImageId=image_id)  # its snapshots are the recovery point's and stay
+    return DONE
+
+
+def _undo_instance(clients: Clients, instance_id: str) -> str:
+    """Terminate the instance with its volumes, whatever they were to do at its end."""
+    ec2 = clients.read()
+    instance = _found(clients, "instance", instance_id)
+    key = read_tags(instance.get("Tags")).get(TAG_JOB, "")
+    over = instance["State"]["Name"] in _OVER
+    if not over:
+        mine = [volume for volume in volumes_of(ec2, [instance_id]).get(instance_id, []) if _is_of(volume, key)]
+        marks = [
+            {"DeviceName": attachment_to(volume, instance_id)["Device"], "Ebs": {"DeleteOnTermination": True}}
+            for volume in mine
+        ]
+        if marks:
+            ec2.modify_instance_attribute(InstanceId=instance_id, BlockDeviceMappings=marks)
+        ec2.terminate_instances(InstanceIds=[instance_id])
+    left = _left_volumes(clients, key)
+    for volume_id in left:
+        ec2.delete_volume(VolumeId=volume_id)
+    return GONE if over and not left else DONE
+
+
+def _is_of(volume: Mapping[str, Any], key: str) -> bool:
+    tags = read_tags(volume.get("Tags"))
+    return is_ours(tags) and bool(key) and tags.get(TAG_JOB) == key
+
+
+def _left_volumes(clients: Clients, key: str) -> list[str]:
+    """Volumes of the same launch that are attached to nothing any more."""
+    if not key:
+        return []
+    filters = [key_filter([key]), {"Name": "status", "Values": ["available"]}]
+    found = clients.read().describe_volumes(Filters=filters)["Volumes"]
+    return [volume["VolumeId"] for volume in found if _is_of(volume, key)]
+
+
+def _undo_attachment(clients: Clients, name: str) -> str:
+    volume_id, instance_id, _ = name.split(":", 2)
+    now = attachment_to(_found(clients, "volume", volume_id), instance_id)
+    if not now:
+        return GONE
+    if now.get("State") != "detaching":
+        clients.read().detach_volume(VolumeId=volume_id, InstanceId=instance_id)
+    return DONE
+
+
+def _undo_detachment(clients: Clients, name: str) -> str:
+    """Attach the customer's own volume again where it was."""
+    volume_id, instance_id, device = name.split(":", 2)
+    volume = describe_by_id(clients, "volume", [volume_id]).get(volume_id)
+    if volume is None:
+        raise Refused(f"{volume_id} does not exist any more, so it cannot be attached to {instance_id} again.")
+    now = attachment_to(volume, instance_id)
+    if now.get("State") == "detaching":
+        raise NotReady(f"{volume_id} is still being detached from {instance_id}.")
+    if now:
+        return GONE
+    try:
+        clients.read().attach_volume(VolumeId=volume_id, InstanceId=instance_id, Device=device)
+    except ClientError as error:
+        refused = translate(error)
+        raise NotReady(f"{volume_id} cannot go back to {instance_id} yet. {refused.text}") from None
+    return DONE
+
+
+def _undo_stop(clients: Clients, instance_id: str) -> str:
+    instance = describe_by_id(clients, "instance", [instance_id]).get(instance_id)
+    if instance is None or instance["State"]["Name"] in _OVER:
+        return GONE
+    if instance["State"]["Name"] in ("running", "pending"):
+        return GONE
+    if instance["State"]["Name"] == "stopping":
+        raise NotReady(f"{instance_id} is still stopping.")
+    clients.read().start_instances(InstanceIds=[instance_id])
+    return DONE
+
+
+_UNDO: Mapping[str, Callable[[Clients, str], str]] = {
+    "volume": _undo_volume,
+    "image": _undo_image,
+    "instance": _undo_instance,
+    "attachment": _undo_attachment,
+    "detachment": _undo_detachment,
+    "stop": _undo_stop,
+}
