@@ -52,7 +52,7 @@ def answer(
     ],
 )
 def test_each_code_has_one_verdict(code: str, kind: type, retry: Retry) -> None:
-    """Feature 13: retries follow the meaning of the refusal, and throttling burns no attempt."""
+    """Feature 31: retries follow the meaning of the refusal, and throttling burns no attempt."""
     found = translate(answer(code))
     assert (type(found), found.retry) == (kind, retry)
 
@@ -101,7 +101,7 @@ def test_a_proxys_password_does_not_come_out() -> None:
 
 
 def test_where_a_create_may_have_happened_the_next_look_waits_for_the_tags_to_appear() -> None:
-    """Feature 13: a lost answer never makes a second snapshot."""
+    """Feature 31: a lost answer never makes a second snapshot."""
     error = sdk.ReadTimeoutError(endpoint_url="https://ec2")
     guarded = translate(error, operation="CreateSnapshots", guard=timedelta(seconds=90))
     assert (guarded.code, guarded.wait) == ("unknown-effect", timedelta(seconds=90))

@@ -14,7 +14,7 @@ OURS = {TAG_INSTALLATION: "i1", "snapfleet:run": "r1"}
 
 
 def test_our_tags_win_and_users_tags_beyond_fifty_are_left_out_with_a_warning() -> None:
-    """Feature 12: everything made can be found again, whatever the source carries."""
+    """Everything made can be found again, whatever the source carries."""
     tags, warnings = fit_tags("k1", OURS, {f"user-{n:03}": "v" for n in range(60)})
     assert len(tags) == 50
     assert tags[TAG_JOB] == "k1"
