@@ -41,7 +41,7 @@ class Point(CatalogModel):
 
     class Meta:
         indexes = (
-            (("policy", "resource", "destination", "state"), False),
+            (("policy", "resource", "destination", "state", "taken_at"), False),
             (("state", "account", "region"), False),
             (("copy_of", "destination"), False),
         )
