@@ -1,0 +1,39 @@
+"""What can be set in a running sandbox: how long work takes, which limits hold, how strictly requests are checked."""
+
+from dataclasses import asdict, dataclass, field, fields
+
+
+@dataclass
+class Config:
+    """Durations are seconds. `limits` overrides request buckets: {"CreateSnapshot": [burst, per second]}."""
+
+    snapshot_seconds: float = 3.0
+    snapshot_seconds_per_gib: float = 0.0
+    copy_seconds: float | None = None  # None: as long as a snapshot
+    volume_seconds: float = 0.2
+    instance_seconds: float = 1.0
+    replace_root_seconds: float = 2.0
+    image_seconds: float = 0.2  # an image follows its last snapshot by a moment
+    # EC2 API error codes, SnapshotCreationPerVolumeRateExceeded: "wait at least 15 seconds between ..."
+    snapshot_interval_seconds: float = 15.0
+    pending_per_volume: int = 5  # EBS quotas: concurrent snapshots per gp/io volume
+    copies_per_destination: int = 20  # EBS quotas: concurrent snapshot copies per destination region
+    snapshots_per_region: int = 100_000  # EBS quotas: snapshots per region
+    metering: bool = True
+    meter_scale: float = 1.0
+    limits: dict[str, list[float]] = field(default_factory=dict)
+    list_lag_seconds: float = 0.0  # how long a new resource stays unseen by tag filters
+    check_signatures: bool = True
+    recent_calls: int = 5000
+
+    def update(self, changes: dict) -> None:
+        """Change some settings; ValueError names one that does not exist."""
+        known = {f.name for f in fields(self)}
+        for name in changes:
+            if name not in known:
+                raise ValueError(f"no such setting: {name}; there are {', '.join(sorted(known))}")
+        for name, value in changes.items():
+            setattr(self, name, value)
+
+    def as_dict(self) -> dict:
+        return asdict(self)
