@@ -1,0 +1,216 @@
+"""The estate as the catalog keeps it: read as a value, and written change by change.
+
+`apply_estate` is one transaction under a lock, so that two at once do one after the other: the second compares with
+what the first has left. Removed accounts are switched off and removed policies marked, because points outlive both.
+"""
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from peewee import fn
+
+from admin.estate import DEFAULTS, Estate, Spec, read_estate
+from admin.estate_plan import Change, EstatePlan, plan_changes
+from admin.estate_schedules import join_schedules, reset_schedules
+from admin.estate_secrets import FIELDS, Place, Secrets, collect_secrets
+from admin.estate_sections import AZURE_ONLY, SECRETS
+from tasks.catalog import (
+    Account,
+    Audit,
+    Point,
+    Policy,
+    PolicySchedule,
+    Repository,
+    Request,
+    Schedule,
+    database,
+    session,
+    transaction,
+)
+from tasks.catalog.fields import is_postgres
+from tasks.clock import Clock
+from tasks.resources import TYPES
+from tasks.secrets import KeyWrapper
+from tasks.states import PointState
+
+# Any number that nothing else uses (tasks.catalog.migrate has ..001): the advisory lock of `apply`.
+LOCK = 7_300_519_002
+_POLICY_COLUMNS = ("schedules", "enabled", "priority")
+_SETTINGS = tuple(key for key in AZURE_ONLY if key not in SECRETS)
+
+
+def current_estate() -> Estate:
+    """The estate in the catalog, in the canonical form of `read_estate`."""
+    with session():
+        joined: dict[int, list[str]] = {}
+        pairs: Any = PolicySchedule.select(PolicySchedule.policy, Schedule.name).join(Schedule)
+        for policy_id, name in pairs.tuples():
+            joined.setdefault(policy_id, []).append(name)
+        policies = Policy.select().where(Policy.deleted_at.is_null())
+        return Estate(
+            accounts={row.name: _account_spec(row) for row in Account.select().where(Account.enabled)},
+            schedules={row.name: dict(row.spec) for row in Schedule.select()},
+            repositories={row.name: dict(row.spec) for row in Repository.select()},
+            policies={row.name: _policy_spec(row, joined.get(row.id, [])) for row in policies},
+        )
+
+
+def _account_spec(row: Account) -> Spec:
+    spec = {key: getattr(row, key) for key in ("cloud", "kind", "role_arn", "profile", "may_delete")}
+    spec |= {key: row.settings.get(key, "") for key in _SETTINGS} | dict(row.secret_refs)
+    return {**{key: value for key, value in spec.items() if value != ""}, "regions": list(row.regions)}
+
+
+def _policy_spec(row: Policy, schedules: list[str]) -> Spec:
+    columns: Spec = {"enabled": row.enabled, "priority": row.priority}
+    return {**columns, **dict(row.spec), **({"schedules": sorted(schedules)} if schedules else {})}
+
+
+def held_secrets() -> dict[Place, str]:
+    """Every sealed secret of the estate, by place."""
+    held: dict[Place, str] = {}
+    with session():
+        for account in Account.select():
+            held[("accounts", account.name, "external_id")] = account.external_id_sealed
+            held[("accounts", account.name, "client_secret")] = account.settings.get("client_secret_sealed", "")
+        for repository in Repository.select():
+            held[("repositories", repository.name, "key")] = repository.key_sealed
+    return held
+
+
+def apply_estate(
+    text: str,
+    *,
+    name: str,
+    key: KeyWrapper,
+    clock: Clock,
+    who: str,
+    prune: bool = False,
+    dry_run: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> EstatePlan:
+    """Make the catalog as the file says, or (dry run) only say what that would be.
+
+    Raises EstateRefused with every problem of the file; then, and when nothing differs, nothing is written.
+    """
+    env = os.environ if environment is None else environment
+    if dry_run:
+        return _plan(text, name, key, env, prune)[0]
+    with transaction():
+        if is_postgres(database):
+            database.execute_sql("select pg_advisory_xact_lock(%s)", (LOCK,))
+        plan, wanted, secrets = _plan(text, name, key, env, prune)
+        writer = _Writer(wanted, secrets, clock.now(), clock.timer(), who)
+        for change in plan.changes:
+            writer.write(change)
+    return plan
+
+
+def _plan(
+    text: str, name: str, key: KeyWrapper, env: Mapping[str, str], prune: bool
+) -> tuple[EstatePlan, Estate, Secrets]:
+    current = current_estate()
+    wanted = read_estate(text, name, None if prune else current)
+    secrets = collect_secrets(text, name, wanted=wanted, current=current, held=held_secrets(), key=key, environment=env)
+    return plan_changes(current, wanted, prune=prune, rotated=secrets.rotated), wanted, secrets
+
+
+def points_left(account: str) -> int:
+    """How many recovery points an account holds, which nobody cleans up once it is removed."""
+    with session():
+        there = (PointState.GOOD, PointState.EXPIRING, PointState.OUTDATED, PointState.CREATING)
+        query = Point.select(fn.COUNT(Point.id)).join(Account, on=Point.account == Account.id)
+        return int(query.where(Account.name == account, Point.state.in_(there)).scalar())
+
+
+class _Writer:
+    """Writes changes, one method a section, with an audit row each; inside the caller's transaction."""
+
+    def __init__(self, wanted: Estate, secrets: Secrets, now: datetime, at: datetime, who: str) -> None:
+        self.wanted, self.secrets, self.now, self.at, self.who = wanted, secrets, now, at, who
+
+    def write(self, change: Change) -> None:
+        spec = self.wanted.section(change.section).get(change.name)
+        {
+            "accounts": self._account,
+            "schedules": self._schedule,
+            "repositories": self._repository,
+            "policies": self._policy,
+        }[change.section](change, spec)
+        detail = change.to_json()
+        Audit.create(
+            at=self.at, who=self.who, action=f"estate.{change.action}", subject=_subject(change), detail=detail
+        )
+
+    def _sealed(self, change: Change, key: str) -> str:
+        return self.secrets.sealed.get((change.section, change.name, key), "")
+
+    def _account(self, change: Change, spec: Spec | None) -> None:
+        if spec is None:
+            Account.update(enabled=False).where(Account.name == change.name).execute()
+            return
+        sealed = self._sealed(change, "client_secret")
+        settings = {key: spec[key] for key in _SETTINGS if key in spec}
+        number = spec.get("role_arn", "::::").split(":")[4]
+        columns = {
+            **{key: spec.get(key, DEFAULTS["accounts"].get(key, "")) for key in ("cloud", "kind", "may_delete")},
+            **{key: spec.get(key, "") for key in ("role_arn", "profile")},
+            **({"number": number} if number else {}),
+            "regions": spec["regions"],
+            "external_id_sealed": self._sealed(change, "external_id"),
+            "settings": {**settings, **({"client_secret_sealed": sealed} if sealed else {})},
+            "secret_refs": {key: spec[key] for key in FIELDS["accounts"] if key in spec},
+            "enabled": True,
+        }
+        _upsert(Account, change.name, columns)
+        looked_at = {kind.cloud for kind in TYPES.values()}
+        if columns["cloud"] in looked_at and _concerns(change, "regions", "role_arn", "external_id", "profile"):
+            wish = {"account": change.name}
+            Request.create(kind="discover", payload=wish, requested_by=self.who, created_at=self.at)
+
+    def _schedule(self, change: Change, spec: Spec | None) -> None:
+        if spec is None:
+            Schedule.delete().where(Schedule.name == change.name).execute()
+            return
+        row = _upsert(Schedule, change.name, {"spec": spec, "changed_at": self.now}, created_at=self.now)
+        if any(item.field != "description" for item in change.fields):
+            reset_schedules(row, self.now)
+
+    def _repository(self, change: Change, spec: Spec | None) -> None:
+        if spec is None:
+            Repository.delete().where(Repository.name == change.name).execute()
+            return
+        columns = {"spec": spec, "key_sealed": self._sealed(change, "key")}
+        _upsert(Repository, change.name, columns, created_at=self.now)
+
+    def _policy(self, change: Change, spec: Spec | None) -> None:
+        if spec is None:
+            row = Policy.get(Policy.name == change.name)
+            PolicySchedule.delete().where(PolicySchedule.policy == row.id).execute()
+            Policy.update(deleted_at=self.now, changed_at=self.now).where(Policy.id == row.id).execute()
+            return
+        kept = {key: value for key, value in spec.items() if key not in _POLICY_COLUMNS}
+        columns = {"enabled": spec["enabled"], "priority": spec["priority"], "spec": kept}
+        columns |= {"changed_at": self.now, "deleted_at": None}
+        row = _upsert(Policy, change.name, columns, created_at=self.now)
+        if change.action == "change":
+            Policy.update(version=Policy.version + 1).where(Policy.id == row.id).execute()
+        join_schedules(row, spec.get("schedules", []), self.now)
+
+
+def _upsert(model: Any, name: str, columns: Mapping[str, Any], **at_creation: Any) -> Any:
+    """The row of that name with these columns; it may exist from before it was removed."""
+    if not model.update(**columns).where(model.name == name).execute():
+        return model.create(name=name, **columns, **at_creation)
+    return model.get(model.name == name)
+
+
+def _concerns(change: Change, *fields: str) -> bool:
+    return change.action == "add" or any(item.field.removesuffix("[]") in fields for item in change.fields)
+
+
+def _subject(change: Change) -> str:
+    singular = {"accounts": "account", "schedules": "schedule", "repositories": "repository", "policies": "policy"}
+    return f"{singular[change.section]} {change.name}"

@@ -1,0 +1,228 @@
+"""The policies of an estate file: their fields, and what they may ask of each type of resource."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from admin.estate_checks import (
+    WRONG,
+    Field,
+    Reader,
+    choice,
+    did_you_mean,
+    duration,
+    flag,
+    list_of,
+    name,
+    plain,
+    record,
+    region,
+    tags,
+    text,
+    whole,
+)
+from admin.estate_yaml import Located, Path
+from coordinator.periods import KINDS
+from tasks.resources import ResourceType
+
+DEFAULT_PRIORITY = 50
+MODES = ("snapshots", "image", "image-once")
+# Numbers that a person could mean; more is a slip of the keyboard.
+_MOST = 10_000
+_keep = record({kind: Field(whole(1, _MOST)) for kind in KINDS})
+_retries = record({"attempts": Field(whole(1, 20)), "wait": Field(plain(duration))})
+_dr_record = record(
+    {
+        "account": Field(plain(name)),
+        "region": Field(plain(region), required=True),
+        "every": Field(whole(1, _MOST)),
+        "generations": Field(whole(1, _MOST)),
+        "keep": Field(_keep),
+        "kms_key": Field(plain(text)),
+        "reencrypt_key": Field(plain(text)),
+    }
+)
+_archive = record(
+    {
+        "after": Field(plain(duration), required=True),
+        "class": Field(choice("glacier", "deep-archive", "archive"), required=True),
+        "keep": Field(plain(duration)),
+    }
+)
+_repository = record(
+    {
+        "name": Field(plain(name), required=True),
+        "every": Field(whole(1, _MOST)),
+        "keep": Field(plain(duration)),
+        "archive": Field(_archive),
+    }
+)
+_volumes = record({"exclude": Field(list_of(plain(text), least=1), required=True)})
+
+
+def policy_record(types: Mapping[str, ResourceType]) -> dict[str, Field]:
+    """The fields of a policy, given the types that exist."""
+    return {
+        "name": Field(plain(name), required=True),
+        "schedules": Field(_sorted(list_of(plain(name)))),
+        "enabled": Field(plain(flag), default=True),
+        "priority": Field(whole(1, 100), default=DEFAULT_PRIORITY),
+        "targets": Field(list_of(_target(types), least=1), required=True),
+        "mode": Field(choice(*MODES)),
+        "reboot": Field(plain(flag)),
+        "backup_on_add": Field(plain(flag)),
+        "generations": Field(whole(1, _MOST)),
+        "keep": Field(_keep),
+        "retries": Field(_retries),
+        "dr": Field(list_of(_dr_record)),
+        "repository": Field(_repository),
+    }
+
+
+def _sorted(read: Reader) -> Reader:
+    """The same set of names in one order, since their order means nothing."""
+
+    def ordered(file: Located, path: Path, value: Any) -> Any:
+        taken = read(file, path, value)
+        return taken if taken is WRONG else sorted(taken)
+
+    return ordered
+
+
+def _target(types: Mapping[str, ResourceType]) -> Reader:
+    kind = choice(*sorted(types))
+    by_id = record(
+        {
+            "type": Field(kind, required=True),
+            "id": Field(plain(text), required=True),
+            "region": Field(plain(region), required=True),
+            "account": Field(plain(name), required=True),
+            "volumes": Field(_volumes),
+        }
+    )
+    by_tag = record(
+        {
+            "tag": Field(tags, required=True),
+            "types": Field(list_of(kind, least=1)),
+            "accounts": Field(list_of(plain(name), least=1)),
+            "regions": Field(list_of(plain(region), least=1)),
+            "volumes": Field(_volumes),
+        }
+    )
+
+    def read(file: Located, path: Path, value: Any) -> Any:
+        if isinstance(value, dict) and ("id" in value) == ("tag" in value):
+            file.report(path, "names either one resource (type, id, region, account) or many (tag, types, accounts)")
+            return WRONG
+        return (by_tag if isinstance(value, dict) and "tag" in value else by_id)(file, path, value)
+
+    return read
+
+
+def check_policy(
+    file: Located,
+    path: Path,
+    spec: Mapping[str, Any],
+    known: Mapping[str, Mapping[str, Any]],
+    types: Mapping[str, ResourceType],
+) -> None:
+    """What a policy says together with the rest: names that must exist, and the capability table."""
+    written = file.data["policies"][path[1]].get("schedules", ())
+    _check_names(file, (*path, "schedules"), written, known["schedules"], "schedule")
+    if "generations" not in spec and "keep" not in spec:
+        file.report(path, "says nothing about how long points stay; give generations or keep")
+    _check_targets(file, path, known["accounts"], types)
+    used = sorted(_types_of(spec, types))
+    _check_dr(file, path, spec, known["accounts"], [types[item] for item in used])
+    repository = spec.get("repository")
+    if repository:
+        if repository.get("name") not in known["repositories"]:
+            file.report((*path, "repository"), f"there is no repository {repository.get('name')!r}")
+        for kind in (types[item] for item in used):
+            if not kind.repository:
+                file.report(
+                    (*path, "repository"), f"{kind.name} cannot be kept in a repository by this version; leave it out"
+                )
+            elif "archive" in repository and not kind.cold:
+                file.report((*path, "repository", "archive"), f"{kind.name} cannot be kept in cold storage")
+
+
+def _check_names(file: Located, path: Path, names: Any, known: Mapping[str, Any], what: str) -> None:
+    for index, given in enumerate(names if isinstance(names, list) else ()):
+        if isinstance(given, str) and given not in known:
+            near = did_you_mean(given, known)
+            file.report((*path, index), f"there is no {what} {given!r}{near}")
+
+
+def _types_of(spec: Mapping[str, Any], types: Mapping[str, ResourceType]) -> set[str]:
+    found: set[str] = set()
+    for target in spec.get("targets", ()):
+        found |= {target["type"]} if "type" in target else set(target.get("types", types))
+    return found & set(types)
+
+
+def _check_targets(file: Located, path: Path, accounts: Mapping[str, Any], types: Mapping[str, ResourceType]) -> None:
+    """Accounts that exist and hold what is protected; types of their cloud. Lines are found by the written entry."""
+    written = file.data["policies"][path[1]].get("targets", ())
+    for index, target in enumerate(written if isinstance(written, list) else ()):
+        if not isinstance(target, dict):
+            continue
+        at = (*path, "targets", index)
+        for place, account in _accounts_of(target, at):
+            if account not in accounts:
+                file.report(place, f"there is no account {account!r}{did_you_mean(account, accounts)}")
+                continue
+            if accounts[account].get("kind") == "dr":
+                file.report(place, f"{account} is a dr account, which holds copies and is not backed up")
+            _check_place(file, at, target, accounts[account], types)
+        volumes = target.get("volumes")
+        kinds = [target["type"]] if isinstance(target.get("type"), str) else target.get("types") or ["instance"]
+        if volumes and "instance" not in kinds:
+            file.report((*at, "volumes"), "is for instances")
+
+
+def _accounts_of(target: Mapping[str, Any], at: Path) -> Iterator[tuple[Path, str]]:
+    if isinstance(target.get("account"), str):
+        yield (*at, "account"), target["account"]
+    names = target.get("accounts")
+    for index, account in enumerate(names if isinstance(names, list) else ()):
+        if isinstance(account, str):
+            yield (*at, "accounts", index), account
+
+
+def _check_place(
+    file: Located, at: Path, target: Mapping[str, Any], account: Mapping[str, Any], types: Mapping[str, ResourceType]
+) -> None:
+    kind = types.get(target["type"]) if isinstance(target.get("type"), str) else None
+    if kind and kind.cloud != account.get("cloud"):
+        file.report((*at, "type"), f"{kind.name} is of {kind.cloud}, and the account is of {account.get('cloud')}")
+    where, regions = target.get("region"), account.get("regions")
+    if isinstance(where, str) and regions and where not in regions:
+        file.report((*at, "region"), f"the account does not list the region {where}; it has {', '.join(regions)}")
+
+
+def _check_dr(
+    file: Located, path: Path, spec: Mapping[str, Any], accounts: Mapping[str, Any], kinds: list[ResourceType]
+) -> None:
+    written = file.data["policies"][path[1]].get("dr")
+    for index, entry in enumerate(written if isinstance(written, list) else ()):
+        if not isinstance(entry, dict):
+            continue
+        at, account, where = (*path, "dr", index), entry.get("account"), entry.get("region")
+        for kind in kinds:
+            if account is None and not kind.cross_region:
+                file.report(at, f"{kind.name} cannot be copied to another region")
+            if account is not None and not kind.cross_account:
+                file.report(at, f"{kind.name} cannot be copied to another account")
+        if account is None:
+            if all(target.get("region") == where for target in spec.get("targets", ())):
+                file.report((*at, "region"), "is where every target lies; a copy needs another region or account")
+            continue
+        if account not in accounts:
+            file.report((*at, "account"), f"there is no account {account!r}{did_you_mean(account, accounts)}")
+            continue
+        for kind in kinds:
+            if kind.cloud != accounts[account].get("cloud"):
+                file.report((*at, "account"), f"{kind.name} is of {kind.cloud}, and {account} is not")
+        regions = accounts[account].get("regions")
+        if isinstance(where, str) and regions and where not in regions:
+            file.report((*at, "region"), f"{account} does not list the region {where}; it has {', '.join(regions)}")

@@ -1,0 +1,130 @@
+"""The records of an estate file beside its policies: accounts, schedules, repositories."""
+
+from typing import Any
+
+from admin.estate_checks import (
+    WRONG,
+    Field,
+    choice,
+    did_you_mean,
+    flag,
+    list_of,
+    matching,
+    name,
+    plain,
+    region,
+    secret,
+    text,
+)
+from admin.estate_yaml import Located, Path
+from coordinator.grid import DisabledRange, Grid
+
+_UUID = matching(
+    r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", "an id such as 00000000-0000-0000-0000-000000000001"
+)
+# IAM user guide, identifiers: partitions aws, aws-cn, aws-us-gov; role names may have a path.
+_ROLE = matching(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", "a role such as arn:aws:iam::111111111111:role/NAME")
+
+AWS_ONLY = ("role_arn", "external_id", "profile")
+AZURE_ONLY = ("subscription_id", "tenant_id", "client_id", "client_secret")
+SECRETS = ("external_id", "client_secret")
+
+account_record = {
+    "name": Field(plain(name), required=True),
+    "cloud": Field(choice("aws", "azure"), default="aws"),
+    "kind": Field(choice("backup", "dr"), default="backup"),
+    "role_arn": Field(_ROLE),
+    "external_id": Field(plain(secret)),
+    "profile": Field(plain(text)),
+    "subscription_id": Field(_UUID),
+    "tenant_id": Field(_UUID),
+    "client_id": Field(_UUID),
+    "client_secret": Field(plain(secret)),
+    "regions": Field(list_of(plain(region), least=1), required=True),
+    "may_delete": Field(plain(flag), default=True),
+}
+repository_record = {
+    "name": Field(plain(name), required=True),
+    "account": Field(plain(name), required=True),
+    "url": Field(
+        matching(r"(s3|azure)://[^/\s]+(/[^\s]*)?", "s3://BUCKET/PREFIX or azure://ACCOUNT/CONTAINER/PREFIX"),
+        required=True,
+    ),
+    "region": Field(plain(region), required=True),
+    "key": Field(plain(secret)),
+}
+_SCHEDULE_FIELDS = ("name", "description", "every", "starts_at", "ends_at", "time_zone", "days", "disabled", "spread")
+# Values that stand in for a wrong one, so that the other fields are still judged.
+_STAND_IN = {"every": "1mo", "starts_at": "1970-01-01"}
+
+
+def check_account(file: Located, path: Path, spec: dict[str, Any]) -> None:
+    """What fields of an account say together: each cloud has its own."""
+    azure = spec.get("cloud") == "azure"
+    for key in AWS_ONLY if azure else AZURE_ONLY:
+        if key in spec:
+            file.report((*path, key), f"is for {'aws' if azure else 'azure'} accounts; this one is {spec['cloud']}")
+    if azure and "subscription_id" not in spec:
+        file.report(path, "subscription_id is missing")
+    if "external_id" in spec and "role_arn" not in spec:
+        file.report((*path, "external_id"), "goes with role_arn")
+
+
+def read_schedule(file: Located, path: Path, value: Any) -> Any:
+    """A schedule in the form that `Grid.to_spec` writes, with its name; every wrong field is reported."""
+    if not isinstance(value, dict):
+        file.report(path, f"is not a mapping with {', '.join(_SCHEDULE_FIELDS)}")
+        return WRONG
+    given = {key: item for key, item in value.items() if item is not None}
+    for key in [key for key in given if key not in _SCHEDULE_FIELDS]:
+        near = did_you_mean(key, _SCHEDULE_FIELDS)
+        file.report((*path, key), f"unknown field; allowed are {', '.join(_SCHEDULE_FIELDS)}{near}")
+        del given[key]
+    head = {}
+    for key, read in (("name", plain(name)), ("description", plain(text))):
+        taken = read(file, (*path, key), given.pop(key)) if key in given else WRONG
+        if taken is not WRONG:
+            head[key] = taken
+    if "name" not in value:
+        file.report(path, "name is missing")
+    _check_ranges(file, path, given)
+    return {**head, **_grid(file, path, given)}
+
+
+def _check_ranges(file: Located, path: Path, given: dict[str, Any]) -> None:
+    """Judge each disabled range at its own line; the wrong ones are left out."""
+    ranges = given.get("disabled")
+    if not isinstance(ranges, list):
+        return
+    kept = []
+    for index, entry in enumerate(ranges):
+        try:
+            DisabledRange.from_spec(entry)
+            kept.append(entry)
+        except ValueError as error:
+            file.report((*path, "disabled", index), _without_field(str(error)))
+    given["disabled"] = kept
+
+
+def _grid(file: Located, path: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """The grid's canonical form. Each round reports one wrong field and goes on without it."""
+    for _ in range(len(_SCHEDULE_FIELDS) + len(_STAND_IN)):
+        try:
+            return Grid.from_spec(given).to_spec()
+        except ValueError as error:
+            words = str(error)
+            field = words.partition(":")[0].split(" ")[0].partition(".")[0]
+            known = field in _SCHEDULE_FIELDS
+            at = (*path, field) if known and field in given else path
+            file.report(at, _without_field(words) if at != path else words)
+            if not known or given.get(field) == _STAND_IN.get(field, ""):
+                return {}
+            given.pop(field, None)
+            if field in _STAND_IN:
+                given[field] = _STAND_IN[field]
+    return {}
+
+
+def _without_field(words: str) -> str:
+    field, colon, rest = words.partition(": ")
+    return rest if colon and " " not in field else words
