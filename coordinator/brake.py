@@ -6,7 +6,7 @@ the end of a day, week or month one more may drop out of each clause of the rule
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -44,15 +44,17 @@ def brake(
 
     `last_pass_at` is when this policy's last pass was executed (not merely planned); None allows no rotation, so the
     first pass after an installation or migration stops above the limit too. `policy_points_total` counts the policy's
-    good points, by default those in the plan. `confirmed` are the points of a plan that an operator has confirmed: they
-    are not weighed again, also when later passes add ordinary rotation to them. Failed points and the steps of copies
-    are never weighed: nothing can be restored from the one, and a finished copy stands for the other.
+    good points, by default those in the plan that were good at the last pass. `confirmed` are the points of a plan that
+    an operator has confirmed: they are not weighed again, also when later passes add ordinary rotation to them.
+    Failed points and the steps of copies are never weighed: nothing can be restored from the one, and a finished copy
+    stands for the other.
     """
     good = [fact for fact in plan.facts.values() if _counts(fact)]
-    total = len(good) if policy_points_total is None else policy_points_total
+    fresh = [fact for fact in good if last_pass_at is not None and (fact.good_at or fact.taken_at) > last_pass_at]
+    total = len(good) - len(fresh) if policy_points_total is None else policy_points_total
     going = [plan.facts[point] for point in plan.expire if point not in confirmed]
     leaving = Counter(fact.line for fact in going if _counts(fact))
-    allowed = _rotation(plan, good, last_pass_at)
+    allowed = _rotation(plan, fresh)
     excess = sum(max(0, count - allowed.get(line, 0)) for line, count in leaving.items())
     limit = max(BRAKE_ALWAYS_ALLOWED, int(total * BRAKE_SHARE))
     if excess <= limit:
@@ -68,13 +70,10 @@ def _counts(fact: PointFact) -> bool:
     return fact.state is PointState.GOOD and fact.kind != "intermediate"
 
 
-def _rotation(
-    plan: ExpiryPlan, good: Collection[PointFact], last_pass_at: datetime | None
-) -> Mapping[tuple[str, str], int]:
-    """How many points the new ones explain, by line: as many as became good since the last pass, and for one generation
-    of them one more per further clause. Not more: a pass that stays stopped must not gain room by waiting."""
-    fresh: dict[tuple[str, str], Counter[PointId]] = defaultdict(Counter)
-    for fact in good:
-        if last_pass_at is not None and (fact.good_at or fact.taken_at) > last_pass_at:
-            fresh[fact.line][fact.id if fact.run_id is None else fact.run_id] += 1
-    return {line: runs.total() + max(0, plan.tiers[line] - 1) * max(runs.values()) for line, runs in fresh.items()}
+def _rotation(plan: ExpiryPlan, fresh: Iterable[PointFact]) -> Mapping[tuple[str, str], int]:
+    """How many points the new ones explain, by line: as many as they are, and for one generation of them one more per
+    further clause. Not more: a pass that stays stopped must not gain room by waiting."""
+    runs: dict[tuple[str, str], Counter[PointId]] = defaultdict(Counter)
+    for fact in fresh:
+        runs[fact.line][fact.id if fact.run_id is None else fact.run_id] += 1
+    return {line: sizes.total() + max(0, plan.tiers[line] - 1) * max(sizes.values()) for line, sizes in runs.items()}
