@@ -37,6 +37,14 @@ POINTS: dict[str, str] = {
     "cleanup.recorded": "the deletion is committed and the message is not acknowledged",
     "discover.page": "one page of resources is committed, the next is not asked for",
     "discover.recorded": "the look is committed and the message is not acknowledged",
+    "coordinator.slots-before-commit": "inside the transaction: runs are written and schedules moved on",
+    "coordinator.slots-committed": "runs are committed and nothing of them is planned",
+    "coordinator.plan-before-commit": "inside the transaction: jobs and outbox rows of a run are written",
+    "coordinator.plan-committed": "a run's jobs are committed and no message is published",
+    "coordinator.before-publish": "outbox rows are locked and the broker has nothing yet",
+    "coordinator.published-before-commit": "the broker has confirmed and the outbox rows are still there",
+    "coordinator.settle-before-commit": "inside the transaction: follow-up jobs are written, nothing is settled",
+    "coordinator.mark-before-commit": "inside the transaction: points are marked as expiring",
 }
 
 

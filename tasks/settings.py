@@ -54,6 +54,8 @@ class Settings:
     discover_seconds: float = field(
         default=900.0, metadata={"about": "age at which a look at an account is taken again for a run"}
     )
+    lost_seconds: float = field(default=120.0, metadata={"about": "age at which an unclaimed message is sent again"})
+    brake_share: float = field(default=0.2, metadata={"about": "share of a policy's points that may expire unasked"})
     proxy: str = field(
         default="", metadata={"about": "HTTP proxy for the clouds and webhooks, as HOST:PORT; NO_PROXY is honoured"}
     )
@@ -80,6 +82,11 @@ class Settings:
     def key_path(self) -> Path:
         """Where the master key lies."""
         return Path(self.key_file) if self.key_file else self.home / "keys" / "master.key"
+
+    def message_keys(self) -> dict[str, bytes]:
+        """Key id to key of the message signatures, as `tasks.messages.SignedEncoder` takes them."""
+        key = self.master_key()
+        return {key.key_id: key.derive(b"message signatures")}
 
     def clock(self) -> SystemClock:
         """The clock of this installation: the database's time, and a fast calendar where one is set."""

@@ -9,6 +9,7 @@ from tasks.catalog.database import (
     database_time,
     lock_rows,
     open_catalog,
+    rows,
     session,
     transaction,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "database_time",
     "lock_rows",
     "open_catalog",
+    "rows",
     "session",
     "transaction",
 ]

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 import peewee
@@ -38,6 +38,11 @@ class CatalogModel(Model):
     class Meta:
         database = database
         legacy_table_names = False
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Columns that peewee adds by itself (`run_id` of a foreign key `run`)."""
 
 
 def open_catalog(url: str, *, max_connections: int = 40) -> None:
@@ -132,7 +137,7 @@ def database_time() -> datetime:
     with session():
         if is_postgres(database):
             (value,) = database.execute_sql("select clock_timestamp()").fetchone()
-            return value.astimezone(UTC)  # type: ignore[no-any-return]
+            return value.astimezone(UTC)
         (text,) = database.execute_sql("select strftime('%Y-%m-%d %H:%M:%f+00:00', 'now')").fetchone()
         return datetime.fromisoformat(text)
 
@@ -140,3 +145,8 @@ def database_time() -> datetime:
 def lock_rows(query: Any) -> Any:
     """`FOR UPDATE SKIP LOCKED` where the database has it; SQLite's write lock already excludes others."""
     return query.for_update("FOR UPDATE SKIP LOCKED") if is_postgres(database) else query
+
+
+def rows(query: Any) -> list[Any]:
+    """The query's rows as plain tuples, in the order of its columns."""
+    return list(query.tuples())

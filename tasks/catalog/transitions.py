@@ -23,6 +23,7 @@ from tasks.states import JOB_EDGES, JOB_OPEN, POINT_EDGES, JobState, OperationSt
 # A job that was claimed this often without ever finishing kills whoever takes it: it ends as failed, with an alert.
 # It counts above the attempts a policy allows, since workers are also stopped while they are healthy.
 CLAIMS_BEYOND_ATTEMPTS = 20
+BATCH = 400  # rows in one statement: SQLite takes 32,766 parameters, a job has some thirty columns
 MAX_TEXT = 500  # an error's text in the catalog: one sentence, never a page
 
 
@@ -51,6 +52,40 @@ def add_job(*, lane: Lane, at: datetime, ready_at: datetime | None = None, **col
     job = Job.create(lane=str(lane), created_at=at, not_before_at=ready, **columns)
     _to_outbox(job, ready, at)
     return job
+
+
+def add_jobs(rows: Sequence[dict[str, Any]], at: datetime) -> list[int]:
+    """Write many jobs and their outbox rows in few statements; `rows` hold columns as for `add_job`.
+
+    Returns the ids in the order of the rows. Rows whose key exists already are left as they are (a crash between two
+    lines planned them before), and get no second message.
+    """
+    defaults = {"created_at": at, "not_before_at": at, "priority": 50}
+    complete = [{**defaults, "key": uuid4().hex, **row} for row in rows]
+    ids: dict[str, int] = {}
+    for start in range(0, len(complete), BATCH):
+        batch = complete[start : start + BATCH]
+        written = list(Job.insert_many(batch).on_conflict_ignore().returning(Job.id, Job.key).execute())
+        new = {job.key: job.id for job in written}
+        outbox = [
+            {
+                "job": new[row["key"]],
+                "lane": str(row["lane"]),
+                "account_id": row["account"],
+                "priority": row["priority"],
+                "ready_at": row["not_before_at"],
+                "created_at": at,
+            }
+            for row in batch
+            if row["key"] in new
+        ]
+        if outbox:
+            Outbox.insert_many(outbox).execute()
+        ids |= new
+        missing = [row["key"] for row in batch if row["key"] not in new]
+        if missing:
+            ids |= {job.key: job.id for job in Job.select(Job.id, Job.key).where(Job.key.in_(missing))}
+    return [ids[row["key"]] for row in complete]
 
 
 def _to_outbox(job: Job, ready_at: datetime, at: datetime) -> None:
@@ -140,11 +175,12 @@ def finish_job(job: Job, at: datetime, **columns: Any) -> None:
     move_job(job, JobState.DONE, lease_owner="", lease_until_at=None, finished_at=at, **columns)
 
 
-def fail_attempt(job: Job, error: SnapfleetError, at: datetime) -> Verdict:
+def fail_attempt(job: Job, error: SnapfleetError, at: datetime, *, over: bool = False) -> Verdict:
     """Record a failed attempt: again later, as the error and the job's retries say, or failed for good.
 
-    An operation that failed in the cloud is known to be over, so the next attempt gets a new epoch (a new token);
-    any other failure keeps it, so that the next attempt adopts what this one may have made.
+    `over` says that what this attempt began in the cloud has ended without success: the next attempt, if only after
+    an operator's requeue, gets a new epoch (a new token) and adopts none of it. Any other failure keeps the epoch,
+    so that the next attempt adopts what this one may have made.
     """
     decision = verdict(
         error,
@@ -152,7 +188,13 @@ def fail_attempt(job: Job, error: SnapfleetError, at: datetime) -> Verdict:
         max_attempts=job.max_attempts,
         retry_wait=timedelta(seconds=job.retry_wait_s),
     )
-    text = {"error_code": error.code, "error_text": str(error)[:MAX_TEXT], "lease_owner": "", "lease_until_at": None}
+    text = {
+        "error_code": error.code,
+        "error_text": str(error)[:MAX_TEXT],
+        "lease_owner": "",
+        "lease_until_at": None,
+        "epoch": job.epoch + 1 if over or error.code == "cloud-failed" else job.epoch,
+    }
     if not decision.again:
         move_job(job, JobState.FAILED, finished_at=at, **text)
         return decision
@@ -162,7 +204,6 @@ def fail_attempt(job: Job, error: SnapfleetError, at: datetime) -> Verdict:
         JobState.PENDING,
         not_before_at=ready_at,
         attempt=job.attempt if decision.burns else max(0, job.attempt - 1),
-        epoch=job.epoch + 1 if error.code == "cloud-failed" else job.epoch,
         **text,
     )
     _to_outbox(job, ready_at, at)
@@ -243,4 +284,4 @@ def move_parts(point_id: int, to: PointState, external_ids: Sequence[str] | None
 def open_jobs_of(point_ids: Sequence[int]) -> set[int]:
     """Which of these points an unfinished job works on."""
     query = Job.select(Job.point_id).where(Job.point_id.in_(list(point_ids)), Job.state.in_(list(JOB_OPEN)))
-    return {row.point_id for row in query}
+    return {row.point_id for row in query if row.point_id is not None}

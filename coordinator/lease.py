@@ -1,0 +1,53 @@
+"""The right to do what only one coordinator should do at a time: estate-wide sweeps.
+
+It is economy, not safety: ticking and publishing are harmless side by side. A lease expires; a taker raises the
+fence, and whoever writes under an old fence changes nothing (`held` is asked inside the writing transaction).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tasks.catalog import Lease, transaction
+
+# Renewed every tick, so a live holder never loses it; a dead one is followed within this time (promise: 15 s).
+TTL = timedelta(seconds=12)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A lease as it was taken: its name, holder and fence."""
+
+    name: str
+    holder: str
+    fence: int
+
+
+def take(name: str, holder: str, at: datetime, ttl: timedelta = TTL) -> Held | None:
+    """Take or renew the lease; None while somebody else holds it. `at` is machine time."""
+    with transaction():
+        Lease.insert(name=name, holder="", fence=0, until_at=at - ttl).on_conflict_ignore().execute()
+        renewed = (
+            Lease.update(until_at=at + ttl)
+            .where(Lease.name == name, Lease.holder == holder, Lease.until_at >= at)
+            .execute()
+        )
+        if not renewed:
+            Lease.update(holder=holder, fence=Lease.fence + 1, until_at=at + ttl).where(
+                Lease.name == name, Lease.until_at < at
+            ).execute()
+        row = Lease.get_by_id(name)
+        return Held(name, holder, row.fence) if row.holder == holder else None
+
+
+def give_back(held: Held, at: datetime) -> None:
+    """Let others have it at once: at an orderly stop."""
+    with transaction():
+        Lease.update(until_at=at - timedelta(seconds=1)).where(
+            Lease.name == held.name, Lease.holder == held.holder, Lease.fence == held.fence
+        ).execute()
+
+
+def still_held(held: Held) -> bool:
+    """Whether nobody has taken it since; ask inside the transaction that writes."""
+    row = Lease.get_or_none(Lease.name == held.name)
+    return row is not None and (row.holder, row.fence) == (held.holder, held.fence)

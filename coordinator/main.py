@@ -1,0 +1,194 @@
+"""The coordinator's loop: tick, take up wishes, plan, settle, ask, publish; and, under a lease, sweep.
+
+Any number of coordinators may run side by side: everything outside the sweeps is safe together. A catalog or broker
+that is away stops nothing for good: the loop says so once, waits with growing pauses and goes on.
+"""
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from importlib.metadata import version
+
+from coordinator import alerts
+from coordinator.advance import ask_about_operations, close_runs, settle_jobs
+from coordinator.lease import Held, give_back, take
+from coordinator.letters import drain
+from coordinator.publish import publish
+from coordinator.reconcile import reconcile
+from coordinator.requests import handle_requests
+from coordinator.resolve import resolve_runs
+from coordinator.sweep import plan_cleanups, retention_pass
+from coordinator.tick import tick
+from coordinator.watch import watch_additions
+from coordinator.webhook import Notifier
+from tasks.broker import Publisher
+from tasks.catalog import Meta, Process, close_catalog, open_catalog, session, transaction
+from tasks.catalog.migrate import require_current
+from tasks.clock import Clock
+from tasks.errors import SnapfleetError, Unavailable
+from tasks.settings import Settings
+from tasks.telemetry import Counters
+
+log = logging.getLogger("snapfleet.coordinator")
+
+HEARTBEAT = timedelta(seconds=5)
+SWEEP_EVERY = timedelta(seconds=5)  # reconcile, cleanup jobs, alerts: cheap, and a lost message waits for it
+LETTERS_EVERY = timedelta(seconds=30)
+PAUSE_MOST = 10.0  # seconds between two tries while the catalog is away
+
+
+@dataclass
+class Coordinator:
+    """One coordinator: what it works with, and when it last did what."""
+
+    settings: Settings
+    clock: Clock
+    publisher: Publisher
+    counters: Counters
+    name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:coordinator")
+    _done_at: dict[str, datetime] = field(default_factory=dict)
+    _held: Held | None = None
+
+    def step(self) -> bool:
+        """One round; whether there was work, so that the next round should follow at once."""
+        with session():
+            now, at = self.clock.now(), self.clock.timer()
+            self._beat(at)
+            busy = tick(now, at, self.counters)
+            busy += handle_requests(now, at)
+            busy += resolve_runs(at, timedelta(seconds=self.settings.discover_seconds))
+            busy += settle_jobs(at)
+            busy += close_runs(at, self.counters)
+            ask_about_operations(at)
+            busy += publish(self.publisher, self.counters, at)
+            if self._is_due("sweep", SWEEP_EVERY, at):
+                self._sweep(now, at)
+        return bool(busy)
+
+    def _is_due(self, what: str, every: timedelta, at: datetime) -> bool:
+        last = self._done_at.get(what)
+        if last is not None and last <= at < last + every:
+            return False
+        self._done_at[what] = at
+        return True
+
+    def _beat(self, at: datetime) -> None:
+        if self._is_due("beat", HEARTBEAT, at):
+            row = {"role": "coordinator", "version": version("snapfleet"), "seen_at": at}
+            with transaction():
+                Process.insert(name=self.name, started_at=at, **row).on_conflict(
+                    conflict_target=[Process.name], update={Process.seen_at: at}
+                ).execute()
+            self.counters.flush()
+
+    def _sweep(self, now: datetime, at: datetime) -> None:
+        self._held = take("sweep", self.name, at)
+        if self._held is None:
+            return
+        reconcile(at, timedelta(seconds=self.settings.lost_seconds), self.counters)
+        if self._is_due("retention", timedelta(seconds=self.settings.retention_seconds), at) or _asked_for():
+            retention_pass(self._held, now)
+        plan_cleanups(at)
+        watch_additions(now, at)
+        alerts.evaluate(self.clock)
+        if not self.settings.embedded and self._is_due("letters", LETTERS_EVERY, at):
+            drain(self.settings, at)
+
+    def stop(self) -> None:
+        """Give the lease back and report as gone; whatever is unfinished goes on elsewhere."""
+        with session():
+            if self._held is not None:
+                give_back(self._held, self.clock.timer())
+            with transaction():
+                Process.delete().where(Process.name == self.name).execute()
+            self.counters.flush()
+
+
+def _asked_for() -> bool:
+    """Whether somebody asked for a retention pass now; the wish is taken with the answer."""
+    with transaction():
+        return bool(Meta.delete().where(Meta.key == "retention:now").execute())
+
+
+def run(
+    settings: Settings,
+    *,
+    stop: threading.Event | None = None,
+    publisher: Publisher | None = None,
+    ready: Callable[[], None] | None = None,
+) -> None:
+    """Run until `stop` is set (or SIGTERM, SIGINT when there is no `stop`). The embedded size passes its publisher.
+
+    Raises Invalid when the catalog does not have this version's schema; waits for a catalog that is away.
+    """
+    own_process = stop is None
+    stop = stop or threading.Event()
+    if own_process:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+    open_catalog(settings.catalog) if own_process else None
+    _await_catalog(stop)
+    publisher = publisher or _fleet_publisher(settings)
+    coordinator = Coordinator(settings, settings.clock(), publisher, Counters())
+    notifier = Notifier(settings, coordinator.clock)
+    notifier.start()
+    if ready is not None:
+        ready()
+    try:
+        _loop(coordinator, stop)
+    finally:
+        notifier.stop()
+        publisher.close()
+        if own_process:
+            close_catalog()
+
+
+def _await_catalog(stop: threading.Event) -> None:
+    pause = 0.5
+    while not stop.is_set():
+        try:
+            require_current()
+            return
+        except Unavailable as error:
+            log.warning("%s Trying again in %.1f s.", error.text, pause)
+            stop.wait(pause)
+            pause = min(PAUSE_MOST, pause * 2)
+
+
+def _fleet_publisher(settings: Settings) -> Publisher:
+    from coordinator.rabbitmq import ConfirmingPublisher
+    from tasks.messages import SignedEncoder
+
+    return ConfirmingPublisher(settings.broker_url, SignedEncoder(settings.message_keys()))
+
+
+def _loop(coordinator: Coordinator, stop: threading.Event) -> None:
+    pause, away = 0.5, False
+    while not stop.is_set():
+        try:
+            busy = coordinator.step()
+            if away:
+                log.warning("The catalog is back.")
+            pause, away = 0.5, False
+            stop.wait(0 if busy else min(coordinator.settings.tick_seconds, 1.0))
+        except Unavailable as error:
+            if not away:
+                log.warning("%s Going on as soon as it is back.", error.text)
+            away = True
+            stop.wait(pause)
+            pause = min(PAUSE_MOST, pause * 2)
+        except SnapfleetError as error:
+            log.error("A round was given up: %s", error)
+            stop.wait(coordinator.settings.tick_seconds)
+        except Exception:  # the loop is what everything waits for: a defect in one round must not end it
+            log.exception("A round was given up on a defect.")
+            stop.wait(coordinator.settings.tick_seconds)
+    try:
+        coordinator.stop()
+    except Unavailable as error:
+        log.warning("Stopped without a farewell: %s", error.text)

@@ -1,0 +1,124 @@
+"""The outbox goes to the broker, only as far as admission allows, and rows leave only after the confirm.
+
+Several coordinators drain side by side (SKIP LOCKED); a crash between confirm and commit sends a message again, and
+the claim drops the second. Only this module publishes.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from peewee import SQL, Select, fn
+
+from coordinator.admission import METERED, STARTS, Candidate, InFlight, choose
+from tasks.broker import Publisher
+from tasks.catalog import Budget, Job, Outbox, database, lock_rows, rows, transaction
+from tasks.catalog.transitions import mark_published
+from tasks.crash import reach
+from tasks.lanes import Lane
+from tasks.messages import JobMessage
+from tasks.resources import TYPES
+from tasks.states import JOB_OPEN, JobState
+from tasks.telemetry import Counters
+
+# Candidates read per account, lane and region: enough to fill the queues, few enough to sort in milliseconds.
+PER_PLACE = 60
+BATCH = 1000
+COPY_SLOTS = min(kind.copy_slots for kind in TYPES.values())
+_IN_FLIGHT = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING)
+
+
+def publish(publisher: Publisher, counters: Counters, at: datetime) -> int:
+    """Publish what is ready and admitted; how many were confirmed. Raises nothing for a broker that is away."""
+    if not Outbox.select(Outbox.id).where(Outbox.ready_at <= at).limit(1).exists():
+        return 0
+    if not publisher.available:
+        return 0
+    with transaction():
+        chosen = choose(_candidates(at), _in_flight(at), COPY_SLOTS)[:BATCH]
+        chosen = _locked(chosen)
+        if not chosen:
+            return 0
+        reach("coordinator.before-publish")
+        confirmed = publisher.publish([(item.lane, JobMessage(item.job, item.attempt, item.fence)) for item in chosen])
+        reach("coordinator.published-before-commit")
+        sent = [item for item, good in zip(chosen, confirmed, strict=True) if good]
+        mark_published([item.job for item in sent], at)
+        _spend(sent, at)
+    for item, good in zip(chosen, confirmed, strict=True):
+        counters.add("snapfleet_publish_confirms_total", lane=item.lane, result="confirmed" if good else "refused")
+    return len(sent)
+
+
+def _candidates(at: datetime) -> list[Candidate]:
+    """Ready jobs, the first few of each account, region and lane, that no earlier job of their chain holds up."""
+    earlier = Job.alias()
+    turn = fn.ROW_NUMBER().over(
+        partition_by=[Outbox.lane, Job.account, Job.region], order_by=[Outbox.priority.desc(), Outbox.job]
+    )
+    blocked = earlier.select(SQL("1")).where(
+        earlier.chain == Job.chain,
+        earlier.id < Job.id,
+        earlier.state.in_(list(JOB_OPEN)),
+    )
+    ranked: Select = (
+        Outbox.select(
+            Outbox.job.alias("job_id"),
+            Outbox.lane.alias("lane"),
+            Job.account.alias("account_id"),
+            Job.region.alias("region"),
+            Outbox.priority.alias("priority"),
+            Job.slots.alias("slots"),
+            Job.attempt.alias("attempt"),
+            Job.fence.alias("fence"),
+            turn.alias("turn"),
+        )
+        .join(Job, on=(Outbox.job == Job.id))
+        .where(
+            Outbox.ready_at <= at,
+            Job.state.in_([JobState.PENDING, JobState.QUEUED]),
+            (Job.chain == "") | ~fn.EXISTS(blocked),
+        )
+    )
+    first: Any = Select([ranked], [SQL("*")]).where(SQL("turn") <= PER_PLACE).bind(database)
+    return [
+        Candidate(job, Lane(lane), account, region, priority, number, slots, attempt, fence)
+        for job, lane, account, region, priority, slots, attempt, fence, number in rows(first)
+    ]
+
+
+def _in_flight(at: datetime) -> InFlight:
+    flight = InFlight()
+    queued = rows(Job.select(Job.lane, fn.COUNT(Job.id)).where(Job.state == JobState.QUEUED).group_by(Job.lane))
+    flight.queued = Counter({Lane(lane): count for lane, count in queued})
+    copying = rows(
+        Job.select(Job.account, Job.region, fn.SUM(Job.slots))
+        .where(Job.lane == Lane.COPY, Job.state.in_(_IN_FLIGHT))
+        .group_by(Job.account, Job.region)
+    )
+    flight.copies = Counter({(account, region): int(slots) for account, region, slots in copying})
+    places = {}
+    for row in Budget.select().where(Budget.name.startswith("starts:"), Budget.tat_at > at):
+        _, account, region = row.name.split(":", 2)
+        places[int(account), region] = STARTS.allowed(row.tat_at, at)
+    flight.starts = places
+    return flight
+
+
+def _locked(chosen: Sequence[Candidate]) -> list[Candidate]:
+    """Those whose outbox row is ours alone now; another coordinator publishes the others."""
+    ids = [item.job for item in chosen]
+    mine = {row.job_id for row in lock_rows(Outbox.select(Outbox.job).where(Outbox.job.in_(ids)))}
+    return [item for item in chosen if item.job in mine]
+
+
+def _spend(sent: Sequence[Candidate], at: datetime) -> None:
+    started = Counter((item.account, item.region) for item in sent if item.lane in METERED)
+    for (account, region), count in sorted(started.items()):
+        name = f"starts:{account}:{region}"
+        row = Budget.get_or_none(Budget.name == name)
+        tat = STARTS.spent(row.tat_at if row else None, at, count)
+        Budget.insert(name=name, tat_at=tat).on_conflict(
+            conflict_target=[Budget.name], update={Budget.tat_at: tat}
+        ).execute()

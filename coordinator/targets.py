@@ -1,0 +1,137 @@
+"""Which resources a policy means just now. Pure: the policy's targets and what was discovered in, matches out.
+
+A resource that several targets match is taken once; exclusions of volumes add up and win. A volume that only a tag
+matched is left to its instance when that is taken too, so that one volume is not snapshotted twice in a run; a
+volume named by id is always taken, attached or not.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tasks.resources import TYPES
+
+ANY = "*"  # as a tag's value: any value
+
+
+@dataclass(frozen=True)
+class ResourceFact:
+    """A resource as last discovered. `gone` means that the last look did not find it any more."""
+
+    id: int
+    account: str
+    region: str
+    type: str
+    external_id: str
+    parent_id: str = ""
+    name: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    gone: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """A resource to back up in this run and the volumes to leave out."""
+
+    resource: ResourceFact
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A target that cannot become a job, with a code and a sentence."""
+
+    target: str
+    code: str
+    text: str
+
+    def to_json(self) -> dict[str, str]:
+        """As the catalog keeps it."""
+        return {"target": self.target, "code": self.code, "text": self.text}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What a policy means: targets in a stable order, and what it names in vain."""
+
+    targets: tuple[Target, ...]
+    problems: tuple[Problem, ...]
+
+
+def scopes_of(targets: Iterable[Mapping[str, Any]], regions: Mapping[str, Sequence[str]]) -> set[tuple[str, str, str]]:
+    """(account, region, service) triples that must have been looked at to resolve these targets.
+
+    `regions` maps the name of each usable account to its regions.
+    """
+    wanted: set[tuple[str, str, str]] = set()
+    for target in targets:
+        types = [target["type"]] if "id" in target else target.get("types") or list(TYPES)
+        accounts = [target["account"]] if "id" in target else target.get("accounts") or list(regions)
+        for account in accounts:
+            only = [target["region"]] if "region" in target else target.get("regions") or regions.get(account, ())
+            wanted |= {(account, region, TYPES[name].service) for region in only for name in types if name in TYPES}
+    return {scope for scope in wanted if scope[0] in regions}
+
+
+def resolve(targets: Sequence[Mapping[str, Any]], resources: Sequence[ResourceFact]) -> Resolved:
+    """The resources that `targets` (the policy's list, estate file shape) mean among `resources`."""
+    by_id = {(fact.account, fact.region, fact.type, fact.external_id): fact for fact in resources}
+    chosen: dict[int, ResourceFact] = {}
+    excluded: dict[int, set[str]] = {}
+    named: set[int] = set()
+    problems: list[Problem] = []
+    for target in targets:
+        matches = _by_id(target, by_id, problems) if "id" in target else _by_tag(target, resources)
+        for fact in matches:
+            chosen[fact.id] = fact
+            excluded.setdefault(fact.id, set()).update(_excluded(target, fact))
+            if "id" in target:
+                named.add(fact.id)
+    instances = {fact.external_id: fact.id for fact in chosen.values() if fact.type == "instance"}
+    taken = [
+        Target(fact, tuple(sorted(excluded[fact.id])))
+        for fact in chosen.values()
+        if fact.id in named or not _covered(fact, instances, excluded)
+    ]
+    taken.sort(key=lambda item: (item.resource.account, item.resource.region, item.resource.external_id))
+    return Resolved(tuple(taken), tuple(problems))
+
+
+def _by_id(
+    target: Mapping[str, Any],
+    by_id: Mapping[tuple[str, str, str, str], ResourceFact],
+    problems: list[Problem],
+) -> list[ResourceFact]:
+    fact = by_id.get((target["account"], target["region"], target["type"], target["id"]))
+    if fact is None or fact.gone:
+        place = f"{target['account']}/{target['region']}"
+        text = f"{target['type']} {target['id']} " + (
+            f"is not there any more in {place}." if fact else f"was not found in {place}."
+        )
+        problems.append(Problem(target["id"], "gone", text))
+        return []
+    return [fact]
+
+
+def _by_tag(target: Mapping[str, Any], resources: Sequence[ResourceFact]) -> list[ResourceFact]:
+    wanted = target["tag"]
+    types, accounts, regions = (target.get(name) for name in ("types", "accounts", "regions"))
+    return [
+        fact
+        for fact in resources
+        if not fact.gone
+        and (not types or fact.type in types)
+        and (not accounts or fact.account in accounts)
+        and (not regions or fact.region in regions)
+        and all(key in fact.tags and value in (ANY, fact.tags[key]) for key, value in wanted.items())
+    ]
+
+
+def _excluded(target: Mapping[str, Any], fact: ResourceFact) -> Iterable[str]:
+    volumes = target.get("volumes") or {}
+    return volumes.get("exclude", ()) if fact.type == "instance" else ()
+
+
+def _covered(fact: ResourceFact, instances: Mapping[str, int], excluded: Mapping[int, set[str]]) -> bool:
+    instance = instances.get(fact.parent_id) if fact.type == "volume" else None
+    return instance is not None and fact.external_id not in excluded[instance]
