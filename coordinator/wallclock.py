@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 DAY = 86_400
 EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - wall clock, no zone
+_EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
 
 # zoneinfo and datetime stop at year 9999; the last year is left out so that day + 1 and offsets always fit.
 END_OF_TIME = (date(9999, 1, 1).toordinal() - EPOCH_ORDINAL) * DAY
@@ -42,7 +43,8 @@ def to_epoch(at: datetime) -> int:
     """Whole seconds, rounded down; ValueError when `at` carries no zone."""
     if at.tzinfo is None:
         raise ValueError(f"{at.isoformat()} has no time zone; instants are aware UTC")
-    return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
+    since = at - _EPOCH_UTC
+    return since.days * DAY + since.seconds
 
 
 def from_epoch(second: int) -> datetime:
@@ -52,7 +54,8 @@ def from_epoch(second: int) -> datetime:
 
 def wall_seconds(wall: datetime) -> int:
     """A naive wall time as seconds since 1970-01-01 00:00 of the same wall clock."""
-    return (wall - _EPOCH) // timedelta(seconds=1)
+    since = wall - _EPOCH
+    return since.days * DAY + since.seconds
 
 
 def offset_at(zone: ZoneInfo, second: int) -> int:
