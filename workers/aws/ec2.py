@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+from tasks.errors import Invalid
 from workers.aws import ec2_backup, ec2_check, ec2_copy, ec2_delete, ec2_describe, ec2_lookup, ec2_progress
+from workers.aws.ec2_progress import IMAGE_KINDS, SNAPSHOT_KINDS
+from workers.aws.ec2_restore import RESTORE_KINDS, restore_progress, start_step, undo
 from workers.aws.errors import translated
 from workers.aws.keys import DefaultKeys
 from workers.aws.pace import Pace
@@ -63,30 +66,25 @@ class Ec2Driver:
             return ec2_copy.start_copy(ec2_copy.Copying(source, target, destination, request, self._pace), point)
 
     def start_restore(self, point: Point, step: RestoreStep, key: str, tags: Mapping[str, str]) -> StepStarted:
-        from workers.aws import ec2_restore
-
         with translated(step.kind):
-            return ec2_restore.start_step(self._at(point.account, point.region), point, step, key, tags)
+            return start_step(self._at(point.account, point.region), point, step, key, tags, pace=self._pace)
 
     def undo_restore(self, account: Account, region: str, created: Sequence[Created]) -> list[Deleted]:
-        from workers.aws import ec2_restore
-
         with translated("an undo"):
-            return ec2_restore.undo(self._at(account, region), created)
+            return undo(self._at(account, region), created)
 
     def progress(self, operations: Sequence[Operation]) -> list[Progress]:
         if not operations:
             return []
+        strange = sorted({one.kind for one in operations} - RESTORE_KINDS - SNAPSHOT_KINDS - IMAGE_KINDS)
+        if strange:
+            raise Invalid(f"This driver follows no operation of kind {strange[0]!r}.")
         clients = self._at(operations[0].account, operations[0].region)
+        others = [one for one in operations if one.kind in RESTORE_KINDS]
         with translated("progress"):
             answers = ec2_progress.progress(clients, operations, self._pace)
-            others = [one for one in operations if one.external_id not in answers]
-            if others:
-                from workers.aws import ec2_restore
-
-                found = ec2_restore.restore_progress(clients, others)
-                answers |= {one.external_id: progress for one, progress in zip(others, found, strict=True)}
-        return [answers[one.external_id] for one in operations]
+            restores = iter(restore_progress(clients, others, self._pace))
+            return [next(restores) if one.kind in RESTORE_KINDS else answers[one.external_id] for one in operations]
 
     def find(self, account: Account, region: str, key: str) -> list[Found]:
         with translated("a look-up"):

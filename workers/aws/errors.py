@@ -70,6 +70,7 @@ _TRANSIENT = frozenset(
         "RequestTimeout", "RequestTimeoutException", "DependencyFailureException", "ServerInternal",
     }
 )  # fmt: skip
+_INVALID = frozenset({"FilterLimitExceeded", "TagLimitExceeded", "RequestEntityTooLarge"})
 _IMPOSSIBLE = frozenset({"UnsupportedOperation", "OperationNotPermitted", "InvalidAction"})
 _BY_CODE: Mapping[str, type[SnapfleetError]] = {
     code: kind
@@ -77,6 +78,7 @@ _BY_CODE: Mapping[str, type[SnapfleetError]] = {
         (EXPIRED_CODES, CredentialsExpired), (_THROTTLED, Throttled), (_QUOTA, QuotaReached), (_NOT_READY, NotReady),
         (_IN_USE, InUse), (_DENIED, Denied), (_REFUSED_ENTRY, CredentialsRefused), (_TRANSIENT, Transient),
         (_IMPOSSIBLE, Impossible),
+        (_INVALID, Invalid),
     )
     for code in codes
 }  # fmt: skip
