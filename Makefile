@@ -1,0 +1,54 @@
+# Everything a newcomer needs: `make demo` and `make test`. Each target says what it does with `make help`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Debian packages: servers and tools that tests and the demo run for real.
+SERVERS := rabbitmq-server postgresql e2fsprogs prometheus chromium
+DEMO_TOOLS := e2fsprogs
+
+.PHONY: help setup check test demo sandbox lock chaos bench-estate clean
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+setup: $(READY) ## the virtual environment with the locked versions
+$(READY): pyproject.toml requirements.lock
+	@test -n "$(SNAPFLEET_NO_APT)" || $(PYTHON) -c 'import ensurepip' 2>/dev/null || sh deploy/install-packages.sh python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+check: setup ## format, lint, types, layers and unit tests, in under a minute
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -m unit -n 2 --no-header
+
+test: setup ## every test, on a real RabbitMQ and a real PostgreSQL
+	sh deploy/install-packages.sh $(SERVERS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-header
+
+demo: setup ## protect, copy, expire, destroy and restore an emulated estate (SERVE=1 leaves the page up)
+	sh deploy/install-packages.sh $(DEMO_TOOLS)
+	$(BIN)/python -m deploy.demo $(if $(SERVE),--serve)
+
+sandbox: setup ## serve the emulated clouds and print the environment to use
+	sh deploy/install-packages.sh $(DEMO_TOOLS)
+	$(BIN)/python -m deploy.sandbox serve --seed demo
+
+chaos: setup ## a thousand kills of real processes; figures as one JSON line
+	sh deploy/install-packages.sh $(SERVERS)
+	$(BIN)/python -m tests.scenario.chaos
+
+bench-estate: setup ## 10,000 instances in 20 accounts and 3 regions; figures as one JSON line
+	sh deploy/install-packages.sh $(SERVERS)
+	$(BIN)/python -m tests.bench.estate
+
+lock: ## write requirements.lock anew from pyproject.toml
+	$(BIN)/pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --extra dev --extra sandbox --generate-hashes --strip-extras --allow-unsafe --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
+
+clean: ## remove what was built here
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
