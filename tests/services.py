@@ -216,7 +216,7 @@ class PostgresServer:
         versions = sorted(_POSTGRES_ROOT.glob("*/bin/postgres"), key=lambda path: float(path.parts[-3]))
         if not versions:
             raise RuntimeError(
-                "PostgreSQL is missing: install the Debian package postgresql, or set SNAPFLEET_TEST_POSTGRES_URL"
+                "PostgreSQL is missing: install the package postgresql, or set SNAPFLEET_TEST_POSTGRES_URL"
             )
         self._bin = versions[-1].parent
         self.home = Path(tempfile.mkdtemp(prefix="snapfleet-postgres-"))
