@@ -13,8 +13,8 @@ from tasks.clock import Clock
 from tasks.lanes import LANES
 from tasks.states import JobState
 
-# Processes report every 5 s; one that was silent three times over is taken for gone.
-SILENT_AFTER = timedelta(seconds=15)
+# Processes report every 5 s; one that was silent four times over is taken for gone, as the coordinator does.
+SILENT_AFTER = timedelta(seconds=20)
 # The rate is a mean over this window: long enough to be steady, short enough to show a lane that stopped.
 RATE_WINDOW = timedelta(minutes=5)
 
@@ -66,7 +66,7 @@ def queue_health(clock: Clock) -> list[LaneHealth]:
             .group_by(DeadLetter.lane)
         )
         oldest = {lane: _oldest_age(lane, clock) for lane in LANES}
-        workers = list(live_workers(clock))
+        workers = live_processes(clock)
     lanes: list[LaneHealth] = []
     for lane, limits in LANES.items():
         takers = [worker for worker in workers if takes(worker, lane) and not worker.draining]
@@ -90,8 +90,8 @@ def queue_health(clock: Clock) -> list[LaneHealth]:
     return lanes
 
 
-def live_workers(clock: Clock) -> list[Process]:
-    """Worker processes that reported lately, draining ones included."""
+def live_processes(clock: Clock) -> list[Process]:
+    """Processes of every role that reported lately, draining ones included. Needs a session."""
     since = clock.timer() - SILENT_AFTER
     return list(Process.select().where(Process.seen_at >= since).order_by(Process.name))
 

@@ -150,8 +150,8 @@ _GAUGES = (
     _gauge("alerts_open", "Alerts that are open.", severity="info warning critical"),
     _gauge("webhook_deliveries_waiting", "Webhook calls that no receiver has taken yet."),
     _gauge("policy_last_success_timestamp_seconds", "When the newest run that reached all targets ended.", "policy"),
-    _gauge("policy_expected_interval_seconds", "Pause between the two newest slots of a policy.", "policy"),
     _gauge("policy_point_age_seconds", "Age of the newest good point of the target that is worst off.", "policy"),
+    _gauge("policy_point_age_limit_seconds", "Age at which a point is too old: two slots have come since.", "policy"),
     _gauge("collect_duration_seconds", "How long reading these figures from the catalog took."),
     _gauge("series_omitted", "Series left out to keep the answer small."),
 )

@@ -1,0 +1,32 @@
+"""When a recovery point is too old, from the schedules alone: pure.
+
+A policy's points are too old when two of its slots have come and gone without a newer one. Counting slots instead of
+hours follows weekends, disabled ranges and clock changes: a policy that rests on Sunday is not late on Monday.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from coordinator.due import Grid, latest_slot
+
+_BEFORE = timedelta(seconds=1)
+
+
+def due_since(grids: Iterable[Grid], first_slot: datetime | None, now: datetime) -> datetime | None:
+    """The slot since which every target needs a good point at `now`; None while two slots have not come.
+
+    `first_slot` is the policy's first run: slots before it do not count. Points taken before the result are too old.
+    """
+    if first_slot is None:
+        return None
+    slots = sorted({slot for grid in grids for slot in newest_slots(grid, now) if slot >= first_slot})
+    return slots[-2] if len(slots) >= 2 else None
+
+
+def newest_slots(grid: Grid, now: datetime) -> list[datetime]:
+    """The two newest slots of a grid up to `now`, the newest first; fewer when there are fewer."""
+    newest = latest_slot(grid, now)
+    if newest is None:
+        return []
+    earlier = latest_slot(grid, newest - _BEFORE)
+    return [newest] if earlier is None else [newest, earlier]
