@@ -6,15 +6,13 @@ the transaction that deletes. Runs under the sweep lease, and the marking transa
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from coordinator.alerts import clear_alert, raise_alert
-from coordinator.brake import Brake, brake
+from coordinator.brake import Brake
 from coordinator.expiry import ExpiryPlan
-from coordinator.facts import retention_facts, rules_of
+from coordinator.judge import judge
 from coordinator.lease import Held, still_held
-from coordinator.retention import plan_expiry
 from tasks.catalog import Job, Meta, Point, Policy, Resource, transaction
 from tasks.catalog.transitions import add_jobs, move_point
 from tasks.crash import reach
@@ -25,25 +23,6 @@ from tasks.states import JOB_OPEN, PointState
 # Points in one cleanup job: a hundred deletions take well under the lane's time limit.
 POINTS_A_JOB = 50
 CLEANUP_ATTEMPTS = 5
-
-
-@dataclass(frozen=True)
-class PolicyPass:
-    """What one pass found for one policy: the plan, and the brake if it stopped it."""
-
-    policy: str
-    plan: ExpiryPlan
-    stopped: Brake | None
-
-
-def judge(policy: Policy, now: datetime) -> PolicyPass:
-    """Judge one policy's points at calendar time `now`; writes nothing."""
-    rule, places = rules_of(policy)
-    plan = plan_expiry(retention_facts(policy), rule, now, places)
-    last = _meta(f"retention:{policy.id}")
-    confirmed = plan.expire if _meta(f"confirm:{policy.id}") == plan.hash else ()
-    stopped = brake(plan, datetime.fromisoformat(last) if last else None, confirmed=confirmed)
-    return PolicyPass(policy.name, plan, stopped)
 
 
 def retention_pass(held: Held, now: datetime) -> dict[str, int]:
@@ -126,11 +105,6 @@ def _cleanup_row(place: tuple[int, str, str], points: Sequence[int]) -> dict[str
         "spec": {"points": list(points)},
         "max_attempts": CLEANUP_ATTEMPTS,
     }
-
-
-def _meta(key: str) -> str:
-    row = Meta.get_or_none(Meta.key == key)
-    return row.value if row else ""
 
 
 def _set_meta(key: str, value: str) -> None:

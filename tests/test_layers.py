@@ -20,8 +20,8 @@ OURS = {
 PREVIEWS = {
     f"coordinator.{name}"
     for name in (
-        "brake due expiry facts grid interval periods reason restore restore_facts restore_plan retention slots "
-        "sweep targets wallclock plan"
+        "brake due expiry facts grid interval judge periods plan reason restore restore_facts restore_plan retention "
+        "rpo slots targets wallclock"
     ).split()
 }
 # library -> the only places that may import it
