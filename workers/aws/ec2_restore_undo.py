@@ -12,13 +12,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tasks.errors import Gone, InUse, NotReady, Refused, SnapfleetError
 from workers.aws.ec2_describe import volumes_of
 from workers.aws.ec2_restore_progress import attachment_to, describe_by_id
-from workers.aws.errors import translate
+from workers.aws.errors import translate, translated
 from workers.aws.session import Clients
 from workers.aws.tags import is_ours, key_filter, read_tags
 from workers.driver import TAG_JOB, Created, Deleted
 
 GONE = "already-gone"
 DONE = "deleted"
+_CONNECTIONS = ("attachment", "detachment")
 _OVER = ("shutting-down", "terminated")
 
 
@@ -29,16 +30,45 @@ def undo(clients: Clients, created: Sequence[Created]) -> list[Deleted]:
     """
     answers: list[Deleted] = []
     ours = {one.external_id for one in created if one.kind == "instance"}
+    halting = _halt(clients, created, ours)
     unfinished = False
     for one in reversed(created):
-        if one.kind == "stop" and (one.external_id in ours or unfinished):
+        if one.kind == "stop" and one.external_id in ours:
+            answers.append(Deleted(one.external_id, GONE))
+        elif one.kind == "stop" and unfinished:
             waits = NotReady(f"{one.external_id} is started once its volumes are back.")
-            answers.append(Deleted(one.external_id, "kept", waits) if unfinished else Deleted(one.external_id, GONE))
-            continue
-        answer = _undo_one(clients, one)
-        unfinished = unfinished or (one.kind in ("attachment", "detachment") and answer.outcome == "kept")
-        answers.append(answer)
+            answers.append(Deleted(one.external_id, "kept", waits))
+        elif one.kind in _CONNECTIONS and one.external_id.split(":")[1] in halting:
+            waits = NotReady(f"{one.external_id.split(':')[1]} is being stopped first.")
+            answers.append(Deleted(one.external_id, "kept", waits))
+            unfinished = True
+        else:
+            answer = _undo_one(clients, one)
+            answers.append(answer)
+            unfinished = unfinished or (one.kind in _CONNECTIONS and answer.outcome == "kept")
     return answers
+
+
+def _halt(clients: Clients, created: Sequence[Created], ours: set[str]) -> set[str]:
+    """The machines that must be stopped again before their volumes can go back: a root comes off a stopped one only.
+
+    Those among them that run are told to stop here.
+    """
+    stopped = {one.external_id for one in created if one.kind == "stop"} - ours
+    pairs = [one.external_id.split(":", 2) for one in created if one.kind == "attachment"]
+    volumes = {volume: instance for volume, instance, _ in pairs if instance in stopped}
+    if not volumes:
+        return set()
+    now = describe_by_id(clients, "volume", list(volumes))
+    machines = sorted({volumes[name] for name, volume in now.items() if attachment_to(volume, volumes[name])})
+    states = {
+        name: instance["State"]["Name"] for name, instance in describe_by_id(clients, "instance", machines).items()
+    }
+    running = [name for name, state in states.items() if state == "running"]
+    if running:
+        with translated("StopInstances"):
+            clients.read().stop_instances(InstanceIds=running)
+    return {name for name, state in states.items() if state in ("running", "pending", "stopping")}
 
 
 def _undo_one(clients: Clients, one: Created) -> Deleted:
