@@ -76,7 +76,8 @@ def select(call: Call, kind: dict[str, Any], candidates: Iterable[Any], filters:
             narrowed = set(ids) if narrowed is None else narrowed & set(ids)
         elif name in fields:
             tests.append((fields[name], matcher([v.lower() if v in ("True", "False") else v for v in values])))
-            if name in IDS and not any(c in v for v in values for c in "*?\\"):
+            own = not kind.keys().isdisjoint(values)  # a filter may name another kind: the tasks of an instance
+            if own and name in IDS and not any(c in v for v in values for c in "*?\\"):
                 narrowed = set(values) if narrowed is None else narrowed & set(values)
         else:
             raise bad_value(f"The filter '{name}' is invalid")
