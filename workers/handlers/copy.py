@@ -1,0 +1,48 @@
+"""Copying a good point to another region or account: an intent, one start in the cloud, one record."""
+
+from tasks.catalog import Job, Point, session
+from tasks.crash import reach
+from tasks.errors import Gone, Impossible
+from tasks.resources import type_of
+from tasks.states import PointState
+from workers import driver, points
+from workers.context import Context, token
+
+
+def run(context: Context, job: Job) -> None:
+    """Begin the copy that the job names and leave it waiting. Raises the error family; FenceLost when overtaken."""
+    spec = job.spec
+    with session():
+        source = Point.get_or_none(Point.id == spec["point"])
+        if source is None or source.state is not PointState.GOOD:
+            raise Gone(f"The source rp-{spec['point']} is not a good recovery point any more.")
+        point = context.point(source)
+        destination = driver.Destination(context.account(job.account), job.region, spec.get("kms_key", ""))
+        request = driver.CopyRequest(token(job), context.tags(job, point.resource.external_id), _title(source))
+    copier = context.driver_of(point.resource.type)
+    problem = copier.plan_copy_problem(point, destination)
+    if problem:
+        raise Impossible(problem, code="copy-impossible")
+    point_id = points.intend(
+        job,
+        resource=source.resource_id,
+        policy=source.policy_id,
+        account=job.account_id,
+        region=job.region,
+        destination=spec["destination"],
+        kind="intermediate" if spec.get("role") == "intermediate" else "snapshots",
+        copy_of=source.id,
+        attributes=source.attributes,
+        consistency=source.consistency,
+        taken_at=source.taken_at,
+    )
+    reach("copy.intended")
+    started = copier.start_copy(point, destination, request)
+    reach("copy.called")
+    kind = {"kind": "image"} if started.image_id and spec.get("role") != "intermediate" else {}
+    points.record(context, job, point_id, type_of(point.resource.type).service, started, **kind)
+    reach("copy.recorded")
+
+
+def _title(source: Point) -> str:
+    return f"Snapfleet {source.policy.name} copy of rp-{source.id}"

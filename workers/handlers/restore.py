@@ -1,0 +1,69 @@
+"""One step of a restore, and the undoing of all that a failed one made.
+
+Whatever a step created is in the catalog before the next call to the cloud, so that an undo finds it.
+"""
+
+from tasks.catalog import Creation, Job, Restore, RestoreStep, session, transaction
+from tasks.catalog.transitions import finish_job, start_waiting
+from tasks.crash import reach
+from tasks.errors import InUse, SnapfleetError
+from tasks.resources import type_of
+from workers import driver, fence, operations, steps
+from workers.context import Context, token
+
+
+def run_step(context: Context, job: Job) -> None:
+    """Begin one step; leave the job waiting, or done when there is nothing to wait for. Raises the error family."""
+    with session():
+        point = context.point(Restore.get_by_id(job.restore_id).point)
+        tags = context.tags(job, point.resource.external_id)
+    step = driver.RestoreStep(job.spec["kind"], job.spec.get("params", {}))
+    started = context.driver_of(point.resource.type).start_restore(point, step, token(job), tags)
+    reach("restore.created")
+    with transaction():
+        fence.keep(job)
+        steps.record_creations(context, job, started.created)
+        RestoreStep.update(outputs=dict(started.outputs)).where(
+            RestoreStep.restore == job.restore_id, RestoreStep.number == job.spec["step"]
+        ).execute()
+        if started.operations:
+            operations.begin(context, job, type_of(point.resource.type).service, started.operations)
+            start_waiting(job)
+        else:
+            finish_job(job, context.clock.timer())
+        steps.mirror(job)
+    reach("restore.recorded")
+
+
+def run_undo(context: Context, job: Job) -> None:
+    """Remove what the restore made, last made first. Raises the first reason for which something is still there."""
+    with session():
+        point = Restore.get_by_id(job.restore_id).point
+        remover = context.driver_of(point.resource.type)
+        account = context.account(job.account)
+        rows = list(
+            Creation.select()
+            .where(Creation.restore == job.restore_id, Creation.removed_at.is_null())
+            .order_by(Creation.id.desc())
+        )
+    answers: list[driver.Deleted] = []
+    if rows:
+        created = [driver.Created(row.kind, row.external_id) for row in rows]
+        answers = remover.undo_restore(account, job.region, created)
+        reach("undo.removed")
+    removed = [one.external_id for one in answers if one.outcome != "kept"]
+    kept = [one for one in answers if one.outcome == "kept"]
+    at = context.clock.timer()
+    with transaction():
+        fence.keep(job)
+        Creation.update(removed_at=at).where(
+            Creation.restore == job.restore_id, Creation.external_id.in_(removed)
+        ).execute()
+        if not kept:
+            finish_job(job, at, result={"removed": len(removed)})
+    if kept:
+        raise _reason(kept[0])
+
+
+def _reason(kept: driver.Deleted) -> SnapfleetError:
+    return kept.error or InUse(f"{kept.external_id} could not be removed yet.")

@@ -1,0 +1,102 @@
+"""Recovery points as attempts make them: intended before the cloud is called, recorded after, closed by the poll."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tasks.catalog import Job, Operation, Part, Point, transaction
+from tasks.catalog.transitions import MAX_TEXT, finish_job, move_parts, move_point, start_waiting
+from tasks.crash import reach
+from tasks.errors import Internal, SnapfleetError
+from tasks.states import PointState
+from workers import driver, fence, operations
+from workers.context import Context
+
+
+def intend(job: Job, **columns: Any) -> int:
+    """The id of the point this attempt makes: the one an earlier attempt of the same epoch left, else a new row.
+
+    `columns` are those of a new row. Raises FenceLost.
+    """
+    with transaction():
+        fence.keep(job)
+        left = Point.get_or_none(Point.id == job.point_id, Point.state == PointState.CREATING)
+        if left is not None:
+            return int(left.id)
+        made = Point.create(run=job.run_id, **columns)
+        fence.keep(job, point_id=made.id)
+    return int(made.id)
+
+
+def record(context: Context, job: Job, point_id: int, service: str, started: driver.Started, **columns: Any) -> None:
+    """Write what a start began, all of it or nothing: the point, its parts, the operations, the job waiting.
+
+    Raises FenceLost, and Internal when the driver began nothing that can be asked about.
+    """
+    if not started.operations:
+        raise Internal("The driver began no operation.", code="nothing-begun")
+    with transaction():
+        fence.keep(job)
+        captured = {"attributes": dict(started.captured)} if started.captured else {}
+        Point.update(
+            image_id=started.image_id,
+            warnings=list(started.warnings),
+            size_gib=sum(part.size_gib for part in started.parts),
+            **captured,
+            **columns,
+        ).where(Point.id == point_id).execute()
+        for number, part in enumerate(started.parts):
+            _write_part(point_id, part)
+            if number == 0:
+                reach("snapshot.parts")
+        operations.begin(context, job, service, started.operations)
+        start_waiting(job, warnings=list(started.warnings))
+
+
+def _write_part(point_id: int, part: driver.Part) -> None:
+    Part.insert(
+        point=point_id,
+        external_id=part.external_id,
+        source_id=part.source_id,
+        device=part.device,
+        size_gib=part.size_gib,
+        encrypted=int(part.encrypted),
+        kms_key_id=part.kms_key_id,
+        attributes=dict(part.attributes),
+    ).on_conflict_ignore().execute()
+
+
+def close_good(context: Context, job: Job, rows: Sequence[Operation]) -> None:
+    """The cloud said completed for every operation of the job: the point is good. Call inside a transaction."""
+    at = context.clock.timer()
+    point = Point.get_by_id(job.point_id)
+    for row in rows:
+        _complete_parts(point.id, row)
+    sizes = [part.size_gib for part in Part.select(Part.size_gib).where(Part.point == point.id)]
+    move_parts(point.id, PointState.GOOD)
+    if move_point(point.id, PointState.GOOD, completed_at=at, size_gib=sum(sizes), error_code="", error_text=""):
+        context.counters.add("snapfleet_points_completed_total", role=_role(point))
+    finish_job(job, at)
+
+
+def _role(point: Point) -> str:
+    return "copy" if point.destination else point.kind
+
+
+def _complete_parts(point_id: int, row: Operation) -> None:
+    """What is known only at the end: an image's snapshots, and under which key a snapshot lies."""
+    for found in row.detail.get("parts", ()):
+        _write_part(point_id, driver.Part(**found))
+    names = ("size_gib", "encrypted", "kms_key_id")
+    known: Mapping[str, Any] = {name: row.detail[name] for name in names if row.detail.get(name)}
+    if known:
+        Part.update(**known).where(Part.point == point_id, Part.external_id == row.external_id).execute()
+
+
+def close_failed(context: Context, job: Job, error: SnapfleetError, to: PointState = PointState.FAILED) -> None:
+    """The attempt that made the job's point is over without a good one. Only a point being created is touched."""
+    point = Point.get_or_none(Point.id == job.point_id, Point.state == PointState.CREATING)
+    if point is None:
+        return
+    move_parts(point.id, PointState.FAILED)
+    if move_point(point.id, to, error_code=error.code, error_text=str(error)[:MAX_TEXT]):
+        context.counters.add("snapfleet_points_failed_total", role=_role(point))

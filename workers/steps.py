@@ -1,0 +1,41 @@
+"""Restore steps as rows: what a step made, what it made known, and its state beside its job's."""
+
+from collections.abc import Iterable, Sequence
+
+from tasks.catalog import Creation, Job, Operation, RestoreStep
+from tasks.catalog.transitions import finish_job
+from workers import driver
+from workers.context import Context
+
+
+def step_of(job: Job) -> RestoreStep:
+    """The step that this job does."""
+    row: RestoreStep = RestoreStep.get(RestoreStep.restore == job.restore_id, RestoreStep.number == job.spec["step"])
+    return row
+
+
+def mirror(job: Job) -> None:
+    """Show the job's state at its step. Call inside the transaction that changed it."""
+    RestoreStep.update(state=job.state, job_id=job.id).where(
+        RestoreStep.restore == job.restore_id, RestoreStep.number == job.spec["step"]
+    ).execute()
+
+
+def record_creations(context: Context, job: Job, created: Iterable[driver.Created]) -> None:
+    """Write down what a step made, in the order of making; what is known already stays as it is."""
+    step, at = step_of(job), context.clock.timer()
+    for one in created:
+        Creation.insert(
+            restore=job.restore_id, step=step.name, kind=one.kind, external_id=one.external_id, created_at=at
+        ).on_conflict_ignore().execute()
+
+
+def close_done(context: Context, job: Job, rows: Sequence[Operation]) -> None:
+    """Every operation of the step is done: what they made known joins its outputs. Call inside a transaction."""
+    step = step_of(job)
+    outputs = dict(step.outputs)
+    for row in rows:
+        outputs |= {name: value for name, value in row.detail.items() if name not in outputs}
+    RestoreStep.update(outputs=outputs).where(RestoreStep.id == step.id).execute()
+    finish_job(job, context.clock.timer())
+    mirror(job)
