@@ -45,6 +45,9 @@ class Settings:
     metrics_token: Secret = field(
         default=Secret(""), metadata={"about": "token that /metrics asks for; empty: loopback only"}
     )
+    drivers: str = field(
+        default="", metadata={"about": "MODULE:FUNCTION that makes the cloud drivers; empty: the built-in ones"}
+    )
     threads: int = field(default=8, metadata={"about": "threads of one worker process"})
     tick_seconds: float = field(default=1.0, metadata={"about": "longest pause between two ticks of a coordinator"})
     poll_floor_seconds: float = field(
