@@ -1,23 +1,43 @@
 """Estate-wide figures in a few statements: what the overview shows and the metrics export. Never a row a resource.
 
-Functions read inside the caller's session.
+Functions read inside the caller's session. Those that look at every target or point are slow in a large estate (a
+second for 50,000 resources on two busy cores, measured 2026-11 on PostgreSQL 15), so `Estate` keeps what they said
+and reads again in the background.
 """
 
+import logging
+import threading
+import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from peewee import SQL, fn
+from peewee import SQL, PeeweeException, fn
 
 from coordinator.due import Grid
-from coordinator.rpo import due_since
-from tasks.catalog import Account, Alert, DeadLetter, MissedSlots, Point, PolicySchedule, Resource, Run, Schedule
+from coordinator.rpo import due_since, newest_slots
+from tasks.catalog import (
+    Account,
+    Alert,
+    DeadLetter,
+    MissedSlots,
+    Point,
+    PolicySchedule,
+    Resource,
+    Run,
+    Schedule,
+    session,
+)
 from tasks.catalog.freshness import Freshness, freshness
+from tasks.errors import SnapfleetError
 from tasks.states import PointState, RunState
 
+log = logging.getLogger("snapfleet.figures")
+
 DAY = timedelta(hours=24)
+SLOW_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -67,27 +87,78 @@ def missed_slots(since: datetime | None = None) -> int:
     return int((query if since is None else query.where(MissedSlots.recorded_at > since)).scalar() or 0)
 
 
-def policy_figures(now: datetime) -> list[PolicyFigures]:
+def policy_figures(fresh: Sequence[Freshness], now: datetime) -> list[PolicyFigures]:
     """Every enabled policy at calendar time `now`, by name."""
-    grids = _grids()
+    slots = slots_of_policies(now)
     found = []
-    for fresh in freshness():
-        since = due_since(grids.get(fresh.policy_id, ()), fresh.first_slot_at, now)
-        age = None if fresh.newest_point_at is None else max(timedelta(0), now - fresh.newest_point_at)
-        found.append(PolicyFigures(fresh, age, None if since is None else now - since))
+    for one in fresh:
+        since = due_since(slots.get(one.policy_id, ()), one.first_slot_at)
+        age = None if one.newest_point_at is None else max(timedelta(0), now - one.newest_point_at)
+        found.append(PolicyFigures(one, age, None if since is None else now - since))
     return found
 
 
-def overview(at: datetime, now: datetime) -> dict[str, int]:
+@dataclass(frozen=True)
+class Slow:
+    """What takes a look at every target or point."""
+
+    resources: int
+    protected: int
+    points: Mapping[str, int]
+    fresh: Sequence[Freshness]
+
+
+def read_slow() -> Slow:
+    """Read it now."""
+    with session():
+        total, protected = resources_protected()
+        return Slow(total, protected, point_states(), freshness())
+
+
+class Estate:
+    """The slow figures, at most SLOW_SECONDS old plus the time between two questions. Safe for threads.
+
+    Only the first question waits for them; later ones are answered with what is known while a thread reads again.
+    """
+
+    def __init__(self) -> None:
+        self._first = threading.Lock()
+        self._reading = threading.Lock()
+        self._known: Slow | None = None
+        self._read_at = 0.0
+
+    def slow(self) -> Slow:
+        """The figures. Raises Unavailable when they were never read and the catalog is away."""
+        with self._first:
+            if self._known is None:
+                self._known, self._read_at = read_slow(), time.monotonic()
+                return self._known
+        if time.monotonic() - self._read_at >= SLOW_SECONDS and self._reading.acquire(blocking=False):
+            threading.Thread(target=self._read, name="estate figures", daemon=True).start()
+        return self._known
+
+    def _read(self) -> None:
+        try:
+            self._known = read_slow()
+        except (SnapfleetError, PeeweeException) as error:
+            log.warning("estate figures could not be read again: %s", type(error).__name__)
+        finally:
+            self._read_at = time.monotonic()
+            self._reading.release()
+
+
+def overview(slow: Slow, at: datetime, now: datetime) -> dict[str, int]:
     """The key figures of the estate at machine time `at` and calendar time `now`."""
-    total, protected = resources_protected()
-    points, runs = point_states(), runs_of_last_day(at)
+    runs = runs_of_last_day(at)
+    policies = policy_figures(slow.fresh, now)
     return {
-        "resources": total,
-        "protected": protected,
-        "unprotected": total - protected,
-        "points_good": points.get(PointState.GOOD, 0),
-        "points_creating": points.get(PointState.CREATING, 0),
+        "resources": slow.resources,
+        "protected": slow.protected,
+        "unprotected": slow.resources - slow.protected,
+        "points_good": slow.points.get(PointState.GOOD, 0),
+        "points_creating": slow.points.get(PointState.CREATING, 0),
+        "policies": len(policies),
+        "policies_behind": sum(one.behind for one in policies),
         "runs_done": runs.get(RunState.DONE, 0),
         "runs_failed": runs.get(RunState.FAILED, 0) + runs.get(RunState.PARTIAL, 0),
         "slots_missed": missed_slots(now - DAY),
@@ -96,12 +167,14 @@ def overview(at: datetime, now: datetime) -> dict[str, int]:
     }
 
 
-def _grids() -> Mapping[int, list[Grid]]:
-    """The grids of each policy; a schedule that many share is read once."""
-    parsed = {row.id: Grid.from_spec(row.spec) for row in Schedule.select(Schedule.id, Schedule.spec)}
-    joined: dict[int, list[Grid]] = defaultdict(list)
+def slots_of_policies(now: datetime) -> Mapping[int, list[datetime]]:
+    """The newest two slots of each schedule of each policy at calendar time `now`; shared schedules are read once."""
+    newest = {
+        row.id: newest_slots(Grid.from_spec(row.spec), now) for row in Schedule.select(Schedule.id, Schedule.spec)
+    }
+    joined: dict[int, list[datetime]] = defaultdict(list)
     for policy, schedule in tuples(PolicySchedule.select(PolicySchedule.policy, PolicySchedule.schedule)):
-        joined[policy].append(parsed[schedule])
+        joined[policy] += newest[schedule]
     return joined
 
 

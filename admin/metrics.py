@@ -20,12 +20,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from admin.figures import (
+    Estate,
+    Slow,
     account_states,
     missed_slots,
     open_alerts,
-    point_states,
     policy_figures,
-    resources_protected,
     runs_of_last_day,
     tuples,
 )
@@ -50,8 +50,9 @@ Values = dict[tuple[str, ...], float]
 class CatalogCollector(Collector):
     """What prometheus_client asks for the figures."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, estate: Estate) -> None:
         self._clock = clock
+        self._estate = estate
         self._lock = threading.Lock()
         self._read_at = -FRESH_SECONDS
         self._families: list[Any] = []
@@ -60,7 +61,7 @@ class CatalogCollector(Collector):
         """The families; read at most every FRESH_SECONDS however many ask. Raises Unavailable without a catalog."""
         with self._lock:
             if time.monotonic() - self._read_at >= FRESH_SECONDS:
-                self._families = list(families(self._clock))
+                self._families = list(families(self._clock, self._estate.slow()))
                 self._read_at = time.monotonic()
             return self._families
 
@@ -69,18 +70,18 @@ class CatalogCollector(Collector):
         return ()
 
 
-def registry(clock: Clock) -> CollectorRegistry:
+def registry(clock: Clock, estate: Estate) -> CollectorRegistry:
     """A registry with the catalog's figures and nothing of this process."""
     made = CollectorRegistry()
-    made.register(CatalogCollector(clock))
+    made.register(CatalogCollector(clock, estate))
     return made
 
 
-def families(clock: Clock) -> Iterator[Any]:
+def families(clock: Clock, slow: Slow) -> Iterator[Any]:
     """Every metric of the vocabulary, read now."""
     started = time.monotonic()
     with session():
-        gauges, omitted = read_gauges(clock)
+        gauges, omitted = read_gauges(clock, slow)
         rows = _counter_rows()
         rows["snapfleet_slots_missed_total"] = {"{}": missed_slots()}
     gauges["snapfleet_collect_duration_seconds"] = {(): time.monotonic() - started}
@@ -94,11 +95,10 @@ def families(clock: Clock) -> Iterator[Any]:
             yield _histogram(metric, rows.get(metric.name + BUCKET, {}), rows.get(metric.name + SUM, {}))
 
 
-def read_gauges(clock: Clock) -> tuple[dict[str, Values], int]:
+def read_gauges(clock: Clock, slow: Slow) -> tuple[dict[str, Values], int]:
     """Label values to figure for each gauge, and how many series had to be left out. Needs a session."""
     at, now = clock.timer(), clock.now()
     lanes = queue_health(clock)
-    total, protected = resources_protected()
     found: dict[str, Values] = {
         "build_info": {(_version(),): 1},
         "queue_jobs": {(lane["lane"], state): n for lane in lanes for state, n in _lane_states(lane).items()},
@@ -106,8 +106,8 @@ def read_gauges(clock: Clock) -> tuple[dict[str, Values], int]:
         "queue_consumers": {(lane["lane"],): lane["consumers"] for lane in lanes},
         "dead_letters": {(lane["lane"],): lane["dead"] for lane in lanes},
         "runs": _by_value("runs", runs_of_last_day(at)),
-        "points": _by_value("points", point_states()),
-        "resources": {("yes",): protected, ("no",): total - protected},
+        "points": _by_value("points", slow.points),
+        "resources": {("yes",): slow.protected, ("no",): slow.resources - slow.protected},
         "accounts": _by_value("accounts", account_states()),
         "alerts_open": _by_value("alerts_open", open_alerts()),
         "restores_open": {(): Restore.select().where(Restore.state.in_(_RESTORES_OPEN)).count()},
@@ -117,7 +117,7 @@ def read_gauges(clock: Clock) -> tuple[dict[str, Values], int]:
         **_operations(at),
         **_processes(clock),
     }
-    policies, omitted = _policies(now)
+    policies, omitted = _policies(slow, now)
     return {f"snapfleet_{name}": values for name, values in (found | policies).items()}, omitted
 
 
@@ -178,9 +178,9 @@ def _processes(clock: Clock) -> dict[str, Values]:
     }
 
 
-def _policies(now: datetime) -> tuple[dict[str, Values], int]:
+def _policies(slow: Slow, now: datetime) -> tuple[dict[str, Values], int]:
     """Three gauges for each policy, those furthest behind first where there are too many."""
-    found = policy_figures(now)
+    found = policy_figures(slow.fresh, now)
     found.sort(key=lambda one: (not one.behind, -(one.point_age.total_seconds() if one.point_age else 0)))
     shown, left = found[:MAX_POLICIES], found[MAX_POLICIES:]
     successes = ((one.fresh.policy, one.fresh.last_success_at) for one in shown)

@@ -12,15 +12,16 @@ from coordinator.due import Grid, latest_slot
 _BEFORE = timedelta(seconds=1)
 
 
-def due_since(grids: Iterable[Grid], first_slot: datetime | None, now: datetime) -> datetime | None:
-    """The slot since which every target needs a good point at `now`; None while two slots have not come.
+def due_since(slots: Iterable[datetime], first_slot: datetime | None) -> datetime | None:
+    """The slot since which every target needs a good point; None while two slots have not come.
 
-    `first_slot` is the policy's first run: slots before it do not count. Points taken before the result are too old.
+    `slots` are the newest two of each of the policy's schedules, `first_slot` is its first run: slots before it do
+    not count. Points taken before the result are too old.
     """
     if first_slot is None:
         return None
-    slots = sorted({slot for grid in grids for slot in newest_slots(grid, now) if slot >= first_slot})
-    return slots[-2] if len(slots) >= 2 else None
+    counted = sorted({slot for slot in slots if slot >= first_slot})
+    return counted[-2] if len(counted) >= 2 else None
 
 
 def newest_slots(grid: Grid, now: datetime) -> list[datetime]:
