@@ -1,0 +1,113 @@
+"""From a claimed job to its handler, and from what a handler raised to what the catalog says about the attempt.
+
+Nothing raised here reaches dramatiq: expected failures and defects alike become the job's next state.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+
+from tasks.catalog import Job, Restore, session, transaction
+from tasks.catalog.transitions import fail_attempt, verdict
+from tasks.crash import reach
+from tasks.errors import FenceLost, Internal, SnapfleetError, Unavailable
+from tasks.lanes import Lane
+from tasks.logs import clean, place_of
+from tasks.messages import JobMessage
+from tasks.states import JobState
+from workers import driver, fence, points, steps
+from workers.context import Context, token
+from workers.handlers import check, cleanup, copy, discover, poll, restore, snapshot
+from workers.held import Held
+
+log = logging.getLogger("snapfleet.worker")
+
+HANDLERS: Mapping[str, Callable[[Context, Job], None]] = {
+    "snapshot": snapshot.run,
+    "copy": copy.run,
+    "restore-step": restore.run_step,
+    "restore-undo": restore.run_undo,
+    "poll": poll.run,
+    "discover": discover.run,
+    "check": check.run,
+    "cleanup": cleanup.run,
+}
+_MAKES_A_POINT = frozenset({"snapshot", "copy"})
+
+
+def runner(context: Context, held: Held) -> Callable[[Lane, JobMessage], None]:
+    """What `tasks.broker.register_actors` calls: works on the job that this thread has claimed, if it has."""
+
+    def run(_lane: Lane, _message: JobMessage) -> None:
+        mine = held.mine()
+        if mine is not None:
+            work(context, mine.job)
+
+    return run
+
+
+def work(context: Context, job: Job) -> str:
+    """Run the handler of a claimed job and record how it ended; returns the outcome as the metrics name it.
+
+    Outcomes: done, waiting, retry, deferred (costs no attempt), failed, fence-lost; and unrecorded when the catalog
+    is away: then the lease runs out and another attempt adopts what this one began.
+    """
+    try:
+        outcome = _attempt(context, job)
+    except FenceLost as error:
+        log.info("stopped: %s", error.text)
+        outcome = "fence-lost"
+    except Unavailable as error:
+        log.warning("the attempt could not be recorded: %s", error.text)
+        return "unrecorded"
+    context.counters.add("snapfleet_job_attempts_total", kind=job.kind, outcome=outcome)
+    return outcome
+
+
+def _attempt(context: Context, job: Job) -> str:
+    try:
+        if job.kind not in HANDLERS:
+            raise Internal(f"This version has no handler for {clean(job.kind)!r}.", code="unknown-kind")
+        HANDLERS[job.kind](context, job)
+    except FenceLost:
+        raise
+    except SnapfleetError as error:
+        return _give_up(context, job, error)
+    except Exception as error:  # noqa: BLE001 - a defect in a handler must end as the job's state, not as a thread
+        log.error("a defect in %s: %s at %s", job.kind, type(error).__name__, place_of(error))
+        return _give_up(context, job, Internal(f"A defect in this version: {type(error).__name__}."))
+    return "waiting" if job.state is JobState.WAITING else "done"
+
+
+def _give_up(context: Context, job: Job, error: SnapfleetError) -> str:
+    """Record a failed attempt, and with it what becomes of the point or the restore step it was for."""
+    made = _made_so_far(context, job, error) if job.kind == "restore-step" else []
+    at = context.clock.timer()
+    reach("job.failing")
+    with transaction():
+        row = fence.reread(job)
+        decision = fail_attempt(row, error, at)
+        if row.kind == "restore-step":
+            steps.record_creations(context, row, made)
+            steps.mirror(row)
+        elif row.kind in _MAKES_A_POINT and not decision.again:
+            points.close_failed(context, row, error)
+    reach("job.failed")
+    context.counters.add("snapfleet_job_errors_total", kind=job.kind, code=error.code)
+    log.warning("attempt %d failed (%s): %s", job.attempt, error.code, error.text)
+    if not decision.again:
+        return "failed"
+    return "retry" if decision.burns else "deferred"
+
+
+def _made_so_far(context: Context, job: Job, error: SnapfleetError) -> list[driver.Created]:
+    """What a step that will not be tried again may have made before it failed, so that an undo finds it."""
+    if verdict(error, attempt=job.attempt, max_attempts=job.max_attempts, retry_wait=error.wait).again:
+        return []
+    try:
+        with session():
+            point = context.point(Restore.get_by_id(job.restore_id).point)
+        found = context.driver_of(point.resource.type).find(point.account, job.region, token(job))
+    except SnapfleetError as another:
+        log.warning("what the failed step made is unknown: %s", another.text)
+        return []
+    return [driver.Created(one.kind, one.external_id) for one in found]

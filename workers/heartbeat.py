@@ -1,0 +1,90 @@
+"""The thread that keeps a worker's leases, reports the process, and brings its counters to the catalog."""
+
+import logging
+import threading
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
+from importlib.metadata import version
+
+from tasks.catalog import Process, transaction
+from tasks.catalog.transitions import renew
+from tasks.errors import SnapfleetError
+from tasks.lanes import LANES, Lane
+from workers.context import Context
+from workers.held import Held
+
+log = logging.getLogger("snapfleet.worker")
+
+BEAT = timedelta(seconds=5)  # what the coordinator and the page expect of a process that lives
+
+
+class Heartbeat:
+    """Beats from `start` until `stop`; begun with the worker, and still there while it drains.
+
+    Leases are renewed at a third of their length, so that two renewals may be lost. A job beyond its lane's time limit
+    is not renewed: another worker takes it over, and the fence stops this one.
+    """
+
+    def __init__(
+        self, context: Context, held: Held, lanes: Collection[Lane], threads: int, draining: threading.Event
+    ) -> None:
+        self._context, self._held, self._lanes, self._threads = context, held, sorted(lanes), threads
+        self._draining = draining
+        self._stop = threading.Event()
+        self._renewed_at: datetime | None = None
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin to beat in a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Beat no more, and report the process as gone."""
+        self._stop.set()
+        self._thread.join(timeout=BEAT.total_seconds())
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._survive(self.beat)
+            self._stop.wait(BEAT.total_seconds())
+        self._survive(self._farewell)
+
+    def _survive(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except SnapfleetError as error:
+            log.warning("no heartbeat: %s", error.text)
+        except Exception:  # without this thread every lease would lapse
+            log.exception("a heartbeat failed on a defect")
+
+    def beat(self) -> None:
+        """Report, renew what is due, flush. Raises Unavailable when the catalog is away."""
+        at = self._context.clock.timer()
+        row = {
+            "lanes": [str(lane) for lane in self._lanes],
+            "threads": self._threads,
+            "busy": self._held.busy,
+            "draining": self._draining.is_set(),
+            "seen_at": at,
+        }
+        with transaction():
+            Process.insert(
+                name=self._context.owner, role="worker", version=version("snapfleet"), started_at=at, **row
+            ).on_conflict(
+                conflict_target=[Process.name], update={getattr(Process, name): row[name] for name in row}
+            ).execute()
+            self._renew(at)
+        self._context.counters.flush()
+
+    def _renew(self, at: datetime) -> None:
+        third = min(LANES[lane].lease for lane in self._lanes) / 3
+        if self._renewed_at is not None and at < self._renewed_at + third - BEAT / 2:
+            return
+        for lane, held in self._held.renewable().items():
+            renew(self._context.owner, held, at + LANES[lane].lease)
+        self._renewed_at = at
+
+    def _farewell(self) -> None:
+        self._context.counters.flush()
+        with transaction():
+            Process.delete().where(Process.name == self._context.owner).execute()

@@ -1,0 +1,46 @@
+"""Which drivers a worker has, and how the settings reach them."""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from importlib import import_module
+
+from tasks.clock import Clock
+from tasks.errors import Invalid
+from tasks.settings import Settings
+from tasks.telemetry import Counters
+from workers.driver import Driver
+
+DriverFactory = Callable[[Settings, Counters, Clock], Mapping[str, Driver]]
+"""What SNAPFLEET_DRIVERS names as MODULE:FUNCTION: makes the drivers by type name, once for each process."""
+
+
+def load_drivers(settings: Settings, counters: Counters, clock: Clock) -> Mapping[str, Driver]:
+    """The drivers of this process. Raises Invalid when the setting `drivers` names nothing that can be called."""
+    if not settings.drivers:
+        return _aws(settings, counters, clock)
+    module, _, name = settings.drivers.partition(":")
+    try:
+        factory: DriverFactory = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise Invalid(
+            f"The setting drivers names {settings.drivers!r}, which cannot be loaded ({type(error).__name__}).",
+            advice="Write MODULE:FUNCTION.",
+        ) from None
+    return factory(settings, counters, clock)
+
+
+def _aws(settings: Settings, counters: Counters, clock: Clock) -> Mapping[str, Driver]:
+    from workers.aws import build_drivers
+    from workers.aws.pace import Pace
+    from workers.aws.session import AwsSettings, Sessions
+
+    host, _, port = settings.proxy.rpartition(":") if settings.proxy else ("", "", "")
+    if settings.proxy and not (host and port.isdigit()):
+        raise Invalid(f"The setting proxy is {settings.proxy!r}.", advice="Write HOST:PORT.")
+    reach = AwsSettings(host, int(port or 0), settings.proxy_user, settings.proxy_password)
+
+    def count(service: str, operation: str, _account: str, _region: str, code: str, seconds: float) -> None:
+        counters.api_call(service, operation, code, seconds)
+
+    floor = max(settings.poll_floor, timedelta(milliseconds=1))
+    return build_drivers(Sessions(reach, count), Pace(floor=floor, clock=clock))
