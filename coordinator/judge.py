@@ -1,4 +1,4 @@
-"""A policy's points judged as they are now: what retention would do and whether the brake would stop it. Writes nothing.
+"""A policy's points judged as they are now: what would expire, and whether the brake would stop it. Writes nothing.
 
 The sweep acts on it, and the same answer is what `cleanup --dry-run` and `why` show.
 """
