@@ -1,5 +1,6 @@
 """Credentials of an assumed role: fetched at first use, renewed ahead of their end, never written anywhere."""
 
+import logging
 import re
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,15 @@ _NOT_IN_SESSION_NAME = re.compile(r"[^A-Za-z0-9_+=,.@-]")
 _SESSION_NAME_LENGTH = 64
 # One hour: the default of a role, and the most that AWS allows when a role assumes a role.
 _SECONDS = 3600
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    return True
+
+
+# botocore logs a traceback for every role that it may not assume; the error itself is raised and shown as a sentence
+logging.getLogger("botocore.credentials").addFilter(_without_traceback)
 
 
 def session_name(account_name: str) -> str:

@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 from urllib.request import proxy_bypass
@@ -81,7 +82,6 @@ class Sessions:
     def __init__(self, settings: AwsSettings | None = None, on_call: OnCall | None = None) -> None:
         self._settings = settings or AwsSettings()
         self._on_call = on_call
-        self._loader = botocore.loaders.create_loader()
         self._lock = threading.RLock()
         self._sessions: dict[Entry, botocore.session.Session] = {}
         self._clients: OrderedDict[Hashable, Client] = OrderedDict()
@@ -138,7 +138,7 @@ class Sessions:
 
     def _bare(self, entry: Entry, profile: str) -> botocore.session.Session:
         session = botocore.session.Session(profile=profile or None)
-        session.register_component("data_loader", self._loader)
+        session.register_component("data_loader", _loader())
         session.register("before-call", _note_start)
         session.register("after-call", lambda **event: self._ended(entry, **event))
         session.register("after-call-error", lambda **event: self._ended(entry, **event))
@@ -193,6 +193,12 @@ class Clients:
     def number(self) -> str:
         """The account's 12 digits."""
         return self.sessions.number(self.account, self.region)
+
+
+@cache
+def _loader() -> botocore.loaders.Loader:
+    """AWS's service models as read from disk: once for a process."""
+    return botocore.loaders.create_loader()
 
 
 def _entry(account: Account, region: str) -> Entry:
