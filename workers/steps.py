@@ -35,7 +35,7 @@ def close_done(context: Context, job: Job, rows: Sequence[Operation]) -> None:
     step = step_of(job)
     outputs = dict(step.outputs)
     for row in rows:
-        outputs |= {name: value for name, value in row.detail.items() if name not in outputs}
+        outputs |= row.detail
     RestoreStep.update(outputs=outputs).where(RestoreStep.id == step.id).execute()
     finish_job(job, context.clock.timer())
     mirror(job)

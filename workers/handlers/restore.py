@@ -44,20 +44,21 @@ def run_undo(context: Context, job: Job) -> None:
         rows = list(
             Creation.select()
             .where(Creation.restore == job.restore_id, Creation.removed_at.is_null())
-            .order_by(Creation.id.desc())
+            .order_by(Creation.id)  # as made: the driver takes the last made first
         )
     answers: list[driver.Deleted] = []
     if rows:
         created = [driver.Created(row.kind, row.external_id) for row in rows]
         answers = remover.undo_restore(account, job.region, created)
         reach("undo.removed")
-    removed = [one.external_id for one in answers if one.outcome != "kept"]
     kept = [one for one in answers if one.outcome == "kept"]
+    # A machine may be there twice, as launched and as stopped: both are over or neither is.
+    removed = {one.external_id for one in answers} - {one.external_id for one in kept}
     at = context.clock.timer()
     with transaction():
         fence.keep(job)
         Creation.update(removed_at=at).where(
-            Creation.restore == job.restore_id, Creation.external_id.in_(removed)
+            Creation.restore == job.restore_id, Creation.external_id.in_(list(removed))
         ).execute()
         if not kept:
             finish_job(job, at, result={"removed": len(removed)})
