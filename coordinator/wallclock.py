@@ -90,9 +90,8 @@ def segments(zone: ZoneInfo, utc_day: int) -> tuple[tuple[int, int, int], ...]:
 def _whole_day_offset(zone: ZoneInfo, day: int) -> int | None:
     """The offset that holds from one local midnight to the next, None when the clocks change in between."""
     midnight = _EPOCH + timedelta(days=day)
-    edges = (midnight, midnight + timedelta(days=1))
-    found = {_seconds(edge.replace(tzinfo=zone, fold=fold)) for edge in edges for fold in (0, 1)}
-    return found.pop() if len(found) == 1 else None
+    offset = _seconds(midnight.replace(tzinfo=zone))
+    return offset if _seconds((midnight + timedelta(days=1)).replace(tzinfo=zone)) == offset else None
 
 
 def _instant_at_change(zone: ZoneInfo, wall: int) -> int:

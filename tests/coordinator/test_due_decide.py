@@ -125,6 +125,17 @@ def test_after_an_outage_the_late_schedule_gives_way_to_the_punctual_one() -> No
     assert decision.reason.code == "on_time"
 
 
+def test_when_all_schedules_are_late_the_newest_slot_of_any_runs() -> None:
+    """feature C5: nightly at 01:30 and weekly on Monday; found on a Wednesday, only the nightly slot runs."""
+    tracks = [
+        track("1w", "2026-11-02T03:00", "2026-11-02T03:00"),
+        track("1d", "2026-11-02T01:30", "2026-11-02T01:30"),
+    ]
+    decision = decide("web", tracks, utc("2026-11-11T12:00"))
+    assert (decision.run, decision.reason.code) == (utc("2026-11-11T01:30"), "catch_up")
+    assert decision.missed == MissedRange(utc("2026-11-03T01:30"), utc("2026-11-10T01:30"), 9)
+
+
 def test_a_clock_that_jumps_back_makes_nothing_due_again() -> None:
     nightly = track("1d", "2026-11-02T01:30", "2026-11-05T01:30")
     decision = decide("web", [nightly], utc("2026-11-03T12:00"))

@@ -158,6 +158,12 @@ def test_a_fraction_of_a_second_decides_which_side_a_slot_is_on() -> None:
     assert latest_slot(grid, just_after) == utc("2026-11-01T00:05")
 
 
+def test_slots_that_a_skipped_date_brings_together_are_counted_once() -> None:
+    """feature 32: midnight of 30 and of 31 December 2011 are one instant in Apia."""
+    grid = grid_of("1d", "2011-12-01T00:00", "Pacific/Apia")
+    assert count_slots(grid, utc("2011-12-29T00:00"), utc("2011-12-31T12:00")) == 3
+
+
 def test_124_days_of_a_masked_quarter_hourly_grid_are_counted_by_division() -> None:
     """124 days from a Friday hold 88 weekdays: 88 * 96 slots."""
     grid = grid_of("15m", "2026-11-01T00:00", days=["mon", "tue", "wed", "thu", "fri"])
