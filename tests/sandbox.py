@@ -1,9 +1,6 @@
-"""The emulated AWS as a fixture: one process a test session, emptied on request.
+"""The emulated AWS as a fixture: one process a test session, emptied on request (`tests.conftest` loads it)."""
 
-Use it as `from tests.sandbox import sandbox, sandbox_process  # noqa: F401` in a test module or a conftest, or list
-`tests.sandbox` in `pytest_plugins`.
-"""
-
+import json
 import os
 import subprocess
 import sys
@@ -79,8 +76,6 @@ class Sandbox(ControlClient):
 
 def start(seed: str = "none", **settings: Any) -> tuple[subprocess.Popen, str]:
     """Start a sandbox of one's own on a free port; the process and its URL. The caller ends it."""
-    import json
-
     command = [sys.executable, "-m", "deploy.sandbox", "serve", "--port", "0", "--seed", seed]
     process = subprocess.Popen(
         [*command, "--config", json.dumps(settings)], cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ.copy()

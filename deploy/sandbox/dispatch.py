@@ -12,33 +12,22 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.sandbox import (  # noqa: F401  # noqa: F401
-    attributes,
-    copies,
-    images,
-    imagesharing,
-    instances,
-    launch,
-    rootswap,
-    signing,
-    snapshots,
-    sts,
-    tags,
-    volumes,
-    wire,
-)
-from deploy.sandbox.call import OPERATIONS, Call, Principal
+from deploy.sandbox import signing, sts, wire
+from deploy.sandbox.call import Call, Principal
 from deploy.sandbox.calls import CallLog
 from deploy.sandbox.errors import AwsError, missing
 from deploy.sandbox.faults import AFTER, BEFORE, Fault, Faults
 from deploy.sandbox.http import Request, Response
 from deploy.sandbox.metering import Meter
+from deploy.sandbox.operations import OPERATIONS
 from deploy.sandbox.passthrough import Moto
 from deploy.sandbox.world import World
 
 log = logging.getLogger("sandbox")
 
-OURS = re.compile(r"Volume|Snapshot|Image|Instances$|InstanceAttribute|InstanceStatus|ReplaceRoot")
+OURS = re.compile(
+    r"Volume|Snapshot|Image|Instances$|InstanceAttribute|InstanceStatus|ReplaceRoot|AttachNetwork|AssociateAddress|AssociateIam"
+)
 MOTOS = ("DescribeInstanceTypes", "DescribeInstanceTypeOfferings", "GetEbsEncryptionByDefault")
 NAMED = {"VolumeId": "vol", "InstanceId": "i", "ImageId": "ami"}
 

@@ -18,6 +18,8 @@ RESULT = ("snapshot_error", "vanish")
 OTHER = ("slow", "stale")
 KINDS = BEFORE + AFTER + RESULT + OTHER
 
+TIMEOUT_SECONDS = 5.0  # how long a caller waits for nothing unless the fault says otherwise
+
 _ids = count(1)
 
 
@@ -45,6 +47,8 @@ class Fault:
     id: int = field(default_factory=lambda: next(_ids))
 
     def __post_init__(self) -> None:
+        if self.kind.startswith("timeout") and not self.seconds:
+            self.seconds = TIMEOUT_SECONDS
         if self.kind not in KINDS:
             raise ValueError(f"no such fault: {self.kind}; there are {', '.join(KINDS)}")
 

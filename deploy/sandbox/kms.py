@@ -59,7 +59,7 @@ def policy_allows(key: Any, account: str) -> bool:
 
 def is_default(arn: str | None) -> bool:
     """Whether an ARN names an AWS managed key, which never leaves its account."""
-    if not arn:
+    if not arn or not arn.startswith("arn:"):
         return False
     _, _, _, region, account, _ = arn.split(":", 5)
     key = find(account, region, arn)
@@ -70,6 +70,8 @@ def usable(call: Call, arn: str | None) -> bool:
     """Whether the caller can decrypt and encrypt with a key, now."""
     if arn is None:
         return True
+    if not arn.startswith("arn:"):
+        return False
     region = arn.split(":")[3]
     key = find(call.account, region, arn)
     if key is None or not key.enabled or key.key_state != "Enabled":

@@ -4,6 +4,7 @@
 image's mapping of the same device, and adds others.
 """
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from deploy.sandbox.instances import METADATA_DEFAULT, Instance, reservations
 from deploy.sandbox.tags import specified
 from deploy.sandbox.volumes import attach, new_volume
 
+OLD_FAMILIES = ("t1", "m1", "m2", "m3", "c1", "c3", "r3", "i2", "hs1", "g2")  # those that run without ENA
 NETWORK_LEVEL = ("SubnetId", "SecurityGroupIds", "SecurityGroups", "PrivateIpAddress")
 
 
@@ -36,6 +38,24 @@ def merged_mappings(image: Image, overrides: list[dict]) -> list[dict[str, Any]]
                 known = {}
             result[device] = known | asked
     return [{"DeviceName": d, "Ebs": e} for d, e in result.items()]
+
+
+def check_type(image: Image, kind: str) -> None:
+    """Whether the type can run the image: architecture, virtualization and ENA, as RunInstances refuses them."""
+    family, dot, _ = kind.partition(".")
+    if not dot:
+        raise bad_value(f"Invalid value '{kind}' for InstanceType.")
+    if family in OLD_FAMILIES:
+        return
+    graviton = re.fullmatch(r"[a-z]+\d+g[a-z]*|a1", family) is not None
+    wanted, held = "arm64" if graviton else "x86_64", image.details.get("Architecture")
+    if held != wanted:
+        text = f"The architecture '{wanted}' of the specified instance type does not match the architecture '{held}'"
+        raise bad_value(f"{text} of the specified AMI.")
+    if image.details.get("VirtualizationType") != "hvm":
+        raise bad_combination(f"Non-HVM AMI is not supported by the instance type '{kind}'.")
+    if not image.details.get("EnaSupport"):
+        raise bad_combination(f"Enhanced networking with the Elastic Network Adapter (ENA) is required for '{kind}'.")
 
 
 def interfaces_of(call: Call, parameters: dict) -> list[dict[str, Any]]:
@@ -118,6 +138,7 @@ def run_instances(call: Call, parameters: dict) -> dict:
     image = visible_image(call, call.region, required(parameters, "ImageId"))
     if image.state(call.now) != "available":
         raise AwsError("InvalidAMIID.Unavailable", f"The image ID '{image.id}' is not available")
+    check_type(image, parameters.get("InstanceType") or "m1.small")
     network.check_key_pair(call.account, call.region, parameters.get("KeyName"))
     tags = specified(parameters, "instance", "volume", "network-interface", "spot-instances-request")
     wanted = interfaces_of(call, parameters)

@@ -1,13 +1,14 @@
 """moto, asked for what this package does not answer itself: networks, keys, roles, and services to come.
 
-moto is corrected here in one way only: an operation that it does not have is an InvalidAction (501), loudly, instead
-of an answer that looks like a passing trouble. Tags are looked up by id instead of by a scan of the region's tags.
+What moto cannot answer is raised, so that the caller hears InvalidAction (501) instead of something that looks like
+a passing trouble.
 """
 
 import io
 import os
 from typing import Any
 
+from deploy.sandbox import corrections
 from deploy.sandbox.http import Request, Response
 
 os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
@@ -22,7 +23,7 @@ class Moto:
 
         modules = frozenset(moto.backends.list_of_moto_modules())
         moto.backends.list_of_moto_modules = lambda: modules  # it lists a directory at each request otherwise
-        _fast_tags()
+        corrections.apply()
         self._app = werkzeug_app.DomainDispatcherApplication(werkzeug_app.create_backend_app)
 
     def handle(self, request: Request, account: str) -> Response:
@@ -82,15 +83,3 @@ class Moto:
             held = moto.backends.get_backend(service)
             if isinstance(held, BackendDict):
                 held.reset()
-
-
-def _fast_tags() -> None:
-    from moto.ec2.models.core import TaggedEC2Resource
-    from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
-
-    def get_tags(self: Any) -> list[dict[str, str]]:
-        held = self.ec2_backend.tags.get(self.id) or {}
-        kind = EC2_PREFIX_TO_RESOURCE.get(get_prefix(self.id), "") if held else ""
-        return [{"resource_id": self.id, "key": k, "value": v, "resource_type": kind} for k, v in list(held.items())]
-
-    TaggedEC2Resource.get_tags = get_tags

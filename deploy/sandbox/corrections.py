@@ -1,0 +1,35 @@
+"""What is changed inside moto 5.2.5 itself, because it is reached through moto's own answers."""
+
+from typing import Any
+
+
+def apply() -> None:
+    """Correct moto once for the process."""
+    _fast_tags()
+    _keys_by_any_name()
+
+
+def _fast_tags() -> None:
+    """Look a resource's tags up by its id; moto scans every tag of the region with a regular expression."""
+    from moto.ec2.models.core import TaggedEC2Resource
+    from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
+
+    def get_tags(self: Any) -> list[dict[str, str]]:
+        held = self.ec2_backend.tags.get(self.id) or {}
+        kind = EC2_PREFIX_TO_RESOURCE.get(get_prefix(self.id), "") if held else ""
+        return [{"resource_id": self.id, "key": k, "value": v, "resource_type": kind} for k, v in list(held.items())]
+
+    TaggedEC2Resource.get_tags = get_tags
+
+
+def _keys_by_any_name() -> None:
+    """DisableKey and EnableKey take a key's ARN as well as its id (KMS API reference)."""
+    from moto.kms.models import KmsBackend
+
+    for name in ("disable_key", "enable_key"):
+        original = getattr(KmsBackend, name)
+
+        def by_any_name(self: Any, key_id: str, _original: Any = original) -> None:
+            _original(self, self.any_id_to_key_id(key_id))
+
+        setattr(KmsBackend, name, by_any_name)
