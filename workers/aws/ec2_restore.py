@@ -30,7 +30,7 @@ from workers.aws.ec2_restore_undo import undo
 from workers.aws.errors import translate, translated
 from workers.aws.pace import Pace
 from workers.aws.session import Clients
-from workers.aws.tags import fit_tags, is_ours, name_for, part_key, read_tags, specify, token_for, write_tags
+from workers.aws.tags import OURS, fit_tags, is_ours, name_for, part_key, read_tags, specify, token_for, write_tags
 from workers.driver import Created, Operation, Point, RestoreStep, StepStarted
 
 __all__ = ["RESTORE_KINDS", "restore_progress", "start_step", "undo"]
@@ -319,7 +319,7 @@ def _tag_resources(step: _Step) -> StepStarted:
     if absent:
         raise NotReady(f"{instance} shows no volume at {', '.join(absent)} yet.")
     for device, tags in wanted.items():
-        fitted = {name: value for name, value in step.tag(tags).items() if name in tags}
+        fitted = {name: value for name, value in step.tag(tags).items() if name in tags and not name.startswith(OURS)}
         if fitted:
             step.clients.read().create_tags(Resources=[now[device]], Tags=write_tags(fitted))
     return StepStarted((), (), {"volumes": now})

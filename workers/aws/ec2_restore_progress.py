@@ -21,15 +21,12 @@ Thing = Mapping[str, Any]
 
 def restore_progress(clients: Clients, operations: Sequence[Operation], pace: Pace | None = None) -> list[Progress]:
     """One answer per operation, in the order asked; all of one account and region. Raises only the family."""
-    answers: dict[tuple[str, str], Thing] = {}
-    for kind, (described, _) in _KINDS.items():
-        ids = sorted({operation.external_id for operation in operations if operation.kind == kind})
-        if kind == "replace-root":
-            tasks = _tasks(clients.read(), [one for one in operations if one.kind == kind])
-            answers |= {(kind, name): task for name, task in tasks.items()}
-        elif ids:
-            answers |= {(kind, name): thing for name, thing in describe_by_id(clients, described, ids).items()}
-    return [_progress(one, answers.get((one.kind, one.external_id)), pace or Pace()) for one in operations]
+    found: dict[str, dict[str, Thing]] = {"task": _tasks(clients, operations)}
+    for described in ("volume", "instance", "image"):
+        ids = {one.external_id for one in operations if _KINDS.get(one.kind, ("",))[0] == described}
+        found[described] = describe_by_id(clients, described, sorted(ids))
+    things = [found.get(_KINDS.get(one.kind, ("",))[0], {}).get(one.external_id) for one in operations]
+    return [_progress(one, thing, pace or Pace()) for one, thing in zip(operations, things, strict=True)]
 
 
 def describe_by_id(clients: Clients, kind: str, ids: Sequence[str]) -> dict[str, Thing]:
@@ -56,14 +53,14 @@ def _described(ec2: Client, kind: str, filters: list[dict[str, Any]]) -> Iterabl
     return [one for page in pages for group in page["Reservations"] for one in group["Instances"]]
 
 
-def _tasks(ec2: Client, operations: Sequence[Operation]) -> dict[str, Thing]:
+def _tasks(clients: Clients, operations: Sequence[Operation]) -> dict[str, Thing]:
     """Replace-root tasks by id; the API filters them by instance only."""
-    instances = sorted({str(one.detail.get("instance_id", "")) for one in operations})
+    instances = sorted({str(one.detail.get("instance_id", "")) for one in operations if one.kind == "replace-root"})
     tasks: dict[str, Thing] = {}
     with translated("DescribeReplaceRootVolumeTasks"):
-        for some in batches(instances) if operations else ():
+        for some in batches(instances):
             filters = [{"Name": "instance-id", "Values": list(some)}]
-            for page in ec2.get_paginator("describe_replace_root_volume_tasks").paginate(Filters=filters):
+            for page in clients.read().get_paginator("describe_replace_root_volume_tasks").paginate(Filters=filters):
                 tasks |= {task["ReplaceRootVolumeTaskId"]: task for task in page["ReplaceRootVolumeTasks"]}
     return tasks
 
@@ -199,6 +196,6 @@ _KINDS: Mapping[str, tuple[str, Judge]] = {
     "volume": ("volume", _judge_volume),
     "instance": ("instance", _judge_instance),
     "attachment": ("volume", _judge_attachment),
-    "replace-root": ("", _judge_replacement),
+    "replace-root": ("task", _judge_replacement),
     "registered-image": ("image", _judge_image),
 }
