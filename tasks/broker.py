@@ -302,9 +302,14 @@ class LocalConsumer(Consumer):
         self._broker, self._lane, self._timeout = broker, lane, timeout
         self._queue = broker.queues[queue_name(lane)]
         self._slots = threading.Semaphore(prefetch)
+        self.stopped = threading.Event()
 
     def __next__(self) -> MessageProxy | None:
-        if self._broker.draining.is_set() or not self._slots.acquire(timeout=self._timeout):
+        if self._broker.draining.is_set():
+            self.stopped.set()
+            threading.Event().wait(self._timeout)  # dramatiq asks again at once
+            return None
+        if not self._slots.acquire(timeout=self._timeout):
             return None
         try:
             body = self._queue.get(timeout=self._timeout)
@@ -341,9 +346,9 @@ class LocalConsumer(Consumer):
         self._queue.put(self._broker.encoder.encode(message.asdict()))
         self._done()
 
-    def stop_fetching(self, timeout: float) -> bool:  # noqa: ARG002 - as FleetConsumer's
-        """Nothing to cancel: `draining` is read before each message."""
-        return True
+    def stop_fetching(self, timeout: float) -> bool:
+        """After `draining` was set: wait until no message is on its way any more."""
+        return self.stopped.wait(timeout)
 
 
 def build_broker(
