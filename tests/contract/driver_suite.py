@@ -109,6 +109,14 @@ class BackupContract:
             rig.backup(resource)
         assert rig.sandbox.count(rig.creating()) == 0
 
+    def test_what_vanished_after_its_backup_had_begun_is_adopted_all_the_same(self, rig: Rig) -> None:
+        resource = rig.resource()
+        first = rig.backup(resource)
+        rig.sandbox.destroy("111111111111", HOME, resource.external_id)
+        again = rig.backup(resource)
+        assert {part.external_id for part in again.parts} == {part.external_id for part in first.parts}
+        assert any("was deleted after" in warning for warning in again.warnings)
+
     def test_users_tags_come_along_and_never_push_ours_out(self, rig: Rig) -> None:
         resource = rig.resource()
         ec2 = rig.sandbox.client("111111111111")

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -59,6 +60,29 @@ def test_an_excluded_root_is_left_out_by_its_own_flag(rig: Rig) -> None:
     assert asked["ExcludeBootVolume"] in (True, "true")
     assert "ExcludeDataVolumeIds" not in asked
     assert root not in {part.source_id for part in started.parts}
+
+
+def test_a_set_of_which_one_member_failed_is_dead_as_a_whole(rig: Rig) -> None:
+    """AWS fails the other members too, perhaps a moment later: no half of it is ever a backup."""
+    resource = rig.resource()
+    first = rig.backup(resource)
+    rig.sandbox.fail(PROD, HOME, first.parts[1].external_id)
+    again = rig.backup(resource)
+    assert not again.adopted
+    assert {part.external_id for part in again.parts}.isdisjoint(part.external_id for part in first.parts)
+
+
+def test_a_set_that_is_only_half_visible_is_waited_for_and_never_adopted_in_half(rig: Rig) -> None:
+    resource = rig.resource()
+    first = rig.backup(resource)
+    rig.sandbox.destroy(PROD, HOME, first.parts[1].external_id)  # as good as unseen
+    with pytest.raises(errors.NotReady) as caught:
+        rig.backup(resource)
+    assert caught.value.code == "set-unseen"
+    rig.clock.advance(timedelta(days=3650))
+    late = rig.backup(resource)
+    assert (len(late.parts), rig.sandbox.count("CreateSnapshots")) == (2, 1)
+    assert any(first.parts[1].source_id in warning for warning in late.warnings)
 
 
 def test_more_than_forty_exclusions_fall_back_to_one_call_a_volume_with_a_warning(rig: Rig) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from tasks.errors import Impossible, Invalid
+from tasks.errors import Gone, Impossible, Invalid, NotReady
 from workers.aws.ec2_describe import describe_instance, describe_volume, hidden_attributes
-from workers.aws.ec2_lookup import image_for, snapshots_with
+from workers.aws.ec2_lookup import find, image_for, living_set, snapshots_with, tagged_snapshots
 from workers.aws.errors import translate, translated
 from workers.aws.keys import DefaultKeys
 from workers.aws.pace import Pace
@@ -50,17 +50,25 @@ def start_backup(
     """Begin the backup of an instance or a volume, or adopt the one that this key began."""
     if request.mode not in ("snapshots", "image"):
         raise Invalid(f"There is no backup mode {request.mode!r}: it is 'snapshots' or 'image'.")
-    if resource.type == "volume":
-        now = describe_volume(clients, resource.external_id)
-        warnings: list[str] = []
-    else:
-        now = describe_instance(clients, resource.external_id)
-        now, warnings = _with_hidden(clients, now)
+    now, warnings = _as_it_is(clients, resource, request)
     tags, lost = fit_tags(request.key, request.tags, now.tags)
     backup = Backup(clients, now, request, pace, keys, tags, (*warnings, *lost))
     if now.type == "volume":
         return _start_volume(backup)
     return _start_image(backup) if request.mode == "image" else _start_set(backup)
+
+
+def _as_it_is(clients: Clients, resource: Resource, request: BackupRequest) -> tuple[Resource, list[str]]:
+    """The resource now. What vanished after an earlier attempt had taken it is taken all the same."""
+    try:
+        with translated("a description"):
+            if resource.type == "volume":
+                return describe_volume(clients, resource.external_id), []
+            return _with_hidden(clients, describe_instance(clients, resource.external_id))
+    except Gone:
+        if not find(clients, request.key):
+            raise
+        return resource, [f"{resource.external_id} was deleted after this backup of it had begun."]
 
 
 def _with_hidden(clients: Clients, now: Resource) -> tuple[Resource, list[str]]:
@@ -81,7 +89,7 @@ def describe_text(text: str) -> str:
 
 def _start_volume(backup: Backup) -> Started:
     volume = {**backup.resource.attributes, "id": backup.resource.external_id, "tags": dict(backup.resource.tags)}
-    made = snapshots_with(backup.clients.read(), [backup.request.key])
+    made = living_set(tagged_snapshots(backup.clients.read(), [backup.request.key]))
     if made:
         return _started(backup, made, [volume], adopted=True)
     return _started(backup, [_snapshot_one(backup, volume["id"], backup.tags)], [volume])
@@ -104,6 +112,8 @@ def _start_set(backup: Backup) -> Started:
     """CreateSnapshots: crash-consistent across the volumes, and all of them in one call or none."""
     attached: list[dict[str, Any]] = list(backup.resource.attributes["volumes"])
     wanted = [volume for volume in attached if volume["id"] not in backup.request.exclude]
+    if not attached:
+        raise Impossible(f"{backup.resource.external_id} has no EBS volumes: there is nothing that AWS could copy.")
     if not wanted:
         raise Invalid("Every volume of this instance is excluded: there is nothing to back up.", code="nothing-left")
     out = [volume for volume in attached if volume["id"] in backup.request.exclude]
@@ -111,9 +121,9 @@ def _start_set(backup: Backup) -> Started:
     data = [volume["id"] for volume in out if volume["device"] != root]
     if len(data) > MOST_EXCLUSIONS:
         return _start_each(backup, wanted)
-    made = snapshots_with(backup.clients.read(), [backup.request.key])
+    made = living_set(tagged_snapshots(backup.clients.read(), [backup.request.key]))
     if made:
-        return _started(backup, made, attached, adopted=True)
+        return _adopt_set(backup, made, wanted)
     specification: dict[str, Any] = {"InstanceId": backup.resource.external_id}
     if len(data) < len(out):
         specification["ExcludeBootVolume"] = True  # the root among the data exclusions fails the whole call
@@ -126,6 +136,17 @@ def _start_set(backup: Backup) -> Started:
             TagSpecifications=specify(backup.tags, "snapshot"),
         )
     return _started(backup, answer["Snapshots"], attached)
+
+
+def _adopt_set(backup: Backup, made: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Any]]) -> Started:
+    """What an earlier attempt made. A young set that lacks a volume may only be half visible: then wait."""
+    absent = sorted({volume["id"] for volume in wanted} - {snapshot["VolumeId"] for snapshot in made})
+    age = backup.pace.age(made[0]["StartTime"].isoformat())
+    if absent and age is not None and age < backup.pace.guard:
+        raise NotReady(f"The snapshot of {absent[0]} is not visible yet.", code="set-unseen")
+    lacks = tuple(f"The volume {one} has no snapshot in this set." for one in absent)
+    backup = replace(backup, warnings=backup.warnings + lacks)
+    return _started(backup, made, wanted, adopted=True)
 
 
 def _start_each(backup: Backup, wanted: Sequence[Mapping[str, Any]]) -> Started:

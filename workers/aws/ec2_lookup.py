@@ -1,6 +1,7 @@
 """Looking for what carries our key: asked before anything is created, and by `find`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from tasks.errors import NotReady
@@ -41,6 +42,19 @@ def tagged_snapshots(ec2: Client, keys: Sequence[str]) -> Iterator[dict[str, Any
         OwnerIds=["self"], Filters=[key_filter(keys)], PaginationConfig={"PageSize": 1000}
     )
     return (snapshot for page in pages for snapshot in page["Snapshots"])
+
+
+def living_set(snapshots: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The snapshots that one creating call made together, [] when none lives.
+
+    Members of a set share their StartTime; when one fails AWS fails the others too, perhaps a moment later. Of
+    several sets (a create that was repeated after all) the fullest counts, then the oldest: always the same one.
+    """
+    sets: dict[datetime, list[dict[str, Any]]] = {}
+    for snapshot in snapshots:
+        sets.setdefault(snapshot["StartTime"], []).append(snapshot)
+    living = [(start, made) for start, made in sets.items() if all(one["State"] != "error" for one in made)]
+    return max(living, key=lambda one: (len(one[1]), -one[0].timestamp()), default=(None, []))[1]
 
 
 def image_for(clients: Clients, key: str) -> tuple[str, Mapping[str, Any] | None]:
