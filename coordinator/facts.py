@@ -7,7 +7,7 @@ from typing import Any
 
 from coordinator.expiry import PointFact, Rule
 from coordinator.plan import PolicyFacts, SourceFacts
-from coordinator.restore_facts import HostFacts, PointFacts, RestoreRequest
+from coordinator.restore_facts import HostFacts, PointFacts, RestoreRequest, host_facts, part_facts
 from coordinator.restore_facts import PartFacts as RestorePart
 from coordinator.targets import ResourceFact, resolve
 from tasks.catalog import (
@@ -178,7 +178,6 @@ def restore_point_facts(point: Point, request: RestoreRequest) -> PointFacts:
     """A point as the restore planner needs it, with the instance that takes its volumes, as last discovered."""
     resource = Resource.get_by_id(point.resource_id)
     parts = Part.select().where(Part.point == point.id, Part.state.not_in([PointState.DELETED, PointState.LOST]))
-    volumes = {volume.get("id"): volume for volume in point.attributes.get("volumes") or ()}
     home = Account.get_by_id(resource.account_id)
     return PointFacts(
         id=f"rp-{point.id}",
@@ -186,31 +185,25 @@ def restore_point_facts(point: Point, request: RestoreRequest) -> PointFacts:
         resource_id=resource.external_id,
         account=Account.get_by_id(point.account_id).name,
         region=point.region,
-        parts=tuple(_part_facts(part, volumes.get(part.source_id) or {}, point, resource) for part in parts),
+        parts=tuple(_part_facts(part, point) for part in parts),
         resource_name=resource.name,
         home_account=home.name,
         home_region=resource.region,
         image_id=point.image_id,
         attributes=point.attributes,
-        tags=resource.tags,
+        tags=point.attributes.get("tags", resource.tags),
         host=_host_facts(point, resource, request),
     )
 
 
-def _part_facts(part: Part, volume: Mapping[str, Any], point: Point, resource: Resource) -> RestorePart:
-    was = volume or (point.attributes if resource.type == "volume" else {})
-    return RestorePart(
+def _part_facts(part: Part, point: Point) -> RestorePart:
+    return part_facts(
         snapshot_id=part.external_id,
         source_id=part.source_id,
-        device=part.device or str(was.get("device") or ""),
+        device=part.device,
         size_gib=part.size_gib,
-        type=str(was.get("type") or ""),
-        iops=int(was.get("iops") or 0),
-        throughput=int(was.get("throughput") or 0),
-        encrypted=bool(part.encrypted),
-        kms_key_id=part.kms_key_id,
-        delete_on_termination=bool(was.get("delete_on_termination", False)),
-        tags=was.get("tags") or {},
+        found={**part.attributes, "encrypted": bool(part.encrypted), "kms_key_id": part.kms_key_id},
+        captured=point.attributes,
     )
 
 
@@ -225,11 +218,4 @@ def _host_facts(point: Point, resource: Resource, request: RestoreRequest) -> Ho
     )
     if host is None:
         return None
-    return HostFacts(
-        instance_id=host.external_id,
-        zone=str(host.attributes.get("zone") or ""),
-        state=str(host.attributes.get("state") or "running"),
-        root_device=str(host.attributes.get("root_device") or ""),
-        private_ip=str(host.attributes.get("private_ip") or ""),
-        volumes={item["device"]: item["id"] for item in host.attributes.get("volumes") or () if item.get("device")},
-    )
+    return host_facts(host.external_id, host.attributes)

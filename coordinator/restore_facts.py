@@ -121,10 +121,10 @@ def host_facts(instance_id: str, attributes: Mapping[str, Any]) -> HostFacts:
     return HostFacts(
         instance_id=instance_id,
         zone=str(attributes.get("zone", "")),
-        state=str(attributes.get("state", "")),
+        state=str(attributes.get("state") or "running"),
         root_device=str(attributes.get("root_device", "")),
         private_ip=str(attributes.get("private_ip", "")),
-        volumes={str(one["device"]): str(one["id"]) for one in attributes.get("volumes", []) if one.get("device")},
+        volumes={str(one["device"]): str(one["id"]) for one in attributes.get("volumes") or () if one.get("device")},
     )
 
 
