@@ -170,6 +170,11 @@ class ProgressContract:
         assert len(rig.driver.progress(operations)) == 450
         assert rig.sandbox.count("DescribeSnapshots", outcome="ok") == 3
 
+    def test_a_kind_from_another_version_spoils_no_answer_about_the_others(self, rig: Rig) -> None:
+        known = rig.backup(rig.resource()).operations[0]
+        answers = rig.driver.progress([replace(known, kind="teleport", external_id="x"), known])
+        assert [one.state for one in answers] == [OperationState.FAILED, OperationState.DONE]
+
     def test_the_time_to_the_next_question_grows_with_the_age_and_has_an_end(self, rig: Rig) -> None:
         resource = rig.resource()
         rig.sandbox.configure(snapshot_seconds=10_000.0)

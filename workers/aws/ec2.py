@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from tasks.errors import Invalid
+from tasks.states import OperationState
 from workers.aws import ec2_backup, ec2_check, ec2_copy, ec2_delete, ec2_describe, ec2_lookup, ec2_progress
-from workers.aws.ec2_progress import IMAGE_KINDS, SNAPSHOT_KINDS
 from workers.aws.ec2_restore import RESTORE_KINDS, restore_progress, start_step, undo
 from workers.aws.errors import translated
 from workers.aws.keys import DefaultKeys
@@ -76,15 +76,15 @@ class Ec2Driver:
     def progress(self, operations: Sequence[Operation]) -> list[Progress]:
         if not operations:
             return []
-        strange = sorted({one.kind for one in operations} - RESTORE_KINDS - SNAPSHOT_KINDS - IMAGE_KINDS)
-        if strange:
-            raise Invalid(f"This driver follows no operation of kind {strange[0]!r}.")
         clients = self._at(operations[0].account, operations[0].region)
         others = [one for one in operations if one.kind in RESTORE_KINDS]
         with translated("progress"):
             answers = ec2_progress.progress(clients, operations, self._pace)
             restores = iter(restore_progress(clients, others, self._pace))
-            return [next(restores) if one.kind in RESTORE_KINDS else answers[one.external_id] for one in operations]
+        return [
+            next(restores) if one.kind in RESTORE_KINDS else answers.get(one.external_id, _unknown(one))
+            for one in operations
+        ]
 
     def find(self, account: Account, region: str, key: str) -> list[Found]:
         with translated("a look-up"):
@@ -97,3 +97,9 @@ class Ec2Driver:
             with translated("a deletion"):
                 answers += ec2_delete.delete(self._at(account, region), some)
         return answers
+
+
+def _unknown(operation: Operation) -> Progress:
+    """A kind that another version began: it must not keep the other operations of its place from being followed."""
+    error = Invalid(f"This version follows no operation of kind {operation.kind!r}.")
+    return Progress(operation.external_id, OperationState.FAILED, error=error)

@@ -315,13 +315,17 @@ def _tag_resources(step: _Step) -> StepStarted:
         for volume in volumes_of(step.clients.read(), [instance]).get(instance, [])
     }
     wanted: Mapping[str, Mapping[str, str]] = step.params.get("volumes", {})
-    absent = sorted(set(wanted) - set(now))
+    ending: list[str] = list(step.params.get("delete_on_termination", []))
+    absent = sorted({*wanted, *ending} - set(now))
     if absent:
         raise NotReady(f"{instance} shows no volume at {', '.join(absent)} yet.")
     for device, tags in wanted.items():
         fitted = {name: value for name, value in step.tag(tags).items() if name in tags and not name.startswith(OURS)}
         if fitted:
             step.clients.read().create_tags(Resources=[now[device]], Tags=write_tags(fitted))
+    if ending:
+        marks = [{"DeviceName": device, "Ebs": {"DeleteOnTermination": True}} for device in ending]
+        step.clients.read().modify_instance_attribute(InstanceId=instance, BlockDeviceMappings=marks)
     return StepStarted((), (), {"volumes": now})
 
 
