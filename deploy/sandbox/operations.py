@@ -7,6 +7,7 @@ from deploy.sandbox.call import OPERATIONS
 MODULES = (
     "attributes",
     "copies",
+    "iam",
     "images",
     "imagesharing",
     "instances",

@@ -60,6 +60,7 @@ class Directory:
     def put_role(self, settings: dict) -> Role:
         role = Role(**settings)
         self.roles[role.arn] = role
+        _show_in_iam(role)
         return role
 
     def expire_all(self) -> None:
@@ -83,6 +84,18 @@ class Directory:
         if access_key.startswith(ROOT_PREFIX) and re.fullmatch(r"\d{12}", account):
             return Principal(account, f"arn:aws:iam::{account}:root", account)
         raise AwsError("AuthFailure", "AWS was not able to validate the provided access credentials", 401)
+
+
+def _show_in_iam(role: Role) -> None:
+    """Let GetRole and ListRoles of the role's account find it."""
+    from moto.iam import iam_backends
+
+    account, path = role.arn.split(":")[4:6]
+    *folders, name = path.removeprefix("role/").split("/")
+    held = iam_backends[account]["aws"]
+    if not any(r.name == name for r in held.roles.values()):
+        text = "/" + "".join(f"{f}/" for f in folders)
+        held.create_role(name, '{"Version":"2012-10-17","Statement":[]}', text, None, "", [], "3600")
 
 
 def _invalid(message: str) -> AwsError:

@@ -163,7 +163,7 @@ def test_an_image_is_copied_with_its_snapshots_and_a_token(sandbox):
 
 
 def test_a_shared_image_can_be_launched_by_the_other_account(sandbox):
-    """AWS, "Share an AMI with specific AWS accounts": launch permission suffices to launch, not to see the snapshots."""
+    """AWS, "Share an AMI": launch permission suffices to launch, not to see the snapshots."""
     prod, vault, machine = sandbox.client(PROD), sandbox.client(VAULT), sandbox.machine(PROD)
     made = image(prod, machine)
     refused("InvalidAMIID.NotFound", vault.describe_images, ImageIds=[made])

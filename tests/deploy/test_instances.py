@@ -125,7 +125,7 @@ def test_termination_deletes_marked_volumes_and_frees_the_others(sandbox):
 
 
 def test_states_take_a_moment_and_the_type_changes_only_when_stopped(sandbox):
-    """AWS, "Instance state changes": pending, stopping; ModifyInstanceAttribute of the type needs a stopped instance."""
+    """AWS, "Instance state changes": pending, stopping; the type can be modified while stopped."""
     sandbox.configure(instance_seconds=30)
     ec2 = sandbox.client(PROD)
     machine = ec2.run_instances(**BASE)["Instances"][0]
