@@ -53,6 +53,10 @@ class Settings:
     poll_floor_seconds: float = field(
         default=15.0, metadata={"about": "first and shortest pause between two questions about an operation"}
     )
+    guard_seconds: float = field(
+        default=90.0,
+        metadata={"about": "pause before creating again after the cloud's answer was lost: its tags appear late"},
+    )
     retention_seconds: float = field(default=300.0, metadata={"about": "pause between two retention passes"})
     discover_seconds: float = field(
         default=900.0, metadata={"about": "age at which a look at an account is taken again for a run"}

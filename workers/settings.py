@@ -37,10 +37,13 @@ def _aws(settings: Settings, counters: Counters, clock: Clock) -> Mapping[str, D
     host, _, port = settings.proxy.rpartition(":") if settings.proxy else ("", "", "")
     if settings.proxy and not (host and port.isdigit()):
         raise Invalid(f"The setting proxy is {settings.proxy!r}.", advice="Write HOST:PORT.")
-    reach = AwsSettings(host, int(port or 0), settings.proxy_user, settings.proxy_password)
+    reach = AwsSettings(
+        host, int(port or 0), settings.proxy_user, settings.proxy_password, connections=max(16, settings.threads)
+    )
 
     def count(service: str, operation: str, _account: str, _region: str, code: str, seconds: float) -> None:
         counters.api_call(service, operation, code, seconds)
 
     floor = max(settings.poll_floor, timedelta(milliseconds=1))
-    return build_drivers(Sessions(reach, count), Pace(floor=floor, clock=clock))
+    guard = timedelta(seconds=settings.guard_seconds)
+    return build_drivers(Sessions(reach, count), Pace(floor=floor, guard=guard, clock=clock))
