@@ -141,10 +141,14 @@ def _swap(draft: Draft, host: HostFacts, places: Sequence[tuple[PartFacts, str]]
         _attach(draft, step, host.instance_id, device, _slug(part))
     if running and draft.request.start:
         _power(draft, "start", host.instance_id, f"Start {host.instance_id} with the restored volumes.")
+    ending = [device for part, device, _ in made if part.delete_on_termination]
+    if ending:
+        marks: dict[str, Any] = {"instance_id": host.instance_id, "delete_on_termination": ending}
+        why = f"Let {', '.join(ending)} be deleted with the instance, as before."
+        draft.add("settle", "tag-resources", marks, why)
     left = sorted(set(host.volumes.values()) - {host.volumes.get(device) for _, device in places})
     if left:
         draft.notes.append(f"Left as they are: {', '.join(left)}.")
-    draft.notes.append("An attached volume is not deleted with its instance, whatever the old one was set to.")
 
 
 def _host(point: PointFacts, instance_id: str) -> HostFacts:

@@ -2,7 +2,7 @@
 
 Facts of EBS used here (EBS user guide, volume types): CreateVolume makes gp2 unless a type is given, so the type is
 always given; iops belong to io1, io2 and gp3 (3000 are included in gp3), throughput to gp3 (125 MiB/s are included);
-st1 and sc1 start at 125 GiB and cannot boot.
+st1 and sc1 start at 125 GiB and cannot boot, io1 and io2 at 4 GiB.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from tasks.errors import Invalid
 GP3_IOPS = 3000
 GP3_THROUGHPUT = 125
 HDD = ("st1", "sc1")
-HDD_SIZE_GIB = 125
+SMALLEST_GIB = {"st1": 125, "sc1": 125, "io1": 4, "io2": 4}
 USUAL_ROOTS = ("/dev/sda1", "/dev/xvda")
 
 
@@ -51,8 +51,9 @@ def disk_of(part: PartFacts, request: RestoreRequest, warnings: list[str], is_bo
     if not kind:
         kind = "gp3"
         warnings.append(f"The type of {part.source_id or part.snapshot_id} was not captured: it is made as gp3.")
-    if kind in HDD and (is_boot or part.size_gib < HDD_SIZE_GIB):
-        why = "a boot volume cannot be of it" if is_boot else f"it starts at {HDD_SIZE_GIB} GiB"
+    smallest = SMALLEST_GIB.get(kind, 0)
+    if (kind in HDD and is_boot) or part.size_gib < smallest:
+        why = f"it starts at {smallest} GiB" if part.size_gib < smallest else "a boot volume cannot be of it"
         raise Invalid(f"{part.source_id or part.snapshot_id} cannot be {kind}: {why}.", code="option-value")
     disk: dict[str, Any] = {"size_gib": part.size_gib, "volume_type": kind, **_speed(part, request, kind)}
     if request.kms_key:

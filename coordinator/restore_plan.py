@@ -8,7 +8,7 @@ register-image {root_device, architecture, boot_mode, ..., platform_details, vol
 run-instance {image_id, instance_type, subnet_id, ..., volumes, skip_devices, tags} -> instance_id, volumes by device
 deregister-image {image_id}
 replace-root {instance_id, snapshot_id, tags} -> task_id
-tag-resources {instance_id, volumes: {device: tags}}
+tag-resources {instance_id, volumes: {device: tags}, delete_on_termination: [device]}
 A value may be {'$ref': 'STEP.OUTPUT'}: what an earlier step made known, put in by `resolve` before the step starts.
 """
 

@@ -66,6 +66,7 @@ HOST = HostFacts(
 VOLUME = PointFacts(
     "8", "volume", "vol-data", "prod", "us-east-1", (replace(DATA, device=""),), attributes={"zone": "us-east-1b"}
 )
+BIG = replace(POINT, parts=(replace(ROOT, size_gib=200),))
 COPY = replace(POINT, account="vault", region="eu-central-1")
 
 
@@ -129,13 +130,13 @@ def test_data_and_root_are_swapped_in_one_stop_and_the_old_volumes_are_kept() ->
         "  6. detach-volume    Detach vol-data from /dev/sdf; it is kept.",
         "  7. attach-volume    Attach the new volume to i-web as /dev/sdf.",
         "  8. start-instance   Start i-web with the restored volumes.",
+        "  9. tag-resources    Let /dev/sdf be deleted with the instance, as before.",
         "note: Root and data volumes are swapped in one stop, so that old and restored data never mix.",
         "note: Kept, detached: vol-root (was /dev/xvda).",
         "note: Kept, detached: vol-data (was /dev/sdf).",
         "note: Left as they are: vol-other.",
-        "note: An attached volume is not deleted with its instance, whatever the old one was set to.",
         "note: Blocks are fetched from the snapshot at first use: the first reads are slower than usual.",
-        "in all: 8 steps, 2 volumes, 508 GiB, interrupts the machine in use",
+        "in all: 9 steps, 2 volumes, 508 GiB, interrupts the machine in use",
     ]
 
 
@@ -164,7 +165,7 @@ def test_a_root_is_swapped_when_no_task_can_replace_it(host: HostFacts) -> None:
 def test_a_replaced_root_comes_before_the_swap_so_that_it_never_writes_to_restored_data() -> None:
     made = plan(replace(POINT, host=HOST), kind="in-place", root="replace")
     assert steps(made) == [
-        "replace-root", "tag-root", "create-sdf", "stop", "detach-sdf", "attach-sdf", "start",
+        "replace-root", "tag-root", "create-sdf", "stop", "detach-sdf", "attach-sdf", "start", "settle",
     ]  # fmt: skip
 
 
@@ -201,7 +202,7 @@ def test_a_volume_is_attached_where_it_was_unless_that_device_is_taken() -> None
 def test_a_volume_point_goes_back_in_place() -> None:
     made = plan(replace(VOLUME, host=HOST), kind="in-place")
     assert [step.kind for step in made.steps] == [
-        "create-volume", "stop-instance", "detach-volume", "attach-volume", "start-instance",
+        "create-volume", "stop-instance", "detach-volume", "attach-volume", "start-instance", "tag-resources",
     ]  # fmt: skip
     assert made.steps[3].params["device"] == "/dev/sdf"
 
@@ -289,7 +290,8 @@ def test_volumes_left_out_of_an_image_are_named_to_the_launch() -> None:
         (POINT, {"kind": "volume", "iops": 100, "volume_type": "gp2"}, "--iops goes with"),
         (POINT, {"kind": "volume", "throughput": 200}, "--throughput goes with gp3"),
         (POINT, {"kind": "volume", "volumes": ["vol-root"], "volume_type": "io1"}, "--iops is needed"),
-        (POINT, {"kind": "volume", "volumes": ["vol-root"], "volume_type": "st1"}, "cannot be of it"),
+        (POINT, {"kind": "volume", "volumes": ["vol-root"], "volume_type": "st1"}, "starts at 125 GiB"),
+        (BIG, {"kind": "volume", "volumes": ["vol-root"], "volume_type": "st1"}, "cannot be of it"),
         (POINT, {"kind": "volume", "device": "/dev/sdh"}, "--attach-to is needed"),
         (POINT, {"kind": "volume", "start": "no"}, "--no-start .* true or false"),
         (POINT, {"kind": "instance", "zone": "us-east-1c"}, "--subnet is needed"),

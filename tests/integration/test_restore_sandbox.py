@@ -115,6 +115,7 @@ def test_everything_goes_back_in_place_in_one_stop_and_the_old_volumes_stay(rig:
     assert rig.hashes(*(new[part.device]["id"] for part in point.parts)) == rig.hashes(
         *(part.external_id for part in point.parts)
     )
+    assert {device: shape(one) for device, one in new.items()} == {device: shape(one) for device, one in old.items()}
     assert {one["id"] for one in old.values()} <= set(rig.state()["volumes"])
     assert len(rig.sandbox.boots(PROD, HOME, was.external_id)) == boots + 1
 
@@ -190,6 +191,15 @@ def test_an_undo_after_any_step_leaves_the_world_as_it_was(rig: Restoring, wish:
         assert {d: v["id"] for d, v in volumes_of(now).items()} == {d: v["id"] for d, v in volumes_of(was).items()}
         assert now.attributes["state"] == "running"
         assert set(once.undo().values()) == {"already-gone"}
+
+
+def test_another_key_and_type_are_taken_for_every_volume(rig: Restoring) -> None:
+    point = rig.back_up(rig.instance("web-1"))
+    key = rig.estate["keys"][PROD][HOME]
+    plan = rig.plan(point, kind="instance", address="auto", kms_key="alias/estate", volume_type="gp2")
+    rig.carry_out(plan, point)
+    made = volumes_of(rig.instance(rig.outputs["run-instance"]["instance_id"]))
+    assert {(one["type"], one["encrypted"], one["kms_key_id"]) for one in made.values()} == {("gp2", True, key)}
 
 
 def test_a_copy_comes_back_in_the_other_account_and_region(rig: Restoring) -> None:
