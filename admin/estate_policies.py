@@ -36,7 +36,6 @@ _dr_record = record(
         "region": Field(plain(region), required=True),
         "every": Field(whole(1, _MOST)),
         "generations": Field(whole(1, _MOST)),
-        "keep": Field(_keep),
         "kms_key": Field(plain(text)),
         "reencrypt_key": Field(plain(text)),
     }

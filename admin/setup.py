@@ -1,0 +1,87 @@
+"""Setting an installation up, step by step, each of which finds what is there already and leaves it.
+
+A catalog belongs to one master key. A second host joins by bringing that key: a new one beside an existing catalog
+would make its secrets unreadable, so that is refused.
+"""
+
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlparse
+
+from tasks.catalog import Audit, Meta, User, open_catalog, session, transaction
+from tasks.catalog.migrate import migrate
+from tasks.errors import Invalid, Refused
+from tasks.secrets import MasterKey
+from tasks.settings import Settings
+
+KEY_ID = "key_id"
+
+
+@dataclass
+class Setup:
+    """What there is now, and what of it was made by this call."""
+
+    installation: str = ""
+    made: list[str] = field(default_factory=list)
+    has_users: bool = False
+
+
+def prepare_home(home: Path) -> bool:
+    """Make the home folder, for its owner only; False when it was there."""
+    if home.is_dir():
+        return False
+    home.mkdir(parents=True, mode=0o700)
+    return True
+
+
+def write_settings(home: Path, values: dict[str, str]) -> Path | None:
+    """Add settings to snapfleet.toml; None when there is nothing to add. Raises Invalid for what must not be there."""
+    wanted = {name: value for name, value in values.items() if value}
+    for name, value in wanted.items():
+        if urlparse(value).password:
+            text = f"{name} holds a password, and no secret is written to snapfleet.toml."
+            raise Invalid(text, advice=f"Set SNAPFLEET_{name.upper()} in the environment instead.")
+        if not value.isprintable() or '"' in value or "\\" in value:
+            raise Invalid(f"{name} holds characters that no URL has.")
+    file = home / "snapfleet.toml"
+    lines = file.read_text().splitlines() if file.exists() else []
+    kept = [line for line in lines if line.partition("=")[0].strip() not in wanted]
+    if not wanted:
+        return None
+    new = "\n".join([*kept, *(f'{name} = "{value}"' for name, value in wanted.items())]) + "\n"
+    file.write_text(new)
+    file.chmod(0o600)
+    return file
+
+
+def prepare_catalog(settings: Settings) -> Setup:
+    """Key, schema and installation id. Raises Refused when the catalog is another key's, Unavailable without one."""
+    found = Setup()
+    open_catalog(settings.catalog)
+    applied = migrate()
+    found.made += [f"schema {name}" for name in applied]
+    with session():
+        known = {row.key: row.value for row in Meta.select().where(Meta.key.in_(["installation", KEY_ID]))}
+    there = settings.key_path.exists()
+    if known.get(KEY_ID) and not there:
+        raise Refused(
+            f"This catalog is in use with a master key that is not at {settings.key_path}.",
+            advice="Bring keys/master.key from the host that was set up first.",
+        )
+    key = MasterKey.create(settings.key_path)
+    found.made += [] if there else [f"key {settings.key_path}"]
+    if known.get(KEY_ID, key.key_id) != key.key_id:
+        raise Refused(
+            f"The master key at {settings.key_path} is not this catalog's.", advice="Bring the key that belongs to it."
+        )
+    with transaction():
+        for name, value in (("installation", secrets.token_hex(8)), (KEY_ID, key.key_id)):
+            if name not in known:
+                Meta.insert(key=name, value=value).on_conflict_ignore().execute()
+        found.installation = Meta.get_by_id("installation").value
+        found.has_users = User.select().exists()
+        if "installation" not in known:
+            found.made.append(f"installation {found.installation}")
+            Audit.create(at=settings.clock().timer(), who="init", action="init", subject=found.installation)
+    return found
