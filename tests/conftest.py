@@ -6,4 +6,4 @@ from importlib.util import find_spec
 # dramatiq waits this long (milliseconds, read at import) before it reconnects a consumer; its default is 3 s
 os.environ.setdefault("dramatiq_restart_delay", "200")
 
-pytest_plugins = [name for name in ("tests.services", "tests.sandbox") if find_spec(name)]
+pytest_plugins = [name for name in ("tests.services", "tests.sandbox", "tests.catalog") if find_spec(name)]

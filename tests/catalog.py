@@ -1,0 +1,78 @@
+"""Catalogs for tests: the fixture `catalog` runs a test on SQLite and on PostgreSQL, each migrated and empty.
+
+The schema is made once a session for each database and copied for each test, which takes milliseconds.
+"""
+
+import itertools
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tasks.catalog import close_catalog, open_catalog
+from tasks.catalog.migrate import migrate
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite catalog that nobody opens again."""
+    path = tmp_path_factory.mktemp("catalog") / "template.sqlite"
+    _migrated(f"sqlite://{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Any) -> Iterator[str]:
+    """The name of a migrated PostgreSQL database that nobody opens again."""
+    name = postgres.new_database()
+    _migrated(postgres.url(name))
+    yield name
+    postgres.drop_database(name)
+
+
+def _migrated(url: str) -> None:
+    open_catalog(url)
+    migrate()
+    close_catalog()
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """The URL of a migrated, empty SQLite catalog; nothing is opened."""
+    path = tmp_path / "catalog.sqlite"
+    shutil.copy(sqlite_template, path)
+    return f"sqlite://{path}"
+
+
+@pytest.fixture
+def postgres_catalog_url(postgres: Any, postgres_template: str) -> Iterator[str]:
+    """The URL of a migrated, empty PostgreSQL catalog; nothing is opened."""
+    name = f"c{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(postgres.url(), autocommit=True) as admin:
+        admin.execute(f'create database "{name}" template "{postgres_template}"')
+    yield postgres.url(name)
+    with psycopg.connect(postgres.url(), autocommit=True) as admin:
+        admin.execute(f'drop database "{name}" with (force)')
+
+
+@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.unit), "postgresql"])
+def catalog(request: pytest.FixtureRequest) -> Iterator[str]:
+    """An open catalog of the test's own, on both databases in turn; the value is its URL."""
+    url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_catalog_url")
+    open_catalog(url)
+    yield url
+    close_catalog()
+
+
+@pytest.fixture
+def embedded_catalog(sqlite_url: str) -> Iterator[str]:
+    """An open SQLite catalog of the test's own, where the database makes no difference."""
+    open_catalog(sqlite_url)
+    yield sqlite_url
+    close_catalog()
