@@ -296,3 +296,13 @@ def test_a_volume_under_a_customers_key_goes_to_another_account(rig: Rig) -> Non
     started = rig.driver.start_copy(point, Destination(rig.vault, AWAY, there), CopyRequest("copy-1", TAGS))
     assert {one.state for one in rig.driver.progress(started.operations)} == {OperationState.DONE}
     assert {one["KmsKeyId"] for one in rig.snapshots(rig.vault, AWAY).values()} == {there}
+
+
+def test_checks_try_everything_that_backup_copy_and_restore_need_and_change_nothing(rig: Rig) -> None:
+    """Feature 93: what a role lacks shows up before the disaster, and trying it out does nothing."""
+    rig.taken()
+    before = rig.sandbox.state(PROD, HOME)
+    checks = rig.driver.check(rig.production, HOME)
+    assert {one.outcome for one in checks} == {"ok"}, [one for one in checks if one.outcome != "ok"]
+    assert {"ec2:RunInstances", "ec2:RegisterImage", "ec2:CreateVolume"} <= {one.name for one in checks}
+    assert rig.sandbox.state(PROD, HOME) == before

@@ -30,12 +30,12 @@ _OWN: Mapping[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class _Trial:
-    """One dry run: what it needs to name, its parameters for (subject, region), and what does not work without."""
+    """One dry run: the kind of thing it names, its parameters for (that thing, region), and what fails without it."""
 
     action: str
     method: str
     subject: str
-    params: Callable[[str, str], dict[str, Any]]
+    params: Callable[[Mapping[str, Any], str], dict[str, Any]]
     loss: str
 
 
@@ -44,31 +44,35 @@ _TRIALS = (
         "ec2:CreateSnapshots",
         "create_snapshots",
         "instance",
-        lambda one, _: {"InstanceSpecification": {"InstanceId": one}},
+        lambda one, _: {"InstanceSpecification": {"InstanceId": one["InstanceId"]}},
         "instances are not backed up",
     ),
     _Trial(
         "ec2:CreateImage",
         "create_image",
         "instance",
-        lambda one, _: {"InstanceId": one, "Name": "snapfleet-check", "NoReboot": True},
+        lambda one, _: {"InstanceId": one["InstanceId"], "Name": "snapfleet-check", "NoReboot": True},
         "instances are not backed up as images",
     ),
     _Trial(
-        "ec2:CreateSnapshot", "create_snapshot", "volume", lambda one, _: {"VolumeId": one}, "volumes are not backed up"
+        "ec2:CreateSnapshot",
+        "create_snapshot",
+        "volume",
+        lambda one, _: {"VolumeId": one["VolumeId"]},
+        "volumes are not backed up",
     ),
     _Trial(
         "ec2:CreateTags",
         "create_tags",
         "volume",
-        lambda one, _: {"Resources": [one], "Tags": [{"Key": "snapfleet:check", "Value": "dry-run"}]},
+        lambda one, _: {"Resources": [one["VolumeId"]], "Tags": [{"Key": "snapfleet:check", "Value": "dry-run"}]},
         "what was made cannot be found again",
     ),
     _Trial(
         "ec2:CopySnapshot",
         "copy_snapshot",
         "snapshot",
-        lambda one, region: {"SourceSnapshotId": one, "SourceRegion": region},
+        lambda one, region: {"SourceSnapshotId": one["SnapshotId"], "SourceRegion": region},
         "nothing is copied here",
     ),
     _Trial(
@@ -76,7 +80,7 @@ _TRIALS = (
         "modify_snapshot_attribute",
         "snapshot",
         lambda one, _: {
-            "SnapshotId": one,
+            "SnapshotId": one["SnapshotId"],
             "Attribute": "createVolumePermission",
             "OperationType": "add",
             "UserIds": ["000000000000"],
@@ -87,10 +91,35 @@ _TRIALS = (
         "ec2:DeleteSnapshot",
         "delete_snapshot",
         "snapshot",
-        lambda one, _: {"SnapshotId": one},
+        lambda one, _: {"SnapshotId": one["SnapshotId"]},
         "old recovery points stay and cost",
     ),
+    _Trial(
+        "ec2:CreateVolume",
+        "create_volume",
+        "volume",
+        lambda one, _: {"Size": one["Size"], "AvailabilityZone": one["AvailabilityZone"]},
+        "no volume is restored",
+    ),
+    _Trial("ec2:RunInstances", "run_instances", "instance", lambda one, _: _like(one), "no instance is restored"),
+    _Trial(
+        "ec2:RegisterImage",
+        "register_image",
+        "snapshot",
+        lambda one, _: {
+            "Name": "snapfleet-check",
+            "RootDeviceName": "/dev/xvda",
+            "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": one["SnapshotId"]}}],
+        },
+        "no instance is restored from snapshots",
+    ),
 )
+
+
+def _like(instance: Mapping[str, Any]) -> dict[str, Any]:
+    subnet = {"SubnetId": instance["SubnetId"]} if instance.get("SubnetId") else {}
+    kind = {"ImageId": instance["ImageId"], "InstanceType": instance["InstanceType"]}
+    return {**kind, **subnet, "MinCount": 1, "MaxCount": 1}
 
 
 def check(clients: Clients) -> list[Check]:
@@ -127,17 +156,17 @@ def _read(clients: Clients, action: str, method: str, loss: str) -> tuple[Check,
 
 def _dry_runs(clients: Clients, answers: Mapping[str, Mapping[str, Any]]) -> list[Check]:
     groups = answers["describe_instances"].get("Reservations", [])
-    subjects = {
-        "instance": next((one["InstanceId"] for group in groups for one in group["Instances"]), ""),
-        "volume": next((one["VolumeId"] for one in answers["describe_volumes"].get("Volumes", [])), ""),
-        "snapshot": next((one["SnapshotId"] for one in answers["describe_snapshots"].get("Snapshots", [])), ""),
+    subjects: dict[str, Mapping[str, Any] | None] = {
+        "instance": next((one for group in groups for one in group["Instances"]), None),
+        "volume": next(iter(answers["describe_volumes"].get("Volumes", [])), None),
+        "snapshot": next(iter(answers["describe_snapshots"].get("Snapshots", [])), None),
     }
     trials = [trial for trial in _TRIALS if clients.account.may_delete or trial.method != "delete_snapshot"]
     return [_dry_run(clients, trial, subjects[trial.subject]) for trial in trials]
 
 
-def _dry_run(clients: Clients, trial: _Trial, subject: str) -> Check:
-    if not subject:
+def _dry_run(clients: Clients, trial: _Trial, subject: Mapping[str, Any] | None) -> Check:
+    if subject is None:
         return Check(trial.action, "unknown", f"there is no {trial.subject} here to try it on")
     try:
         getattr(clients.read(), trial.method)(DryRun=True, **trial.params(subject, clients.region))
