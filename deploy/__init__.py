@@ -1,1 +1,1 @@
-"""How Snapfleet is run: the emulated clouds, containers, units, roles, dashboards and runbooks."""
+"""How Snapfleet is run: the emulated clouds for a first try, the demonstration, monitoring, packages."""
