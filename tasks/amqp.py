@@ -29,6 +29,25 @@ _PORTS = {"amqp": 5672, "amqps": 5671}
 _TLS_KEYS = frozenset(("ca", "cert", "key"))
 
 
+class TolerantProperties(pika.BasicProperties):  # type: ignore[misc]
+    """Message properties that are left out when they cannot be read, instead of ending the connection.
+
+    One message whose header holds a date beyond the calendar made pika 1.4.4 drop the connection at every delivery;
+    messages delivered along with it went to the dead queue at the delivery limit (measured 2026-11). Nothing of ours
+    depends on a property: the body is signed, and it is judged as usual.
+    """
+
+    def decode(self, encoded: bytes, offset: int = 0) -> pika.BasicProperties:
+        """As pika's, and never raises."""
+        try:
+            return super().decode(encoded, offset)
+        except Exception:  # noqa: BLE001 - hostile bytes raise anything from struct.error to RecursionError
+            return TolerantProperties()
+
+
+pika.spec.props[pika.BasicProperties.INDEX] = TolerantProperties
+
+
 def is_local(url: str) -> bool:
     """Whether the URL means the in-process broker: empty or `local:`."""
     return url in ("", "local:", "local://")

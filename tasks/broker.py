@@ -129,7 +129,10 @@ class FleetConsumer(Consumer):
             declare(self._channel, lane)
             self._channel.basic_qos(prefetch_count=prefetch)
             self._channel.add_on_cancel_callback(self._on_cancelled)
-            self._tag = self._channel.basic_consume(self._queue, self._on_message)
+            if broker.draining.is_set():
+                self.stopped.set()  # reconnected while draining: only keeps dramatiq's thread company
+            else:
+                self._tag = self._channel.basic_consume(self._queue, self._on_message)
         except pika.exceptions.AMQPError as error:
             self.close()
             raise ConnectionClosed(error) from None

@@ -15,17 +15,31 @@ from tests.tasks.poison import KEYS
 
 
 class Recorder:
-    """Notes the jobs it is asked to run; while `gate` is clear, they do not end."""
+    """Notes the jobs it is asked to run. After `hold`, each waits for one `release` before it ends."""
 
     def __init__(self):
         self.started, self.ended, self.events = [], [], []
-        self.gate = threading.Event()
-        self.gate.set()
+        self._held = False
+        self._permits = threading.Semaphore(0)
 
     def run(self, lane, message):
         self.started.append(message.job)
-        self.gate.wait(30)
+        if self._held:
+            self._permits.acquire(timeout=30)
         self.ended.append(message.job)
+
+    def hold(self):
+        """Let no job end."""
+        self._held = True
+
+    def release(self, count=1):
+        """Let so many jobs end."""
+        self._permits.release(count)
+
+    def open(self):
+        """Let every job end."""
+        self._held = False
+        self._permits.release(100)
 
     def observe(self, event, lane, reason):
         self.events.append((event, lane, reason))
@@ -46,7 +60,7 @@ def fleet_worker(url, lanes=(Lane.SNAPSHOT,), threads=2, middleware=()) -> Itera
     try:
         yield worker, recorder
     finally:
-        recorder.gate.set()
+        recorder.open()
         worker.stop(timeout=10_000)
 
 
