@@ -7,7 +7,7 @@ would make its secrets unreadable, so that is refused.
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 
 from tasks.catalog import Audit, Meta, User, open_catalog, session, transaction
 from tasks.catalog.migrate import migrate
@@ -25,6 +25,12 @@ class Setup:
     installation: str = ""
     made: list[str] = field(default_factory=list)
     has_users: bool = False
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file of an embedded catalog; None for a catalog on a server."""
+    parsed = urlparse(url)
+    return Path(unquote(parsed.path)) if parsed.scheme == "sqlite" else None
 
 
 def prepare_home(home: Path) -> bool:

@@ -4,10 +4,9 @@ import getpass
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 from admin.cli.output import Output
+from admin.setup import sqlite_path
 from tasks.catalog import open_catalog
 from tasks.catalog.migrate import require_current
 from tasks.clock import Clock
@@ -46,12 +45,6 @@ class Context:
         open_catalog(self.settings.catalog)
         if current:
             require_current()
-
-
-def sqlite_path(url: str) -> Path | None:
-    """The file of an embedded catalog; None for a catalog on a server."""
-    parsed = urlparse(url)
-    return Path(unquote(parsed.path)) if parsed.scheme == "sqlite" else None
 
 
 def require_catalog(settings: Settings) -> None:
