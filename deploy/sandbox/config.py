@@ -13,6 +13,7 @@ class Config:
     volume_seconds: float = 0.2
     instance_seconds: float = 1.0
     replace_root_seconds: float = 2.0
+    deregister_lag_seconds: float = 0.0  # how long a root snapshot stays in use after its image is deregistered
     image_seconds: float = 0.2  # an image follows its last snapshot by a moment
     # EC2 API error codes, SnapshotCreationPerVolumeRateExceeded: "wait at least 15 seconds between ..."
     snapshot_interval_seconds: float = 15.0

@@ -4,6 +4,7 @@ The order is AWS's as far as it shows: an expired session before throttling, thr
 before the parameters are looked at ("Error codes for the Amazon EC2 API").
 """
 
+import json
 import logging
 import re
 import secrets
@@ -121,6 +122,8 @@ class Cloud:
         own = OPERATIONS.get((asked.service, asked.operation))
         if asked.service in ("ec2", "sts", "iam"):
             asked.parameters = wire.read_parameters(asked.service, asked.operation, wire.form(request.body))
+        elif "x-amz-target" in request.headers:
+            asked.parameters = json.loads(request.body or b"{}")
         facts = (asked.operation, asked.account, asked.region, _searchable(request, asked))
         slow = self.faults.take(("slow",), *facts)
         if slow is not None:

@@ -7,6 +7,7 @@ in an account and region, CreateImage reboots unless NoReboot, an image is pendi
 import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from deploy.sandbox import copies, snapshots
@@ -307,8 +308,10 @@ AMAZON = "137112412989"  # the account that owns Amazon Linux images
 def drop_image(world: Any, here: Any, image: Image) -> None:
     here.images.pop(image.id, None)
     here.tags.forget(image)
+    released = world.clock.now() + timedelta(seconds=world.config.deregister_lag_seconds)
     for snapshot in image.snapshots:
-        snapshot.root_of.pop(image.id, None)
+        world.at(released, partial(snapshot.root_of.pop, image.id, None))
+    world.settle()
     for who in list(image.shared_with):
         world.image_shares[image.region, who].pop(image.id, None)
 
@@ -333,6 +336,7 @@ def _delete_associated(call: Call, image: Image, snapshot: Any) -> dict[str, str
     elif not call.principal.allows("ec2:DeleteSnapshot"):
         code = "missing-permissions"
     else:
+        snapshot.root_of.clear()  # the call that deregisters does not wait for its own lag
         snapshots.delete_owned(call, snapshot)
         code = "success"
     return {"SnapshotId": snapshot.id, "ReturnCode": code}

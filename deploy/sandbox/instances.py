@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from deploy.sandbox import network
 from deploy.sandbox.call import Call, operation
 from deploy.sandbox.describing import Fields, check_page, named, page, select, tag_list
 from deploy.sandbox.errors import AwsError, missing, required
@@ -56,10 +57,12 @@ class Instance:
     root_lineage: list[str] = field(default_factory=list)  # volumes that were its root by launch or replacement
     tags: dict[str, str] = field(default_factory=dict)
     boots: list[dict[str, str]] = field(default_factory=list)
+    doomed: str = ""  # why it will terminate instead of running
 
     def state(self, now: datetime) -> str:
         if self.phase_until is not None and now >= self.phase_until:
-            self.phase, self.phase_until = ARRIVES[self.phase], None
+            arrived = "terminated" if self.doomed and self.phase == "pending" else ARRIVES[self.phase]
+            self.phase, self.phase_until = arrived, None
         return self.phase
 
     def move(self, phase: str, until: datetime) -> None:
@@ -81,6 +84,7 @@ class Instance:
             "ImageId": self.image_id,
             "InstanceType": self.kind,
             "State": self.shown_state(now),
+            "StateReason": {"Code": self.doomed, "Message": self.doomed} if dead and self.doomed else None,
             "LaunchTime": self.launched_at,
             "RootDeviceName": self.root_device,
             "RootDeviceType": "ebs",
@@ -246,9 +250,7 @@ def terminate_instances(call: Call, parameters: dict) -> dict:
 
 def release(world: Any, here: Any, instance: Instance) -> None:
     """Give up addresses and volumes: those marked DeleteOnTermination go, the others become available."""
-    taken = here.addresses[instance.subnet_id]
-    for address in [a for a, owner in taken.items() if owner == instance.id]:
-        del taken[address]
+    network.free_addresses(here, instance.id)
     for volume in list(instance.volumes.values()):
         if volume.delete_on_termination:
             drop_volume(world, here, volume)

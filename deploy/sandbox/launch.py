@@ -6,18 +6,20 @@ image's mapping of the same device, and adds others.
 
 import re
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from deploy.sandbox import network
 from deploy.sandbox.call import Call, operation
-from deploy.sandbox.errors import AwsError, bad_combination, bad_value, required
+from deploy.sandbox.errors import AwsError, bad_combination, bad_value, missing, required
 from deploy.sandbox.idempotency import once
 from deploy.sandbox.images import Image, visible_image
-from deploy.sandbox.instances import METADATA_DEFAULT, Instance, reservations
+from deploy.sandbox.instances import METADATA_DEFAULT, Instance, release, reservations
 from deploy.sandbox.tags import specified
-from deploy.sandbox.volumes import attach, new_volume
+from deploy.sandbox.volumes import attach, drop_volume, new_volume
 
 OLD_FAMILIES = ("t1", "m1", "m2", "m3", "c1", "c3", "r3", "i2", "hs1", "g2")  # those that run without ENA
+DEFAULT_TYPE = "m1.small"  # RunInstances, InstanceType
 NETWORK_LEVEL = ("SubnetId", "SecurityGroupIds", "SecurityGroups", "PrivateIpAddress")
 
 
@@ -138,7 +140,7 @@ def run_instances(call: Call, parameters: dict) -> dict:
     image = visible_image(call, call.region, required(parameters, "ImageId"))
     if image.state(call.now) != "available":
         raise AwsError("InvalidAMIID.Unavailable", f"The image ID '{image.id}' is not available")
-    check_type(image, parameters.get("InstanceType") or "m1.small")
+    check_type(image, parameters.get("InstanceType") or DEFAULT_TYPE)
     network.check_key_pair(call.account, call.region, parameters.get("KeyName"))
     tags = specified(parameters, "instance", "volume", "network-interface", "spot-instances-request")
     wanted = interfaces_of(call, parameters)
@@ -153,29 +155,11 @@ def run_instances(call: Call, parameters: dict) -> dict:
 def launch(call: Call, parameters: dict, image: Image, wanted: list, tags: dict, reservation: str) -> Instance:
     """One instance. If anything about it is refused, its volumes and addresses are taken back."""
     world, here = call.world, call.here
-    asked_zone = parameters.get("Placement", {}).get("AvailabilityZone")
-    net = network.subnet(call.account, call.region, wanted[0].get("SubnetId"), asked_zone)
-    if asked_zone not in (None, net.availability_zone):
-        raise bad_value(f"The subnet '{net.id}' is not in the zone '{asked_zone}'.")
-    zone = network.zone(call.account, call.region, net.availability_zone)
+    net, zone = _place(call, parameters, wanted)
     facts = facts_of(call, parameters, zone[0])
     identifier = world.new_id("i")
-    volumes: dict[str, Any] = {}
-    try:
-        shown = []
-        for interface in wanted:
-            its = network.subnet(call.account, call.region, interface.get("SubnetId") or net.id, None)
-            shown.append(_interface(call, interface, its, identifier))
-        for entry in merged_mappings(image, parameters.get("BlockDeviceMappings", [])):
-            volumes[entry["DeviceName"]] = _volume(call, image, zone, entry["Ebs"], tags["volume"])
-    except AwsError:
-        for volume in volumes.values():
-            here.volumes.pop(volume.id)
-            here.tags.forget(volume)
-        for taken in here.addresses.values():
-            for address in [a for a, owner in taken.items() if owner == identifier]:
-                del taken[address]
-        raise
+    mappings = merged_mappings(image, parameters.get("BlockDeviceMappings", []))
+    shown, volumes = _equip(call, identifier, image, net, zone, wanted, mappings, tags["volume"])
     instance = Instance(
         id=identifier,
         sequence=next(world.sequence),
@@ -183,7 +167,7 @@ def launch(call: Call, parameters: dict, image: Image, wanted: list, tags: dict,
         region=call.region,
         zone=zone[0],
         image_id=image.id,
-        kind=parameters.get("InstanceType") or "m1.small",
+        kind=parameters.get("InstanceType") or DEFAULT_TYPE,
         root_device=image.root_device,
         created_at=call.now,
         reservation=reservation,
@@ -201,20 +185,62 @@ def launch(call: Call, parameters: dict, image: Image, wanted: list, tags: dict,
         image_details=dict(image.details),
     )
     instance.boot(call.now, "RunInstances")
-    for entry in merged_mappings(image, parameters.get("BlockDeviceMappings", [])):
+    for entry in mappings:
         device, ebs = entry["DeviceName"], entry["Ebs"]
         attach(volumes[device], instance, device, call.now, ebs.get("DeleteOnTermination", device == image.root_device))
     _mark_root(instance)
     here.instances[instance.id] = instance
     here.tags.put(instance, tags["instance"])
+    if any(v.failed for v in volumes.values()):
+        instance.doomed = "Client.InternalError"
+        world.at(instance.phase_until, partial(release, world, here, instance))
     return instance
+
+
+def _place(call: Call, parameters: dict, wanted: list) -> tuple[Any, tuple[str, str]]:
+    """(subnet, zone) of a new instance."""
+    asked_zone = parameters.get("Placement", {}).get("AvailabilityZone")
+    net = network.subnet(call.account, call.region, wanted[0].get("SubnetId"), asked_zone)
+    if asked_zone not in (None, net.availability_zone):
+        raise bad_value(f"The subnet '{net.id}' is not in the zone '{asked_zone}'.")
+    return net, network.zone(call.account, call.region, net.availability_zone)
+
+
+def _equip(
+    call: Call,
+    identifier: str,
+    image: Image,
+    net: Any,
+    zone: tuple[str, str],
+    wanted: list[dict],
+    mappings: list[dict],
+    tags: dict[str, str],
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """(interfaces, volumes by device) of a new instance; neither remains when one of them is refused."""
+    volumes: dict[str, Any] = {}
+    try:
+        shown = []
+        for interface in wanted:
+            its = network.subnet(call.account, call.region, interface.get("SubnetId") or net.id, None)
+            shown.append(_interface(call, interface, its, identifier))
+        for entry in mappings:
+            volumes[entry["DeviceName"]] = _volume(call, image, zone, entry["Ebs"], tags)
+    except AwsError:
+        for volume in volumes.values():
+            drop_volume(call.world, call.here, volume)
+        network.free_addresses(call.here, identifier)
+        raise
+    return shown, volumes
 
 
 def _volume(call: Call, image: Image, zone: tuple[str, str], ebs: dict, tags: dict[str, str]) -> Any:
     """A volume of an instance. An image shared for launch brings its snapshots along without sharing them."""
     held = {s.id: s for s in image.snapshots}
     asked = {k: v for k, v in ebs.items() if not (k == "Encrypted" and v is False)}
-    return new_volume(call, zone, asked, dict(tags), held.get(ebs.get("SnapshotId", "")))
+    source = held.get(ebs.get("SnapshotId", ""))
+    if source is not None and source.gone:
+        raise missing("snap", source.id)
+    return new_volume(call, zone, asked, dict(tags), source)
 
 
 def _mark_root(instance: Instance) -> None:

@@ -81,6 +81,12 @@ def take_address(here: Region, net: Any, wanted: str | None, owner: str) -> str:
     return wanted
 
 
+def free_addresses(here: Region, owner: str) -> None:
+    for taken in here.addresses.values():
+        for address in [a for a, who in taken.items() if who == owner]:
+            del taken[address]
+
+
 def check_key_pair(account: str, region: str, name: str | None) -> None:
     if name and name not in backend(account, region).key_pairs:
         raise AwsError("InvalidKeyPair.NotFound", f"The key pair '{name}' does not exist")

@@ -50,6 +50,7 @@ class Volume:
     key: str | None = None
     snapshot_id: str = ""
     multi_attach: bool = False
+    failed: bool = False
     billing: str = "Linux/UNIX"
     root_of: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
@@ -62,6 +63,8 @@ class Volume:
     def state(self, now: datetime) -> str:
         if now < self.ready_at:
             return "creating"
+        if self.failed:
+            return "error"
         return "in-use" if self.instance is not None else "available"
 
     def attachments(self) -> list[dict[str, Any]]:
@@ -155,7 +158,7 @@ def new_volume(call: Call, zone: tuple[str, str], asked: dict, tags: dict[str, s
         raise bad_value(f"Volume of {size}GiB is smaller than snapshot '{source.id}', expect size >= {source.size}GiB")
     kind = asked.get("VolumeType") or "gp2"
     iops, throughput = performance(kind, size, asked)
-    key = encryption(call, asked, source)
+    key, usable = encryption(call, asked, source)
     volume = Volume(
         id=world.new_id("vol"),
         sequence=next(world.sequence),
@@ -172,6 +175,7 @@ def new_volume(call: Call, zone: tuple[str, str], asked: dict, tags: dict[str, s
         throughput=throughput,
         key=key,
         snapshot_id=source.id if source else "",
+        failed=not usable,
         multi_attach=bool(asked.get("MultiAttachEnabled")),
         billing=source.billing if source else "Linux/UNIX",
     )
@@ -180,8 +184,10 @@ def new_volume(call: Call, zone: tuple[str, str], asked: dict, tags: dict[str, s
     return volume
 
 
-def encryption(call: Call, asked: dict, source: Any) -> str | None:
-    """The key of a new volume. An encrypted snapshot makes an encrypted volume, under its own key unless told."""
+def encryption(call: Call, asked: dict, source: Any) -> tuple[str | None, bool]:
+    """(key of a new volume, whether it can be used). An encrypted snapshot makes an encrypted volume, under its own
+    key unless told. KMS answers later than EC2: with a bad key the call succeeds and the volume ends in `error`.
+    """
     key_id = asked.get("KmsKeyId")
     if key_id and not asked.get("Encrypted"):
         raise AwsError(
@@ -190,16 +196,12 @@ def encryption(call: Call, asked: dict, source: Any) -> str | None:
     if source and source.key:
         if asked.get("Encrypted") is False:
             raise bad_value("Encrypted flag cannot be false, since the snapshot is encrypted.")
-        if not kms.usable(call, source.key):
-            raise AwsError("InvalidKmsKey.InvalidState", f"The key {source.key} is not accessible.")
+        readable = kms.usable(call, source.key)
         if not key_id and source.owner == call.account:
-            return source.key
-    elif not asked.get("Encrypted"):
-        return None
-    arn, usable = kms.chosen(call, key_id)
-    if not usable:
-        raise AwsError("InvalidKmsKey.NotFound", f"The KMS key '{key_id}' does not exist or is not accessible.")
-    return arn
+            return source.key, readable
+        arn, usable = kms.chosen(call, key_id)
+        return arn, usable and readable
+    return kms.chosen(call, key_id) if asked.get("Encrypted") else (None, True)
 
 
 @operation("ec2", "CreateVolume")

@@ -194,3 +194,15 @@ def test_an_image_under_the_default_key_cannot_be_shared(sandbox):
     refused("InvalidParameter", ec2.modify_image_attribute, ImageId=sealed, **asked)
     root[0]["Ebs"]["KmsKeyId"] = key(sandbox, PROD, HOME)
     ec2.modify_image_attribute(ImageId=image(ec2, sandbox.machine(PROD, BlockDeviceMappings=root), "open"), **asked)
+
+
+def test_a_root_snapshot_may_stay_in_use_for_a_moment_after_deregistration(sandbox):
+    """AWS, "Eventual consistency": InvalidSnapshot.InUse shortly after DeregisterImage goes away by itself."""
+    sandbox.configure(deregister_lag_seconds=30)
+    ec2, machine = sandbox.client(PROD), sandbox.machine(PROD)
+    made = image(ec2, machine)
+    root = described(ec2, made)["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+    ec2.deregister_image(ImageId=made)
+    refused("InvalidSnapshot.InUse", ec2.delete_snapshot, SnapshotId=root)
+    sandbox.advance(31)
+    ec2.delete_snapshot(SnapshotId=root)

@@ -172,3 +172,16 @@ def test_the_root_is_replaced_from_a_snapshot_of_the_same_root_only(sandbox):
     refused("InvalidVolume.NotFound", ec2.describe_volumes, VolumeIds=[root])
     assert sandbox.boots(PROD, HOME, here)[-1] == "CreateReplaceRootVolumeTask"
     ec2.create_replace_root_volume_task(InstanceId=here, SnapshotId=snapshot(ec2, fresh))
+
+
+def test_an_instance_whose_volume_cannot_be_decrypted_terminates_instead_of_running(sandbox):
+    """AWS, "Troubleshoot instance launch issues": a key problem ends the launch with Client.InternalError."""
+    sandbox.configure(instance_seconds=30)
+    ec2 = sandbox.client(PROD)
+    sealed = [{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1, "Encrypted": True, "KmsKeyId": "alias/none"}}]
+    made = ec2.run_instances(BlockDeviceMappings=sealed, **BASE)["Instances"][0]
+    assert made["State"]["Name"] == "pending"
+    sandbox.advance(31)
+    held = ec2.describe_instances(InstanceIds=[made["InstanceId"]])["Reservations"][0]["Instances"][0]
+    assert (held["State"]["Name"], held["StateReason"]["Code"]) == ("terminated", "Client.InternalError")
+    assert held["BlockDeviceMappings"] == []

@@ -131,3 +131,12 @@ def test_a_volume_being_created_is_not_yet_available(sandbox):
     refused("IncorrectState", ec2.attach_volume, VolumeId=young, InstanceId=machine["InstanceId"], Device="/dev/sdx")
     sandbox.advance(61)
     ec2.get_waiter("volume_available").wait(VolumeIds=[young], WaiterConfig={"Delay": 0, "MaxAttempts": 1})
+
+
+def test_a_bad_key_lets_the_call_succeed_and_the_volume_fail(sandbox):
+    """CreateVolume, KmsKeyId: the key is authenticated asynchronously: "the action can appear to complete"."""
+    ec2 = sandbox.client(PROD)
+    asked = {"AvailabilityZone": "us-east-1a", "Size": 1, "Encrypted": True, "KmsKeyId": "alias/no-such-key"}
+    made = ec2.create_volume(**asked)["VolumeId"]
+    assert ec2.describe_volumes(VolumeIds=[made])["Volumes"][0]["State"] == "error"
+    refused("InvalidParameterDependency", ec2.create_volume, **{**asked, "Encrypted": False})
