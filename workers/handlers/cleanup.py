@@ -54,9 +54,10 @@ def run(context: Context, job: Job) -> None:
 
 
 def _guarded(context: Context, ids: Sequence[int]) -> list[int]:
-    """The points that may be deleted now; the others go back to what they were, with the reason."""
+    """The points that may be deleted now; the others go back to what they were, with the reason. The newest is judged
+    first, so that of a line whose points are all marked the newest is the one that stays."""
     locked = lock_rows(Point.select().where(Point.id.in_(list(ids)), Point.state == PointState.EXPIRING))
-    rows = list(locked.order_by(Point.id))
+    rows = list(locked.order_by(Point.taken_at.desc(), Point.id.desc()))
     busy, now = _busy(rows), context.clock.now()
     allowed = []
     for row in rows:

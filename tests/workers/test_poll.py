@@ -1,0 +1,185 @@
+"""Asking in groups, concluding once, and one unit for all volumes of a machine."""
+
+import threading
+from datetime import timedelta
+
+from tasks.catalog import Job, Operation, close_catalog, database, session
+from tasks.catalog.fields import is_postgres
+from tasks.states import JobState, OperationState, PointState
+from tests.workers.world import World
+from workers.handlers import poll
+
+
+def test_one_poll_asks_about_everything_at_a_place_in_one_call(world: World) -> None:
+    """Promise 6: hundreds of operations, one question."""
+    jobs = [world.snapshot_job(resource=world.new_resource(f"i-{number}")) for number in range(10, 15)]
+    for job in jobs:
+        world.work(job)
+    world.poll()
+    assert [call.subject for call in world.cloud.calls("progress")] == ["10"]
+    assert {world.row(job).state for job in jobs} == {JobState.DONE}
+    assert {world.point(job).state for job in jobs} == {PointState.GOOD}
+
+
+def test_what_is_still_running_is_asked_again_later_and_no_sooner(world: World) -> None:
+    job = world.snapshot_job()
+    world.work(job)
+    world.cloud.set("answers", 2)
+    world.poll()
+    assert {(one.percent, one.polls, one.state) for one in world.operations(job)} == {(50, 1, OperationState.RUNNING)}
+    assert world.row(job).state is JobState.WAITING
+    world.poll(after=timedelta(seconds=5))
+    assert len(world.cloud.calls("progress")) == 1
+    world.poll()
+    world.poll()
+    assert world.point(job).state is PointState.GOOD
+    assert {part.state for part in world.parts(world.point(job))} == {PointState.GOOD}
+
+
+def test_a_point_is_good_only_when_the_last_of_its_parts_is_done(world: World) -> None:
+    """Promise 5."""
+    job = world.snapshot_job()
+    world.work(job)
+    slow = world.operations(job)[1]
+    with session():
+        Operation.update(next_poll_at=world.clock.timer() + timedelta(hours=1)).where(Operation.id == slow.id).execute()
+    world.poll()
+    assert [one.state for one in world.operations(job)] == [OperationState.DONE, OperationState.RUNNING]
+    assert (world.row(job).state, world.point(job).state) == (JobState.WAITING, PointState.CREATING)
+    world.poll(after=timedelta(hours=2))
+    assert (world.row(job).state, world.point(job).state) == (JobState.DONE, PointState.GOOD)
+
+
+def test_one_failed_volume_fails_the_set_and_the_retry_is_a_new_set_with_a_new_point(world: World) -> None:
+    """Feature 13: the volumes of a machine are one unit; what half failed is never patched up."""
+    job = world.snapshot_job()
+    world.cloud.fault("start_backup", "error-state")
+    world.work(job)
+    world.poll()
+    first, row = world.point(job), world.row(job)
+    assert (first.state, first.error_code) == (PointState.FAILED, "cloud-failed")
+    assert (row.state, row.epoch, row.attempt) == (JobState.PENDING, 1, 1)
+    world.clock.advance(timedelta(minutes=10))
+    world.work(job)
+    world.poll()
+    second = world.point(job)
+    assert (second.state, world.row(job).state) == (PointState.GOOD, JobState.DONE)
+    assert second.id != first.id
+    ids = [{part.external_id for part in world.parts(point)} for point in (first, second)]
+    assert ids[0].isdisjoint(ids[1])
+    assert {one.key for one in world.cloud.of_kind("snapshot")} == {f"{job.key}-0", f"{job.key}-1"}
+
+
+def test_a_set_that_failed_for_good_is_not_adopted_by_an_operators_requeue(world: World) -> None:
+    job = world.snapshot_job(max_attempts=1)
+    world.cloud.fault("start_backup", "error-state")
+    world.work(job)
+    world.poll()
+    assert (world.row(job).state, world.row(job).epoch) == (JobState.FAILED, 1)
+
+
+def test_a_snapshot_that_somebody_deleted_is_made_again(world: World) -> None:
+    job = world.snapshot_job()
+    world.work(job)
+    for part in world.parts(world.point(job)):
+        world.cloud.remove(part.external_id)
+    world.poll()
+    assert world.point(job).state is PointState.LOST
+    assert (world.row(job).state, world.row(job).epoch) == (JobState.PENDING, 1)
+    world.work(job)
+    world.poll()
+    assert world.point(job).state is PointState.GOOD
+
+
+def test_a_set_of_which_one_snapshot_was_deleted_is_failed_so_that_the_rest_is_cleaned_up(world: World) -> None:
+    job = world.snapshot_job()
+    world.work(job)
+    point = world.point(job)
+    world.cloud.remove(world.parts(point)[0].external_id)
+    world.poll()
+    assert world.point(job).state is PointState.FAILED
+
+
+def test_a_failing_cloud_is_not_asked_again_at_once(world: World) -> None:
+    """The next question is put off before the poll fails, else the coordinator would wake it every second."""
+    job = world.snapshot_job()
+    world.work(job)
+    world.cloud.fault("progress", "lost-request")
+    assert world.poll() == "failed"
+    assert {one.next_poll_at for one in world.operations(job)} == {world.clock.timer() + timedelta(seconds=15)}
+    assert world.row(job).state is JobState.WAITING
+
+
+def test_an_operation_of_a_job_that_waits_no_more_is_not_asked_about(world: World) -> None:
+    job = world.snapshot_job()
+    world.work(job)
+    with session():
+        Job.update(state=JobState.FAILED).where(Job.id == job.id).execute()
+    world.poll()
+    assert not world.cloud.calls("progress")
+
+
+def test_two_polls_that_race_conclude_a_job_once(world: World) -> None:
+    """Promise 2: both see the same answers; one of them closes the job, and the figures count it once."""
+    jobs = [world.snapshot_job(resource=world.new_resource(f"i-{number}", volumes=3)) for number in range(20, 26)]
+    for job in jobs:
+        world.work(job)
+    world.clock.advance(timedelta(minutes=10))
+    with session():
+        rows = list(Operation.select().order_by(Operation.id))
+        asked = [poll._value(world.context, row) for row in rows]
+    answers = list(zip(rows, world.context.drivers["instance"].progress(asked), strict=True))
+    start, failures = threading.Barrier(2), list[BaseException]()
+
+    def conclude() -> None:
+        start.wait()
+        try:
+            poll._write(world.context, answers)
+        except BaseException as error:
+            failures.append(error)
+
+    racers = [threading.Thread(target=conclude) for _ in range(2)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join()
+    assert not failures
+    assert {world.row(job).state for job in jobs} == {JobState.DONE}
+    counted = world.context.counters._added
+    completed = sum(value for (name, _), value in counted.items() if name == "snapfleet_points_completed_total")
+    assert completed == len(jobs)
+
+
+def test_answers_about_halves_of_a_job_that_arrive_together_still_conclude_it(world: World) -> None:
+    """On PostgreSQL two transactions do not see each other's closings; the job's lock, or the next poll, makes up."""
+    job = world.snapshot_job()
+    world.work(job)
+    world.clock.advance(timedelta(minutes=10))
+    with session():
+        rows = list(Operation.select().order_by(Operation.id))
+        asked = [poll._value(world.context, row) for row in rows]
+    answers = list(zip(rows, world.context.drivers["instance"].progress(asked), strict=True))
+    start = threading.Barrier(2)
+
+    def write(half: int) -> None:
+        start.wait()
+        poll._write(world.context, [answers[half]])
+
+    racers = [threading.Thread(target=write, args=(half,)) for half in (0, 1)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join()
+    world.poll()
+    assert (world.row(job).state, world.point(job).state) == (JobState.DONE, PointState.GOOD)
+
+
+def test_no_connection_outlives_a_poll(world: World) -> None:
+    """Promise 6, for the pool: everything that was taken is given back."""
+    job = world.snapshot_job()
+    world.work(job)
+    world.poll()
+    assert database.is_closed()
+    close_catalog()
+    if is_postgres(database):
+        assert not database.obj._in_use
