@@ -9,7 +9,7 @@ first; a machine in use is stopped as late as possible, and nothing that it had 
 from collections.abc import Sequence
 from typing import Any
 
-from coordinator.restore_disks import chosen_parts, clean_tags, disk_of, is_root
+from coordinator.restore_disks import chosen_parts, clean_tags
 from coordinator.restore_draft import Draft
 from coordinator.restore_facts import (
     HostFacts,
@@ -22,7 +22,8 @@ from coordinator.restore_facts import (
     wrong,
 )
 from coordinator.restore_instance import plan_instance
-from coordinator.restore_plan import PlannedStep, RestorePlan, ref, render, resolve
+from coordinator.restore_plan import PlannedStep, RestorePlan, render, resolve
+from coordinator.restore_steps import attach, create, power, slug
 from tasks.errors import Gone, Impossible, Invalid
 
 __all__ = [
@@ -64,13 +65,13 @@ def _plan_volumes(draft: Draft, parts: Sequence[PartFacts]) -> None:
     draft.title = f"to {len(parts)} new volume(s) in {point.account}, {zone}"
     if request.device and len(parts) > 1:
         raise Invalid("--device places one volume: choose it with --volume.", code="option-value")
-    made = [(part, _create(draft, part, zone)) for part in parts]
+    made = [(part, create(draft, part, zone)) for part in parts]
     taken = set(host.volumes) if host else set()
     for part, step in made:
         if host:
             device = _free_device(request, part, host, taken)
             taken.add(device)
-            _attach(draft, step, host.instance_id, device, _slug(part))
+            attach(draft, step, host.instance_id, device, part)
 
 
 def _plan_in_place(draft: Draft, parts: Sequence[PartFacts]) -> None:
@@ -128,19 +129,19 @@ def _replace_root(draft: Draft, host: HostFacts, part: PartFacts, device: str, c
 
 def _swap(draft: Draft, host: HostFacts, places: Sequence[tuple[PartFacts, str]]) -> None:
     running = host.state == "running"
-    made = [(part, device, _create(draft, part, host.zone)) for part, device in places]
+    made = [(part, device, create(draft, part, host.zone)) for part, device in places]
     if running:
-        _power(draft, "stop", host.instance_id, f"Stop {host.instance_id}, so that nothing writes during the swap.")
+        power(draft, "stop", host.instance_id, f"Stop {host.instance_id}, so that nothing writes during the swap.")
     for part, device, step in made:
         old = host.volumes.get(device)
         if old:
             params = {"volume_id": old, "instance_id": host.instance_id, "device": device}
             why = f"Detach {old} from {device}; it is kept."
-            draft.add(f"detach-{_slug(part)}", "detach-volume", params, why, ("detachment",))
+            draft.add(f"detach-{slug(part)}", "detach-volume", params, why, ("detachment",))
             draft.notes.append(f"Kept, detached: {old} (was {device}).")
-        _attach(draft, step, host.instance_id, device, _slug(part))
+        attach(draft, step, host.instance_id, device, part)
     if running and draft.request.start:
-        _power(draft, "start", host.instance_id, f"Start {host.instance_id} with the restored volumes.")
+        power(draft, "start", host.instance_id, f"Start {host.instance_id} with the restored volumes.")
     ending = [device for part, device, _ in made if part.delete_on_termination]
     if ending:
         marks: dict[str, Any] = {"instance_id": host.instance_id, "delete_on_termination": ending}
@@ -194,33 +195,3 @@ def _free_device(request: RestoreRequest, part: PartFacts, host: HostFacts, take
     if not free:
         raise missing("device", f"{host.instance_id} has none of the usual names free")
     return free[0]
-
-
-def _create(draft: Draft, part: PartFacts, zone: str) -> str:
-    disk = disk_of(part, draft.request, draft.warnings, is_boot=is_root(part, draft.point))
-    params = {
-        "snapshot_id": part.snapshot_id,
-        "zone": zone,
-        **disk,
-        "tags": clean_tags(part.tags, draft.request.tags, draft.warnings),
-    }
-    source = part.source_id or part.device
-    why = f"Make a {part.size_gib} GiB {disk['volume_type']} volume from {part.snapshot_id}, as {source} was."
-    return draft.add(f"create-{_slug(part)}", "create-volume", params, why, ("volume",))
-
-
-def _attach(draft: Draft, step: str, instance_id: str, device: str, slug: str) -> None:
-    params = {"volume_id": ref(step, "volume_id"), "instance_id": instance_id, "device": device}
-    why = f"Attach the new volume to {instance_id} as {device}."
-    draft.add(f"attach-{slug}", "attach-volume", params, why, ("attachment",))
-
-
-def _power(draft: Draft, verb: str, instance_id: str, why: str) -> None:
-    creates = ("stop",) if verb == "stop" else ()
-    draft.add(verb, f"{verb}-instance", {"instance_id": instance_id}, why, creates)
-
-
-def _slug(part: PartFacts) -> str:
-    """A word for step names: the device's last part, else the snapshot's id; letters, digits and hyphens."""
-    word = part.device.rsplit("/", 1)[-1] or part.snapshot_id
-    return "".join(char if char.isascii() and char.isalnum() else "-" for char in word)

@@ -58,6 +58,8 @@ class PointFacts:
 
     `host` is the instance as it is now: the one the point is of (or that its volume is attached to), or, when the
     request names another with `attach_to`, that one. None means that it does not exist or was never seen.
+    `base_image_id` is an image of the same resource from another point in the same place, with its devices: what a
+    point of snapshots needs when its system's licence is only in an image.
     """
 
     id: str
@@ -70,6 +72,8 @@ class PointFacts:
     home_account: str = ""
     home_region: str = ""
     image_id: str = ""
+    base_image_id: str = ""
+    base_image_devices: tuple[str, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     host: HostFacts | None = None
@@ -134,12 +138,14 @@ class RestoreRequest:
 
     `kind`: 'volume' (new volumes, attached to `attach_to` when given), 'instance' (a new one) or 'in-place'.
     `volumes` selects by volume id, device or snapshot id; `profile`, `key` and `security_groups` take 'none'.
+    `image` is launched from, and its volumes are then exchanged for those of the point.
     """
 
     kind: str
     volumes: tuple[str, ...] = ()
     attach_to: str = ""
     device: str = ""
+    image: str = ""
     type: str = ""
     subnet: str = ""
     security_groups: tuple[str, ...] = ()
@@ -241,7 +247,7 @@ def check_request(request: RestoreRequest) -> None:
 
 def _check_fits_kind(request: RestoreRequest) -> None:
     only = {
-        "instance": ("type", "subnet", "security_groups", "address", "profile", "key"),
+        "instance": ("image", "type", "subnet", "security_groups", "address", "profile", "key"),
         "volume": ("attach_to", "device"),
         "in-place": (),
     }

@@ -7,6 +7,7 @@ from coordinator.restore_disks import clean_tags, disk_of, is_root, root_device
 from coordinator.restore_draft import Draft
 from coordinator.restore_facts import AUTO, NONE, ORIGINAL, PartFacts, PointFacts, missing, option, wrong
 from coordinator.restore_plan import ref
+from coordinator.restore_steps import attach, create, power
 from tasks.errors import Impossible, Invalid
 
 # Attributes that a new instance takes over by the same name.
@@ -23,9 +24,12 @@ def plan_instance(draft: Draft, parts: Sequence[PartFacts]) -> None:
     root = next((part for part in parts if is_root(part, point)), None)
     if root is None:
         raise Invalid("A whole instance needs its root volume.", advice="Add it with --volume, or use --to volume.")
-    _check_bootable(draft)
-    disks = [disk_of(part, request, draft.warnings, is_boot=part is root) for part in parts]
     draft.title = f"to a new instance in {point.account}, {point.region}"
+    base = _base_image(draft)
+    if base:
+        _through_image(draft, parts, root, base)
+        return
+    disks = [disk_of(part, request, draft.warnings, is_boot=part is root) for part in parts]
     image: object = point.image_id
     if not point.image_id:
         image = ref(_register(draft, parts, disks), "image_id")
@@ -44,18 +48,45 @@ def plan_instance(draft: Draft, parts: Sequence[PartFacts]) -> None:
         draft.notes.append("EC2 cannot make an instance without starting it: it boots once, then it is stopped.")
 
 
-def _check_bootable(draft: Draft) -> None:
-    platform = str(draft.point.captured("platform_details") or draft.point.captured("platform"))
-    if draft.point.image_id or platform in ("", "Linux/UNIX"):
-        return
+def _base_image(draft: Draft) -> str:
+    """The image to launch from before the volumes are exchanged; '' when the point itself can be launched."""
+    point = draft.point
+    platform = str(point.captured("platform_details") or point.captured("platform"))
+    if draft.request.image or point.image_id or platform in ("", "Linux/UNIX"):
+        return draft.request.image
     if "windows" in platform.lower() or "sql" in platform.lower():
+        if point.base_image_id:
+            return point.base_image_id
         raise Impossible(
             f"An image registered from snapshots does not carry the licence of {platform!r}, and EC2 would not run it.",
             code="needs-image",
-            advice="Use a point taken in mode image, or restore with --to volume and attach it to an instance launched "
-            "from an image of the same system, or restore --to in-place.",
+            advice="Name an image of the same system with --image, or use a point taken in mode image, or restore with "
+            "--to in-place.",
         )
     draft.warnings.append(f"{platform}: if the temporary image does not show this platform, the restore stops there.")
+    return ""
+
+
+def _through_image(draft: Draft, parts: Sequence[PartFacts], root: PartFacts, image: str) -> None:
+    """Launch from an image that has the licence, stop, and exchange its volumes for those of the point."""
+    point = draft.point
+    run = _run(draft, image, [], [], skip=[device for device in point.base_image_devices if device != root.device])
+    instance = ref(run, "instance_id")
+    power(draft, "stop", instance, "Stop it: a root volume comes off a stopped instance only.")
+    made = [(part, create(draft, part, ref(run, "zone"))) for part in parts]
+    old = {"volume_id": ref(run, f"volumes.{root.device}"), "instance_id": instance, "device": root.device}
+    draft.add("detach-root", "detach-volume", old, "Detach the image's own root volume.", ("detachment",))
+    for part, step in made:
+        attach(draft, step, instance, part.device, part)
+    ending = [part.device for part in parts if part.delete_on_termination]
+    if ending:
+        marks = {"instance_id": instance, "delete_on_termination": ending}
+        why = f"Let {', '.join(ending)} be deleted with the instance, as before."
+        draft.add("settle", "tag-resources", marks, why)
+    draft.add("drop-root", "delete-volume", {"volume_id": old["volume_id"]}, "Delete the image's own root volume.")
+    if draft.request.start:
+        power(draft, "start", instance, "Start it with the restored volumes.")
+    draft.notes.append(f"The instance boots once from {image} before its volumes are exchanged.")
 
 
 def _register(draft: Draft, parts: Sequence[PartFacts], disks: Sequence[Mapping[str, Any]]) -> str:
@@ -76,7 +107,13 @@ def _register(draft: Draft, parts: Sequence[PartFacts], disks: Sequence[Mapping[
     return draft.add("register-image", "register-image", params, why, ("image",))
 
 
-def _run(draft: Draft, image: object, parts: Sequence[PartFacts], disks: Sequence[Mapping[str, Any]]) -> str:
+def _run(
+    draft: Draft,
+    image: object,
+    parts: Sequence[PartFacts],
+    disks: Sequence[Mapping[str, Any]],
+    skip: Sequence[str] = (),
+) -> str:
     point, request = draft.point, draft.request
     instance_type = request.type or point.captured("instance_type")
     if not instance_type:
@@ -90,15 +127,16 @@ def _run(draft: Draft, image: object, parts: Sequence[PartFacts], disks: Sequenc
         "image_id": image,
         "instance_type": instance_type,
         **_network(draft),
-        **_identity(draft),
+        **_identity(draft, first_boot_is_ours=bool(parts)),
         "volumes": volumes,
-        "skip_devices": left_out if point.image_id else [],
+        "skip_devices": list(skip) or (left_out if point.image_id and parts else []),
         "tags": clean_tags(point.tags or point.captured("tags", {}), request.tags, draft.warnings),
         **_placement(point),
         **{name: point.captured(name, None) for name in KEPT_BY_INSTANCE},
     }
     _warn_of_losses(draft)
-    why = f"Launch a {instance_type} with {len(parts)} volume(s) from {point.image_id or 'the temporary image'}."
+    origin = image if isinstance(image, str) else "the temporary image"
+    why = f"Launch a {instance_type} {f'with {len(parts)} volume(s) ' if parts else ''}from {origin}."
     return draft.add("run-instance", "run-instance", params, why, ("instance",))
 
 
@@ -163,8 +201,11 @@ def _address(draft: Draft, moved: bool) -> str:
     return original
 
 
-def _identity(draft: Draft) -> dict[str, Any]:
-    """Key pair, profile and user data. User data may hold secrets: the plan only says that it is taken over."""
+def _identity(draft: Draft, first_boot_is_ours: bool) -> dict[str, Any]:
+    """Key pair, profile and user data. User data may hold secrets: the plan only says that it is taken over.
+
+    Where the first boot is that of an image whose root is then exchanged, user data would run in the wrong system.
+    """
     point, request = draft.point, draft.request
     has = {
         "key": (str(point.captured("key_name")), point.here, "a key pair belongs to one region of one account"),
@@ -182,4 +223,7 @@ def _identity(draft: Draft) -> dict[str, Any]:
         value = given or (captured if valid else "")
         result[name] = "" if value == NONE else value
     captures = request.user_data == ORIGINAL and bool(point.captured("user_data"))
+    if captures and not first_boot_is_ours:
+        draft.warnings.append("The user data is left out: it would run in the image's own system.")
+        captures = False
     return {**result, "user_data": "captured" if captures else ""}

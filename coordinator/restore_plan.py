@@ -5,11 +5,14 @@ create-volume {snapshot_id, zone, size_gib, volume_type, iops, throughput, encry
 attach-volume, detach-volume {volume_id, instance_id, device}
 stop-instance, start-instance {instance_id}
 register-image {root_device, architecture, boot_mode, ..., platform_details, volumes} -> image_id
-run-instance {image_id, instance_type, subnet_id, ..., volumes, skip_devices, tags} -> instance_id, volumes by device
+run-instance {image_id, instance_type, subnet_id, ..., volumes, skip_devices, tags}
+    -> instance_id, zone, volumes by device
 deregister-image {image_id}
 replace-root {instance_id, snapshot_id, tags} -> task_id
 tag-resources {instance_id, volumes: {device: tags}, delete_on_termination: [device]}
-A value may be {'$ref': 'STEP.OUTPUT'}: what an earlier step made known, put in by `resolve` before the step starts.
+delete-volume {volume_id}: only one that the restore itself made and detached
+A value may be {'$ref': 'STEP.OUTPUT'} or {'$ref': 'STEP.OUTPUT.KEY'}: what an earlier step made known, put in by
+`resolve` before the step starts.
 """
 
 import json
@@ -29,6 +32,7 @@ STEP_KINDS = frozenset(
         "register-image",
         "run-instance",
         "deregister-image",
+        "delete-volume",
         "replace-root",
         "tag-resources",
     }
@@ -100,8 +104,9 @@ def resolve(params: Any, outputs: Mapping[str, Mapping[str, Any]]) -> Any:
     if isinstance(params, Mapping):
         if set(params) == {REF}:
             step, _, output = str(params[REF]).partition(".")
+            output, _, inner = output.partition(".")
             try:
-                return outputs[step][output]
+                return outputs[step][output][inner] if inner else outputs[step][output]
             except KeyError:
                 raise Internal(
                     f"The restore step {step!r} has not made {output!r} known.", code="unresolved-reference"

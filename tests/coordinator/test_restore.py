@@ -265,6 +265,46 @@ def test_windows_without_an_image_is_refused_with_the_way_out() -> None:
     assert plan(replace(windows, host=HOST), kind="in-place", root="replace").steps
 
 
+WINDOWS = replace(
+    POINT,
+    attributes={**ATTRIBUTES, "platform_details": "Windows"},
+    base_image_id="ami-old",
+    base_image_devices=("/dev/xvda", "/dev/sdf"),
+)
+
+
+def test_windows_is_launched_from_an_older_image_and_gets_the_volumes_of_the_point() -> None:
+    """What mode image-once keeps its first image for."""
+    made = plan(WINDOWS, kind="instance")
+    assert [line for line in render(made) if line[:4].strip().rstrip(".").isdigit()] == [
+        "  1. run-instance     Launch a m6i.large from ami-old.",
+        "  2. stop-instance    Stop it: a root volume comes off a stopped instance only.",
+        "  3. create-volume    Make a 8 GiB gp3 volume from snap-root, as vol-root was.",
+        "  4. create-volume    Make a 500 GiB io2 volume from snap-data, as vol-data was.",
+        "  5. detach-volume    Detach the image's own root volume.",
+        "  6. attach-volume    Attach the new volume to the new instance as /dev/xvda.",
+        "  7. attach-volume    Attach the new volume to the new instance as /dev/sdf.",
+        "  8. tag-resources    Let /dev/sdf be deleted with the instance, as before.",
+        "  9. delete-volume    Delete the image's own root volume.",
+        " 10. start-instance   Start it with the restored volumes.",
+    ]
+    assert params(made, "run-instance")["skip_devices"] == ["/dev/sdf"]
+    assert params(made, "create-sdf")["zone"] == {"$ref": "run-instance.zone"}
+    assert params(made, "drop-root") == {"volume_id": {"$ref": "run-instance.volumes./dev/xvda"}}
+    assert "user_data" not in params(made, "run-instance")
+    assert any("user data" in warning for warning in made.warnings)
+
+
+def test_an_image_that_is_named_is_launched_from_whatever_the_system_is() -> None:
+    made = plan(POINT, kind="instance", image="ami-mine", start=False)
+    assert params(made, "run-instance")["image_id"] == "ami-mine"
+    assert "start" not in steps(made)
+    windows = replace(WINDOWS, base_image_id="", base_image_devices=())
+    with pytest.raises(Impossible, match="--image"):
+        plan(windows, kind="instance")
+    assert params(plan(windows, kind="instance", image="ami-stock"), "run-instance")["image_id"] == "ami-stock"
+
+
 def test_volumes_left_out_of_an_image_are_named_to_the_launch() -> None:
     made = plan(replace(POINT, image_id="ami-1"), kind="instance", volumes=["vol-root"])
     assert params(made, "run-instance")["skip_devices"] == ["/dev/sdf"]
@@ -381,6 +421,8 @@ POINTS = st.builds(
     st.just(POINT),
     parts=st.lists(PARTS, min_size=1, max_size=3, unique_by=(lambda p: p.device, lambda p: p.source_id)).map(tuple),
     image_id=st.sampled_from(["", "ami-1"]),
+    base_image_id=st.sampled_from(["", "ami-2"]),
+    attributes=st.sampled_from([ATTRIBUTES, {**ATTRIBUTES, "platform_details": "Windows"}]),
     region=st.sampled_from(["us-east-1", "us-east-1", "eu-west-1"]),
     host=st.sampled_from([None, HOST, replace(HOST, state="stopped")]),
 )
@@ -405,7 +447,7 @@ WISHES = st.one_of(
 OUTPUTS = {
     "create-volume": {"volume_id"},
     "register-image": {"image_id"},
-    "run-instance": {"instance_id"},
+    "run-instance": {"instance_id", "zone", "volumes"},
     "replace-root": {"task_id"},
 }
 UNDONE = {"volume", "image", "instance", "attachment", "detachment", "stop"}
@@ -426,12 +468,12 @@ def test_every_plan_refers_backwards_only_and_can_be_undone(point: PointFacts, w
         event("refused")
         return
     event(f"planned: {made.kind}")
-    known: dict[str, dict[str, str]] = {}
+    known: dict[str, dict[str, Any]] = {}
     for step in made.steps:
         assert step.kind in STEP_KINDS
         assert step.name not in known
         for name, output in references(step.params):
-            assert output in known[name]
+            assert output.partition(".")[0] in known[name]
         resolved = resolve(step.params, known)
         assert not list(references(resolved))
         assert set(step.creates) <= UNDONE
@@ -439,7 +481,9 @@ def test_every_plan_refers_backwards_only_and_can_be_undone(point: PointFacts, w
         if step.kind == "create-volume":
             assert step.params["volume_type"] in VOLUME_TYPES
         assert len(step.params.get("tags", {})) <= 44
-        known[step.name] = {name: f"{step.name}-{name}" for name in OUTPUTS.get(step.kind, set())}
+        known[step.name] = {name: f"{step.name}-{name}" for name in OUTPUTS.get(step.kind, set()) - {"volumes"}}
+        if "volumes" in OUTPUTS.get(step.kind, set()):
+            known[step.name]["volumes"] = {"/dev/xvda": "vol-of-the-image"}
     assert made.steps
     assert RestorePlan.from_json(json.loads(json.dumps(made.to_json()))).to_json() == made.to_json()
     assert all(line.isprintable() for line in render(made))

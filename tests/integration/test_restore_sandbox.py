@@ -1,14 +1,16 @@
 """Whole restores in the emulated AWS: what comes back has the bytes and the attributes of what was backed up."""
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from coordinator.restore import PointFacts, RestoreRequest, plan_restore
 from tasks.errors import Impossible, Invalid
 from tests.restoring import HOME, PROD, VAULT, Restoring, restoring, vault_account
 from tests.sandbox import Sandbox, sandbox, sandbox_process  # noqa: F401
-from workers.driver import Resource
+from workers.driver import Point, Resource
 
 KEPT = (
     "instance_type", "zone", "subnet_id", "security_group_ids", "private_ip", "profile_arn", "key_name",
@@ -72,6 +74,45 @@ def test_a_windows_instance_comes_back_from_its_image_only(rig: Restoring) -> No
     assert {one["type"] for one in made.attributes["volumes"]} == {"gp2"}
     assert {one["tags"]["Name"] for one in made.attributes["volumes"]} == {"win-1"}
     assert made.attributes["private_ip"] != was.attributes["private_ip"]
+
+
+def windows_snapshots(rig: Restoring) -> tuple[Resource, Point, PointFacts]:
+    """A point of snapshots, taken after an image of the same Windows machine, and the facts of both."""
+    was = rig.instance("win-1")
+    image = rig.back_up(was, mode="image", key="backup-1")
+    for volume in was.attributes["volumes"]:
+        rig.sandbox.write(PROD, HOME, volume["id"], 8192, b"written after the image")
+    point = rig.back_up(was, key="backup-2")
+    devices = tuple(part.device for part in image.parts)
+    return was, point, replace(rig.facts(point, was), base_image_id=image.image_id, base_image_devices=devices)
+
+
+def test_newer_snapshots_of_a_windows_instance_come_back_through_its_older_image(rig: Restoring) -> None:
+    """What mode image-once is for."""
+    was, point, facts = windows_snapshots(rig)
+    before = rig.state()
+    rig.carry_out(plan_restore(facts, RestoreRequest.from_json({"kind": "instance"})), point, times=2)
+    made = rig.instance(rig.outputs["run-instance"]["instance_id"])
+    new = volumes_of(made)
+    assert (made.attributes["platform_details"], made.attributes["state"]) == ("Windows", "running")
+    assert rig.hashes(*(new[part.device]["id"] for part in point.parts)) == rig.hashes(
+        *(part.external_id for part in point.parts)
+    )
+    assert {device: shape(one) for device, one in new.items()} == {
+        device: shape(one) for device, one in volumes_of(was).items()
+    }
+    assert len(rig.state()["volumes"]) - len(before["volumes"]) == len(point.parts)
+
+
+def test_a_launch_through_an_image_is_undone_after_any_step(rig: Restoring) -> None:
+    _, point, facts = windows_snapshots(rig)
+    before = rig.state()
+    plan = plan_restore(facts, RestoreRequest.from_json({"kind": "instance"}))
+    for reached in range(1, len(plan.steps) + 1):
+        once = restored_again(rig, f"restore-{reached}")
+        once.carry_out(plan, point, stop_after=reached)
+        assert set(once.undo().values()) <= {"deleted", "already-gone"}
+        assert rig.state() == before
 
 
 def test_a_volume_comes_back_with_its_bytes_and_is_attached(rig: Restoring) -> None:

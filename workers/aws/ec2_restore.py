@@ -17,7 +17,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from tasks.errors import Impossible, Invalid, NotReady, Refused, SnapfleetError
+from tasks.errors import Impossible, InUse, Invalid, NotReady, Refused, SnapfleetError
 from workers.aws.ec2_describe import volumes_of
 from workers.aws.ec2_restore_progress import (
     RESTORE_KINDS,
@@ -228,7 +228,8 @@ def _run_instance(step: _Step) -> StepStarted:
         one["DeviceName"]: one["Ebs"]["VolumeId"] for one in instance.get("BlockDeviceMappings", []) if "Ebs" in one
     }
     began = step.operation("instance", made, want="running")
-    return StepStarted((began,), (Created("instance", made),), {"instance_id": made, "volumes": known})
+    zone = instance.get("Placement", {}).get("AvailabilityZone", "")
+    return StepStarted((began,), (Created("instance", made),), {"instance_id": made, "zone": zone, "volumes": known})
 
 
 def _where(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -296,6 +297,19 @@ def _deregister_image(step: _Step) -> StepStarted:
     return StepStarted()
 
 
+def _delete_volume(step: _Step) -> StepStarted:
+    """Only a volume that carries our tag and is attached to nothing."""
+    volume_id = step.need("volume_id")
+    volume = describe_by_id(step.clients, "volume", [volume_id]).get(volume_id)
+    if volume is not None:
+        if not is_ours(read_tags(volume.get("Tags"))):
+            raise Refused(f"The volume {volume_id} is not ours, so it stays.", code="not-ours")
+        if volume.get("Attachments"):
+            raise InUse(f"The volume {volume_id} is still attached.")
+        step.clients.read().delete_volume(VolumeId=volume_id)
+    return StepStarted()
+
+
 def _replace_root(step: _Step) -> StepStarted:
     instance = step.need("instance_id")
     answer = step.clients.read().create_replace_root_volume_task(
@@ -338,6 +352,7 @@ _BEGIN: Mapping[str, Callable[[_Step], StepStarted]] = {
     "register-image": _register_image,
     "run-instance": _run_instance,
     "deregister-image": _deregister_image,
+    "delete-volume": _delete_volume,
     "replace-root": _replace_root,
     "tag-resources": _tag_resources,
 }

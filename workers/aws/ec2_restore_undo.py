@@ -5,6 +5,7 @@ cannot go yet is answered as kept, with an error that says whether trying again 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -33,13 +34,13 @@ def undo(clients: Clients, created: Sequence[Created]) -> list[Deleted]:
     halting = _halt(clients, created, ours)
     unfinished = False
     for one in reversed(created):
-        if one.kind == "stop" and one.external_id in ours:
+        if _machine(one) in ours:  # it goes as a whole, and sets its volumes free
             answers.append(Deleted(one.external_id, GONE))
         elif one.kind == "stop" and unfinished:
             waits = NotReady(f"{one.external_id} is started once its volumes are back.")
             answers.append(Deleted(one.external_id, "kept", waits))
-        elif one.kind in _CONNECTIONS and one.external_id.split(":")[1] in halting:
-            waits = NotReady(f"{one.external_id.split(':')[1]} is being stopped first.")
+        elif _machine(one) in halting and one.kind in _CONNECTIONS:
+            waits = NotReady(f"{_machine(one)} is being stopped first.")
             answers.append(Deleted(one.external_id, "kept", waits))
             unfinished = True
         else:
@@ -47,6 +48,13 @@ def undo(clients: Clients, created: Sequence[Created]) -> list[Deleted]:
             answers.append(answer)
             unfinished = unfinished or (one.kind in _CONNECTIONS and answer.outcome == "kept")
     return answers
+
+
+def _machine(one: Created) -> str:
+    """The instance that a stop or a connection is about, '' for what is made."""
+    if one.kind in _CONNECTIONS:
+        return one.external_id.split(":", 2)[1]
+    return one.external_id if one.kind == "stop" else ""
 
 
 def _halt(clients: Clients, created: Sequence[Created], ours: set[str]) -> set[str]:
@@ -103,7 +111,8 @@ def _undo_volume(clients: Clients, volume_id: str) -> str:
     if volume["State"] in ("deleting", "deleted"):
         return GONE
     if volume.get("Attachments"):
-        raise InUse(f"{volume_id} is still attached to {volume['Attachments'][0].get('InstanceId')}.")
+        instance = volume["Attachments"][0].get("InstanceId")
+        raise InUse(f"{volume_id} is still attached to {instance}.", wait=timedelta(seconds=15))
     clients.read().delete_volume(VolumeId=volume_id)
     return DONE
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.errors import Gone, Impossible, Invalid, NotReady, Refused, Transient
+from tasks.errors import Gone, Impossible, InUse, Invalid, NotReady, Refused, Transient
 from tasks.states import OperationState
 from tests.restoring import HOME, OURS, PROD
 from tests.sandbox import Sandbox, sandbox, sandbox_process  # noqa: F401
@@ -195,6 +195,20 @@ def test_a_step_that_is_no_step_is_refused(world: World, kind: str, params: dict
     with pytest.raises(Invalid, match=says) as refusal:
         world.begin(kind, params)
     assert refusal.value.code == "bad-step"
+
+
+def test_only_a_free_volume_of_ours_is_deleted(world: World) -> None:
+    theirs = world.ec2.create_volume(AvailabilityZone=world.zone, Size=1, VolumeType="gp3")["VolumeId"]
+    ours = world.make()
+    with pytest.raises(Refused):
+        world.begin("delete-volume", {"volume_id": theirs})
+    world.ec2.attach_volume(VolumeId=ours, InstanceId=world.id, Device="/dev/sdh")
+    with pytest.raises(InUse):
+        world.begin("delete-volume", {"volume_id": ours})
+    world.ec2.detach_volume(VolumeId=ours)
+    for _ in range(2):
+        world.begin("delete-volume", {"volume_id": ours})
+    assert (world.exists(theirs), world.exists(ours)) == (True, False)
 
 
 def test_attaching_and_detaching_twice_is_doing_it_once(world: World) -> None:
