@@ -36,6 +36,7 @@ import pytest
 _START_SECONDS = 60  # RabbitMQ needs 5 s here, more on a busy machine
 _RABBITMQ_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one in PATH insists on its own system user
 _POSTGRES_ROOT = Path("/usr/lib/postgresql")
+_DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")  # nothing is left behind even when the test run is killed
 
 
 def free_port() -> int:
@@ -76,7 +77,7 @@ class RabbitServer:
             "log.console = false\nlog.file.level = warning\n"
         )
         self._epmd = subprocess.Popen(
-            ["epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"], start_new_session=True
+            [*_DIES_WITH_US, "epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"], start_new_session=True
         )
         atexit.register(self.close)
         self.start()
@@ -90,7 +91,7 @@ class RabbitServer:
         if self._node is None or self._node.poll() is not None:
             with (self.home / "console").open("ab") as console:
                 self._node = subprocess.Popen(
-                    [_RABBITMQ_SERVER],
+                    [*_DIES_WITH_US, _RABBITMQ_SERVER],
                     env=self._environment(),
                     stdin=subprocess.DEVNULL,
                     stdout=console,
@@ -191,6 +192,7 @@ class RabbitServer:
             "LANG": "C.UTF-8",
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "NOTIFY_SOCKET": f"{home}/nobody",  # makes the start script become the node instead of its parent
             "RABBITMQ_NODENAME": f"snapfleet{self.port}@localhost",
             "RABBITMQ_DIST_PORT": str(self._dist_port),
             "RABBITMQ_MNESIA_BASE": f"{home}/mnesia",
@@ -198,7 +200,7 @@ class RabbitServer:
             "RABBITMQ_CONFIG_FILE": f"{home}/rabbit.conf",
             "RABBITMQ_CONF_ENV_FILE": f"{home}/none",
             "RABBITMQ_ENABLED_PLUGINS_FILE": f"{home}/plugins",
-            # one scheduler is enough for tests and leaves the other core to them
+            # an idle node should not spin: the tests share its cores
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none",
         }
 
@@ -300,10 +302,10 @@ class PostgresServer:
                 self._process.wait()
 
     def _user(self) -> list[str]:
-        death = ["setpriv", "--pdeathsig", "QUIT"]
-        if os.geteuid() == 0:
-            return [*death, "--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]
-        return [*death, "--"]
+        death = ["setpriv", "--pdeathsig", "QUIT", "--"]
+        if os.geteuid() == 0:  # the second setpriv, since a change of user clears the first one's signal
+            return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--", *death]
+        return death
 
 
 class ForeignRabbit:
