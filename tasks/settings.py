@@ -61,6 +61,9 @@ class Settings:
     discover_seconds: float = field(
         default=900.0, metadata={"about": "age at which a look at an account is taken again for a run"}
     )
+    lease_seconds: float = field(
+        default=0.0, metadata={"about": "how long a claim is good without renewal; 0: as each lane says"}
+    )
     lost_seconds: float = field(default=120.0, metadata={"about": "age at which an unclaimed message is sent again"})
     brake_share: float = field(default=0.2, metadata={"about": "share of a policy's points that may expire unasked"})
     proxy: str = field(

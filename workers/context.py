@@ -6,10 +6,12 @@ driver is called.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from tasks import catalog
 from tasks.clock import Clock
 from tasks.errors import Impossible
+from tasks.lanes import LANES, Lane
 from tasks.resources import TYPES
 from tasks.secrets import KeyWrapper, unseal
 from tasks.settings import Settings
@@ -42,6 +44,11 @@ class Context:
         if not found:
             raise Impossible(f"This worker has no driver for the service {service!r}.", code="no-driver")
         return found
+
+    def lease(self, lane: Lane) -> timedelta:
+        """How long a claim in this lane is good without renewal."""
+        seconds = self.settings.lease_seconds
+        return timedelta(seconds=seconds) if seconds else LANES[lane].lease
 
     def account(self, row: catalog.Account) -> driver.Account:
         """An account as drivers enter it, its external id unsealed. Raises Invalid when it does not open."""

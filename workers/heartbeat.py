@@ -9,7 +9,7 @@ from importlib.metadata import version
 from tasks.catalog import Process, transaction
 from tasks.catalog.transitions import renew
 from tasks.errors import SnapfleetError
-from tasks.lanes import LANES, Lane
+from tasks.lanes import Lane
 from workers.context import Context
 from workers.held import Held
 
@@ -32,6 +32,8 @@ class Heartbeat:
         self._draining = draining
         self._stop = threading.Event()
         self._renewed_at: datetime | None = None
+        self._third = min(context.lease(lane) for lane in self._lanes) / 3
+        self._pause = min(BEAT, self._third)
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -46,7 +48,7 @@ class Heartbeat:
     def _run(self) -> None:
         while not self._stop.is_set():
             self._survive(self.beat)
-            self._stop.wait(BEAT.total_seconds())
+            self._stop.wait(self._pause.total_seconds())
         self._survive(self._farewell)
 
     def _survive(self, act: Callable[[], None]) -> None:
@@ -77,11 +79,10 @@ class Heartbeat:
         self._context.counters.flush()
 
     def _renew(self, at: datetime) -> None:
-        third = min(LANES[lane].lease for lane in self._lanes) / 3
-        if self._renewed_at is not None and at < self._renewed_at + third - BEAT / 2:
+        if self._renewed_at is not None and at < self._renewed_at + self._third - self._pause / 2:
             return
         for lane, held in self._held.renewable().items():
-            renew(self._context.owner, held, at + LANES[lane].lease)
+            renew(self._context.owner, held, at + self._context.lease(lane))
         self._renewed_at = at
 
     def _farewell(self) -> None:

@@ -14,7 +14,7 @@ from tasks.catalog import database, session
 from tasks.catalog.transitions import claim
 from tasks.crash import reach
 from tasks.errors import SnapfleetError
-from tasks.lanes import LANES, Lane
+from tasks.lanes import Lane
 from tasks.logs import bind, unbind
 from tasks.messages import JobMessage
 from workers.context import Context
@@ -68,7 +68,7 @@ class Claim(Middleware):
         try:
             at = self._context.clock.timer()
             with session():
-                job = claim(hint.job, hint.fence, self._context.owner, at, LANES[lane].lease)
+                job = claim(hint.job, hint.fence, self._context.owner, at, self._context.lease(lane))
         except SnapfleetError as error:
             log.warning("job %d was not claimed: %s", hint.job, error.text)
             raise SkipMessage("no catalog") from None
