@@ -179,6 +179,7 @@ def restore_point_facts(point: Point, request: RestoreRequest) -> PointFacts:
     resource = Resource.get_by_id(point.resource_id)
     parts = Part.select().where(Part.point == point.id, Part.state.not_in([PointState.DELETED, PointState.LOST]))
     home = Account.get_by_id(resource.account_id)
+    base_image_id, base_image_devices = _base_image(point)
     return PointFacts(
         id=f"rp-{point.id}",
         type=resource.type,
@@ -190,10 +191,31 @@ def restore_point_facts(point: Point, request: RestoreRequest) -> PointFacts:
         home_account=home.name,
         home_region=resource.region,
         image_id=point.image_id,
+        base_image_id=base_image_id,
+        base_image_devices=base_image_devices,
         attributes=point.attributes,
         tags=point.attributes.get("tags", resource.tags),
         host=_host_facts(point, resource, request),
     )
+
+
+def _base_image(point: Point) -> tuple[str, tuple[str, ...]]:
+    """The newest image of the same resource in the same place and its devices; ('', ()) when there is none."""
+    image = (
+        Point.select()
+        .where(
+            Point.resource == point.resource_id,
+            Point.account == point.account_id,
+            Point.region == point.region,
+            Point.state == PointState.GOOD,
+            Point.image_id != "",
+        )
+        .order_by(Point.taken_at.desc())
+        .first()
+    )
+    if image is None or point.image_id:
+        return "", ()
+    return image.image_id, tuple(part.device for part in Part.select().where(Part.point == image.id) if part.device)
 
 
 def _part_facts(part: Part, point: Point) -> RestorePart:

@@ -30,6 +30,7 @@ def _wishes(body: Any) -> Any:
         click.option("--volume", "volumes", multiple=True, help="Only this volume: id, device or snapshot."),
         click.option("--attach-to", help="Attach new volumes to this instance."),
         click.option("--device", help="Where to attach one new volume, such as /dev/sdf."),
+        click.option("--image", help="Launch from this image, then exchange its volumes for those of the point."),
         click.option("--type", help="Instance type."),
         click.option("--subnet", help="Subnet of the new instance."),
         click.option("--security-group", "security_groups", multiple=True, help="Security group, or none."),
