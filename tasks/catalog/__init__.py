@@ -17,7 +17,7 @@ from tasks.catalog.estate import Account, Meta, Resource, Scan
 from tasks.catalog.fleet import Budget, Counter, DeadLetter, Lease, Process, Request
 from tasks.catalog.job import Job, MissedSlots, Operation, Outbox, Run
 from tasks.catalog.point import Part, Point
-from tasks.catalog.policy import Policy, PolicySchedule, Repository, Schedule
+from tasks.catalog.policy import Membership, Policy, PolicySchedule, Repository, Schedule
 from tasks.catalog.restore import Creation, Restore, RestoreStep
 
 MODELS = (
@@ -29,6 +29,7 @@ MODELS = (
     Repository,
     Policy,
     PolicySchedule,
+    Membership,
     Run,
     MissedSlots,
     Job,
@@ -64,6 +65,7 @@ __all__ = [
     "Delivery",
     "Job",
     "Lease",
+    "Membership",
     "Meta",
     "MissedSlots",
     "Operation",

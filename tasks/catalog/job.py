@@ -16,7 +16,7 @@ class Run(CatalogModel):
     policy = ForeignKeyField(Policy, on_delete="RESTRICT")
     slot_at = UtcField()
     trigger = TextField(default="schedule")  # schedule, manual, added
-    ordinal = IntegerField(default=1)  # successful runs before this one, plus 1
+    ordinal = IntegerField(default=0)  # which successful run of its policy it is; 0 until its first good snapshot
     state = StateField(RunState, default=RunState.RESOLVING, index=True)
     only = JSONField(default=list)  # resource ids of a partial run (manual, or a resource that joined)
     reason = TextField(default="")
@@ -24,6 +24,7 @@ class Run(CatalogModel):
     targets = IntegerField(default=0)
     created_at = UtcField(index=True)  # machine time
     planned_at = UtcField(null=True)
+    cancelled_at = UtcField(null=True)  # asked for; what the cloud is doing already goes on to its end
     finished_at = UtcField(null=True)
 
     class Meta:

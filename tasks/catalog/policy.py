@@ -3,6 +3,7 @@
 from peewee import BigAutoField, BooleanField, ForeignKeyField, IntegerField, JSONField, TextField
 
 from tasks.catalog.database import CatalogModel
+from tasks.catalog.estate import Resource
 from tasks.catalog.fields import UtcField
 
 
@@ -53,3 +54,19 @@ class PolicySchedule(CatalogModel):
 
     class Meta:
         indexes = ((("policy", "schedule"), True),)
+
+
+class Membership(CatalogModel):
+    """A resource that is, or was, a target of a policy: since when, and when it was first seen not to be one any more.
+
+    Retention counts the grace of what left from `left_at`, and `backup_on_add` asks what joined.
+    """
+
+    id = BigAutoField()
+    policy = ForeignKeyField(Policy, on_delete="CASCADE")
+    resource = ForeignKeyField(Resource, on_delete="CASCADE")
+    joined_at = UtcField()  # calendar time, as is left_at
+    left_at = UtcField(null=True)
+
+    class Meta:
+        indexes = ((("policy", "resource"), True),)

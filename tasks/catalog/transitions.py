@@ -219,6 +219,43 @@ def requeue(job: Job, at: datetime, ready_at: datetime | None = None, **columns:
     _to_outbox(job, ready, at)
 
 
+def requeue_idle(job_ids: Sequence[int], at: datetime, **columns: Any) -> int:
+    """Have standing jobs that are idle run once more; those pending, queued or running are left as they are.
+
+    How many were idle. Two coordinators that do this at once write one message a job.
+    """
+    woken = [
+        row
+        for start in range(0, len(job_ids), BATCH)
+        for row in Job.update(
+            state=JobState.PENDING,
+            attempt=0,
+            claims=0,
+            not_before_at=at,
+            finished_at=None,
+            published_at=None,
+            **columns,
+        )
+        .where(Job.id.in_(list(job_ids[start : start + BATCH])), Job.state.in_([JobState.DONE, JobState.FAILED]))
+        .returning(Job.id, Job.lane, Job.account, Job.priority)
+        .execute()
+    ]
+    for start in range(0, len(woken), BATCH):
+        rows = [
+            {
+                "job": row.id,
+                "lane": row.lane,
+                "account_id": row.account_id,
+                "priority": row.priority,
+                "ready_at": at,
+                "created_at": at,
+            }
+            for row in woken[start : start + BATCH]
+        ]
+        Outbox.insert_many(rows).on_conflict(conflict_target=[Outbox.job], update={Outbox.ready_at: at}).execute()
+    return len(woken)
+
+
 def publish_again(job: Job, at: datetime) -> None:
     """A queued job nobody claimed: its message may be lost, so another one goes. Duplicates are harmless."""
     changed = (
@@ -232,16 +269,43 @@ def publish_again(job: Job, at: datetime) -> None:
 
 def cancel_job(job: Job, at: datetime, reason: str) -> bool:
     """Cancel a job that has not started; False when it is too late for that."""
-    changed = (
+    return bool(cancel_jobs(Job.id == job.id, at, reason))
+
+
+def cancel_jobs(which: Any, at: datetime, reason: str) -> int:
+    """Cancel every job that `which` (an expression over Job) holds for and that has not started; how many.
+
+    Outbox rows go first, the order in which publishing takes its locks too.
+    """
+    waiting = Job.state.in_([JobState.PENDING, JobState.QUEUED])
+    Outbox.delete().where(Outbox.job.in_(Job.select(Job.id).where(which, waiting))).execute()
+    return int(
         Job.update(
             state=JobState.CANCELLED, finished_at=at, error_code="cancelled", error_text=reason, fence=Job.fence + 1
         )
-        .where(Job.id == job.id, Job.state.in_([JobState.PENDING, JobState.QUEUED]))
+        .where(which, waiting)
         .execute()
     )
-    if changed:
-        Outbox.delete().where(Outbox.job == job.id).execute()
-    return bool(changed)
+
+
+def fail_unclaimed(which: Any, at: datetime, code: str, text: str) -> int:
+    """Fail every job that `which` holds for and that no worker has in hand just now, also one the cloud works for.
+
+    How many. The fence rises, so that messages on their way start nothing.
+    """
+    open_states = Job.state.in_([JobState.PENDING, JobState.QUEUED, JobState.WAITING])
+    Outbox.delete().where(Outbox.job.in_(Job.select(Job.id).where(which, open_states))).execute()
+    return int(
+        Job.update(
+            state=JobState.FAILED,
+            finished_at=at,
+            error_code=code,
+            error_text=text[:MAX_TEXT],
+            fence=Job.fence + 1,
+        )
+        .where(which, open_states)
+        .execute()
+    )
 
 
 def fail_stranded(job: Job, at: datetime, text: str) -> None:
@@ -270,6 +334,28 @@ def move_point(point_id: int, to: PointState, **columns: Any) -> bool:
     """Move a point along an allowed edge; False when its state is not one that leads there."""
     sources = [state for state, targets in POINT_EDGES.items() if to in targets]
     return bool(Point.update(state=to, **columns).where(Point.id == point_id, Point.state.in_(sources)).execute())
+
+
+def move_points(point_ids: Sequence[int], to: PointState, **columns: Any) -> int:
+    """Move many points along allowed edges with the same columns; how many were in a state that leads there."""
+    sources = [state for state, targets in POINT_EDGES.items() if to in targets]
+    return sum(
+        Point.update(state=to, **columns)
+        .where(Point.id.in_(list(point_ids[start : start + BATCH])), Point.state.in_(sources))
+        .execute()
+        for start in range(0, len(point_ids), BATCH)
+    )
+
+
+def fail_unfinished_points(job_ids: Sequence[int], code: str, text: str) -> int:
+    """Jobs that ended without success leave no point that is still being made; how many points failed by it."""
+    ids = [
+        row.point_id for row in Job.select(Job.point_id).where(Job.id.in_(list(job_ids)), Job.point_id.is_null(False))
+    ]
+    left = [row.id for row in Point.select(Point.id).where(Point.id.in_(ids), Point.state == PointState.CREATING)]
+    for point_id in left:
+        move_parts(point_id, PointState.FAILED)
+    return move_points(left, PointState.FAILED, error_code=code, error_text=text[:MAX_TEXT])
 
 
 def move_parts(point_id: int, to: PointState, external_ids: Sequence[str] | None = None) -> None:
