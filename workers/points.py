@@ -67,15 +67,16 @@ def _write_part(point_id: int, part: driver.Part) -> None:
 
 def close_good(context: Context, job: Job, rows: Sequence[Operation]) -> None:
     """The cloud said completed for every operation of the job: the point is good. Call inside a transaction."""
-    at = context.clock.timer()
     point = Point.get_by_id(job.point_id)
     for row in rows:
         _complete_parts(point.id, row)
     sizes = [part.size_gib for part in Part.select(Part.size_gib).where(Part.point == point.id)]
     move_parts(point.id, PointState.GOOD)
-    if move_point(point.id, PointState.GOOD, completed_at=at, size_gib=sum(sizes), error_code="", error_text=""):
+    # Calendar time: retention compares it with the times of its passes.
+    done = {"completed_at": context.clock.now(), "size_gib": sum(sizes), "error_code": "", "error_text": ""}
+    if move_point(point.id, PointState.GOOD, **done):
         context.counters.add("snapfleet_points_completed_total", role=_role(point))
-    finish_job(job, at)
+    finish_job(job, context.clock.timer())
 
 
 def _role(point: Point) -> str:
