@@ -76,9 +76,14 @@ class Sandbox(ControlClient):
 
 def start(seed: str = "none", **settings: Any) -> tuple[subprocess.Popen, str]:
     """Start a sandbox of one's own on a free port; the process and its URL. The caller ends it."""
-    command = [sys.executable, "-m", "deploy.sandbox", "serve", "--port", "0", "--seed", seed]
+    command = [sys.executable, "-m", "deploy.sandbox", "serve", "--port", "0", "--seed", seed, "--until-closed"]
     process = subprocess.Popen(
-        [*command, "--config", json.dumps(settings)], cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ.copy()
+        [*command, "--config", json.dumps(settings)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ.copy(),
     )
     line = process.stdout.readline()
     if not line.startswith("export AWS_ENDPOINT_URL="):

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from typing import Any
 
 from deploy.sandbox.client import ControlClient, ControlError
@@ -31,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--seed", choices=("demo", "none"), default="none")
     serve.add_argument("--snapshot-seconds", type=float)
     serve.add_argument("--config", type=json.loads, default={}, help="JSON of settings, as GET /sandbox/config shows")
+    serve.add_argument("--until-closed", action="store_true", help="end when standard input is closed")
     hashes = _command(commands, "hash", _hash, "SHA-256 of a volume's or snapshot's raw bytes")
     _place(hashes)
     write = _command(commands, "write", _write, "write as the guest of a volume would")
@@ -99,11 +101,19 @@ def _serve(options: argparse.Namespace) -> int:
     for name, value in variables.items():
         print(f"export {name}={value}")
     sys.stdout.flush()
+    if options.until_closed:
+        threading.Thread(target=_end_with_input, daemon=True).start()
     try:
         server.serve_forever()
     except KeyboardInterrupt:
         server.server_close()
     return 0
+
+
+def _end_with_input() -> None:
+    """A test run that is killed takes its sandbox with it."""
+    sys.stdin.buffer.read()
+    os._exit(0)
 
 
 def _hash(options: argparse.Namespace) -> int:

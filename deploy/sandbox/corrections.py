@@ -7,6 +7,7 @@ def apply() -> None:
     """Correct moto once for the process."""
     _fast_tags()
     _keys_by_any_name()
+    _managed_keys()
 
 
 def _fast_tags() -> None:
@@ -33,3 +34,18 @@ def _keys_by_any_name() -> None:
             _original(self, self.any_id_to_key_id(key_id))
 
         setattr(KmsBackend, name, by_any_name)
+
+
+def _managed_keys() -> None:
+    """Keys behind `alias/aws/...` are AWS's, and DescribeKey says so (KeyManager, KMS API reference)."""
+    from moto.kms.models import KmsBackend
+
+    original = KmsBackend._generate_default_keys
+
+    def generate(self: Any, alias_name: str) -> str | None:
+        key_id = original(self, alias_name)
+        if key_id is not None:
+            self.keys[key_id].key_manager = "AWS"
+        return key_id
+
+    KmsBackend._generate_default_keys = generate

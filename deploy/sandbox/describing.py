@@ -62,29 +62,36 @@ def hidden(call: Call, resource: Any, always: bool) -> bool:
     return fault is not None and (always or fault.hide == "all") and age < timedelta(seconds=fault.seconds)
 
 
-def select(call: Call, kind: dict[str, Any], candidates: Iterable[Any], filters: list[dict], fields: Fields) -> list:
-    """Those candidates that pass every filter, in order of creation."""
+def select(call: Call, kind: dict[str, Any], chosen: list | None, filters: list[dict], fields: Fields) -> list:
+    """Those of `chosen` (None: all of `kind`) that pass every filter, in order of creation."""
     if sum(len(f.get("Values", [])) for f in filters) > MAX_FILTER_VALUES:
         raise AwsError("FilterLimitExceeded", "The maximum number of filter values specified on a single call is 200.")
     tests, narrowed, by_tags = [], None, False
     for entry in filters:
         name, values = entry.get("Name", ""), entry.get("Values", [])
+        ids: set[str] | None = None
         if name == "tag-key" or name.startswith("tag:"):
             by_tags = True
             index = call.here.tags
-            ids = index.with_key(values) if name == "tag-key" else index.with_value(name[4:], values)
-            narrowed = set(ids) if narrowed is None else narrowed & set(ids)
+            ids = set(index.with_key(values) if name == "tag-key" else index.with_value(name[4:], values))
         elif name in fields:
-            tests.append((fields[name], matcher([v.lower() if v in ("True", "False") else v for v in values])))
+            tests.append((fields[name], matcher(values)))
             own = not kind.keys().isdisjoint(values)  # a filter may name another kind: the tasks of an instance
-            if own and name in IDS and not any(c in v for v in values for c in "*?\\"):
-                narrowed = set(values) if narrowed is None else narrowed & set(values)
+            ids = set(values) if own and name in IDS and not any(c in v for v in values for c in "*?\\") else None
         else:
             raise bad_value(f"The filter '{name}' is invalid")
-    if narrowed is not None:
-        extra = {c.id: c for c in candidates if c.id in narrowed} if candidates is not kind.values() else kind
-        candidates = sorted((extra[i] for i in narrowed if i in extra), key=lambda r: r.sequence)
-    return [c for c in candidates if not hidden(call, c, by_tags) and _passes(c, call.now, tests)]
+        if ids is not None:
+            narrowed = ids if narrowed is None else narrowed & ids
+    return [c for c in _among(kind, chosen, narrowed) if not hidden(call, c, by_tags) and _passes(c, call.now, tests)]
+
+
+def _among(kind: dict[str, Any], chosen: list | None, narrowed: set[str] | None) -> Iterable[Any]:
+    """What filters by id or tag leave to look at, without walking through everything."""
+    if narrowed is None:
+        return kind.values() if chosen is None else chosen
+    if chosen is None:
+        return sorted((kind[i] for i in narrowed if i in kind), key=lambda r: r.sequence)
+    return [c for c in chosen if c.id in narrowed]
 
 
 IDS = ("snapshot-id", "volume-id", "instance-id", "image-id")

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.sandbox import signing, sts, wire
+from deploy.sandbox import kms, signing, sts, wire
 from deploy.sandbox.call import Call, Principal
 from deploy.sandbox.calls import CallLog
 from deploy.sandbox.errors import AwsError, missing
@@ -29,6 +29,7 @@ log = logging.getLogger("sandbox")
 OURS = re.compile(
     r"Volume|Snapshot|Image|Instances$|InstanceAttribute|InstanceStatus|ReplaceRoot|AttachNetwork|AssociateAddress|AssociateIam"
 )
+SERVICES = ("ec2", "iam", "kms", "s3", "sts")
 MOTOS = ("DescribeInstanceTypes", "DescribeInstanceTypeOfferings", "GetEbsEncryptionByDefault")
 NAMED = {"VolumeId": "vol", "InstanceId": "i", "ImageId": "ami"}
 
@@ -173,13 +174,17 @@ class Cloud:
         return Response(200, {"Content-Type": "text/xml;charset=UTF-8"}, body)
 
     def _moto(self, request: Request, asked: Asked) -> Response:
+        if asked.service not in SERVICES:
+            raise AwsError("InvalidAction", f"The sandbox has no service {asked.service}.", 501)
         if asked.service == "ec2" and OURS.search(asked.operation) and asked.operation not in MOTOS:
             raise AwsError("InvalidAction", f"The sandbox has no {asked.operation}.", 501)
         if asked.service == "ec2" and asked.parameters.get("DryRun"):
             raise AwsError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
         try:
             with self._moto_lock:
-                return self.moto.handle(request, asked.account)
+                return self.moto.handle(
+                    request, kms.answering_account(asked.account, asked.operation, asked.parameters)
+                )
         except (NotImplementedError, AttributeError) as error:
             text = f"moto does not answer {asked.service} {asked.operation}: {error}"
             raise AwsError("InvalidAction", text, 501) from error

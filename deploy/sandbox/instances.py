@@ -150,7 +150,7 @@ def reservations(instances: list[Instance], now: datetime) -> list[dict[str, Any
 def describe_instances(call: Call, parameters: dict) -> dict:
     check_page(parameters, "InstanceIds")
     held, ids = call.here.instances, parameters.get("InstanceIds") or []
-    chosen: Any = named(call, held, "i", ids) if ids else held.values()
+    chosen: Any = named(call, held, "i", ids) if ids else None
     shown, token = page(select(call, held, chosen, parameters.get("Filters", []), FIELDS), parameters)
     return {"Reservations": reservations(shown, call.now), "NextToken": token}
 
@@ -159,7 +159,7 @@ def describe_instances(call: Call, parameters: dict) -> dict:
 def describe_instance_status(call: Call, parameters: dict) -> dict:
     check_page(parameters, "InstanceIds")
     held, ids = call.here.instances, parameters.get("InstanceIds") or []
-    chosen: Any = named(call, held, "i", ids) if ids else held.values()
+    chosen: Any = named(call, held, "i", ids) if ids else None
     found = select(call, held, chosen, parameters.get("Filters", []), FIELDS)
     if not parameters.get("IncludeAllInstances"):
         found = [i for i in found if i.state(call.now) == "running"]

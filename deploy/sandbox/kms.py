@@ -8,8 +8,10 @@ import json
 from typing import Any
 
 from deploy.sandbox.call import Call
+from deploy.sandbox.errors import AwsError
 
 EBS_ALIAS = "alias/aws/ebs"
+CROSS_ACCOUNT = ("CreateGrant", "Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ListGrants", "ReEncrypt")
 NOT_ACCESSIBLE = "Given key ID is not accessible"  # StateMessage, CopySnapshot in the EC2 API reference
 
 
@@ -21,9 +23,7 @@ def backend(account: str, region: str) -> Any:
 
 def default_key(account: str, region: str) -> str:
     """ARN of the AWS managed key for EBS, made when first needed."""
-    key = backend(account, region).describe_key(EBS_ALIAS)
-    key.key_manager = "AWS"
-    return key.arn
+    return backend(account, region).describe_key(EBS_ALIAS).arn
 
 
 def find(account: str, region: str, key_id: str) -> Any:
@@ -34,8 +34,6 @@ def find(account: str, region: str, key_id: str) -> Any:
             return None
         account, key_id = parts[4], parts[5].removeprefix("key/")
     held = backend(account, region)
-    if key_id == EBS_ALIAS:
-        default_key(account, region)
     try:
         return held.describe_key(key_id)
     except Exception:  # moto raises whatever its look-up meets
@@ -64,6 +62,22 @@ def is_default(arn: str | None) -> bool:
     _, _, _, region, account, _ = arn.split(":", 5)
     key = find(account, region, arn)
     return key is not None and key.key_manager == "AWS"
+
+
+def answering_account(caller: str, operation: str, parameters: dict) -> str:
+    """The account whose keys a KMS request is about: a key's own one when its policy lets the caller in.
+
+    "Allowing users in other accounts to use a KMS key" (KMS developer guide): by key ARN, for cryptographic
+    operations, DescribeKey and grants. AccessDeniedException otherwise.
+    """
+    arn = str(parameters.get("KeyId", ""))
+    parts = arn.split(":", 5)
+    if operation not in CROSS_ACCOUNT or len(parts) < 6 or parts[2] != "kms" or parts[4] == caller:
+        return caller
+    key = find(parts[4], parts[3], arn)
+    if key is None or not policy_allows(key, caller):
+        raise AwsError("AccessDeniedException", f"Account {caller} is not allowed to use {arn}.", 400)
+    return parts[4]
 
 
 def usable(call: Call, arn: str | None) -> bool:

@@ -132,6 +132,6 @@ def _finish(world: Any, here: Any, task: Task, instance: Any, fresh: Volume) -> 
 def describe_replace_root_volume_tasks(call: Call, parameters: dict) -> dict:
     check_page(parameters, "ReplaceRootVolumeTaskIds")
     held, ids = call.here.tasks, parameters.get("ReplaceRootVolumeTaskIds") or []
-    chosen: Any = named(call, held, "replacevol", ids) if ids else held.values()
+    chosen: Any = named(call, held, "replacevol", ids) if ids else None
     shown, token = page(select(call, held, chosen, parameters.get("Filters", []), FIELDS), parameters)
     return {"ReplaceRootVolumeTasks": [t.view(call.now) for t in shown], "NextToken": token}

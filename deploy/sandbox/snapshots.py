@@ -234,10 +234,11 @@ def describe_snapshots(call: Call, parameters: dict) -> dict:
     check_page(parameters, "SnapshotIds")
     own, ids = call.here.snapshots, parameters.get("SnapshotIds") or []
     owners = ["self" if o == call.account else o for o in parameters.get("OwnerIds") or []]
+    chosen: list[Snapshot] | None
     if ids:
         chosen = [_by_id(call, i) for i in dict.fromkeys(ids)]
     elif owners == ["self"] and not parameters.get("RestorableByUserIds"):
-        chosen = own.values()
+        chosen = None
     else:
         chosen = sharing.visible(call.world, call.account, call.region)
     if owners and owners != ["self"]:
@@ -246,7 +247,7 @@ def describe_snapshots(call: Call, parameters: dict) -> dict:
     elif owners and ids:
         chosen = [s for s in chosen if s.owner == call.account]
     restorers = parameters.get("RestorableByUserIds") or []
-    if restorers:
+    if restorers and chosen is not None:
         who = {call.account if r == "self" else r for r in restorers}
         chosen = [s for s in chosen if s.owner in who or who & set(s.shared_with)]
     found = select(call, own, chosen, parameters.get("Filters", []), FIELDS)

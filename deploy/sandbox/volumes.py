@@ -221,7 +221,7 @@ def create_volume(call: Call, parameters: dict) -> dict:
 def describe_volumes(call: Call, parameters: dict) -> dict:
     check_page(parameters, "VolumeIds")
     volumes, ids = call.here.volumes, parameters.get("VolumeIds") or []
-    chosen = named(call, volumes, "vol", ids) if ids else volumes.values()
+    chosen = named(call, volumes, "vol", ids) if ids else None
     shown, token = page(select(call, volumes, chosen, parameters.get("Filters", []), FIELDS), parameters)
     return {"Volumes": [v.view(call.now) for v in shown], "NextToken": token}
 

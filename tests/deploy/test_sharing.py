@@ -56,3 +56,11 @@ def test_a_share_holds_in_the_snapshots_own_region_only(sandbox):
     refused("InvalidSnapshot.NotFound", away.describe_snapshots, SnapshotIds=[snap])
     copy = away.copy_snapshot(SourceRegion=HOME, SourceSnapshotId=snap)["SnapshotId"]
     assert shown(away, copy)["OwnerId"] == VAULT
+
+
+def test_a_key_is_described_by_another_account_only_if_its_policy_says_so(sandbox):
+    """AWS, "Allowing users in other accounts to use a KMS key" (KMS developer guide)."""
+    vault = sandbox.client(VAULT, HOME, "kms")
+    opened = key(sandbox, PROD, HOME, VAULT)
+    assert vault.describe_key(KeyId=opened)["KeyMetadata"]["Arn"] == opened
+    refused("AccessDeniedException", vault.describe_key, KeyId=key(sandbox, PROD, HOME))
