@@ -112,6 +112,11 @@ def part(row: catalog.Part) -> driver.Part:
     )
 
 
+def is_first(job: catalog.Job) -> bool:
+    """Whether no attempt before this one can have called the cloud for this job: the fence counts every claim."""
+    return job.fence == 1 and job.epoch == 0
+
+
 def token(job: catalog.Job) -> str:
     """The job's token in the cloud: one wish, one epoch."""
     return f"{job.key}-{job.epoch}"

@@ -77,7 +77,11 @@ class ResourcePage:
 
 @dataclass(frozen=True)
 class BackupRequest:
-    """`mode` is 'snapshots' or 'image'; `exclude` names volumes; tags go on everything created."""
+    """`mode` is 'snapshots' or 'image'; `exclude` names volumes; tags go on everything created.
+
+    `fresh` says that nobody can have called the cloud with this key before, and that the resource was looked at
+    shortly before: then nothing is looked up first, so that calls grow with the work and not with twice the work.
+    """
 
     key: str
     tags: Mapping[str, str]
@@ -85,6 +89,7 @@ class BackupRequest:
     mode: str = "snapshots"
     exclude: frozenset[str] = frozenset()
     reboot: bool = False
+    fresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,11 +162,12 @@ class Destination:
 
 @dataclass(frozen=True)
 class CopyRequest:
-    """`key` as in BackupRequest."""
+    """`key` and `fresh` as in BackupRequest."""
 
     key: str
     tags: Mapping[str, str]
     description: str = ""
+    fresh: bool = False
 
 
 @dataclass(frozen=True)

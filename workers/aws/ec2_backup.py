@@ -18,7 +18,7 @@ from workers.aws.errors import translate, translated
 from workers.aws.keys import DefaultKeys
 from workers.aws.pace import Pace
 from workers.aws.session import Clients
-from workers.aws.tags import fit_tags, part_key, specify
+from workers.aws.tags import fit_tags, name_for, part_key, specify
 from workers.driver import BackupRequest, Operation, Part, Resource, Started
 
 MOST_EXCLUSIONS = 40  # CreateSnapshots, ExcludeDataVolumeIds (EC2 API reference); botocore does not check it
@@ -59,8 +59,14 @@ def start_backup(
 
 
 def _as_it_is(clients: Clients, resource: Resource, request: BackupRequest) -> tuple[Resource, list[str]]:
-    """The resource now. What vanished after an earlier attempt had taken it is taken all the same."""
+    """The resource now. What vanished after an earlier attempt had taken it is taken all the same.
+
+    A fresh request needs no second look: discovery has just had one, and a create that finds the resource changed is
+    refused by AWS, after which the next attempt looks.
+    """
     try:
+        if request.fresh:
+            return (resource, []) if resource.type == "volume" else _with_hidden(clients, resource)
         with translated("a description"):
             if resource.type == "volume":
                 return describe_volume(clients, resource.external_id), []
@@ -72,6 +78,10 @@ def _as_it_is(clients: Clients, resource: Resource, request: BackupRequest) -> t
 
 
 def _with_hidden(clients: Clients, now: Resource) -> tuple[Resource, list[str]]:
+    """With user data and termination protection, unless they are known of this very launch: user data can only be
+    changed while an instance is stopped (EC2 user guide, "Work with instance user data")."""
+    if "user_data" in now.attributes and now.attributes.get("state") == "running":
+        return now, []
     try:
         hidden = hidden_attributes(clients, now.external_id)
     except ClientError as error:
@@ -89,10 +99,17 @@ def describe_text(text: str) -> str:
 
 def _start_volume(backup: Backup) -> Started:
     volume = {**backup.resource.attributes, "id": backup.resource.external_id, "tags": dict(backup.resource.tags)}
-    made = living_set(tagged_snapshots(backup.clients.read(), [backup.request.key]))
+    made = _made_before(backup)
     if made:
         return _started(backup, made, [volume], adopted=True)
     return _started(backup, [_snapshot_one(backup, volume["id"], backup.tags)], [volume])
+
+
+def _made_before(backup: Backup) -> list[dict[str, Any]]:
+    """What an earlier attempt has made; nobody is asked where there was none."""
+    if backup.request.fresh:
+        return []
+    return living_set(tagged_snapshots(backup.clients.read(), [backup.request.key]))
 
 
 def _snapshot_one(backup: Backup, volume_id: str, tags: Mapping[str, str]) -> dict[str, Any]:
@@ -121,7 +138,7 @@ def _start_set(backup: Backup) -> Started:
     data = [volume["id"] for volume in out if volume["device"] != root]
     if len(data) > MOST_EXCLUSIONS:
         return _start_each(backup, wanted)
-    made = living_set(tagged_snapshots(backup.clients.read(), [backup.request.key]))
+    made = _made_before(backup)
     if made:
         return _adopt_set(backup, made, wanted)
     specification: dict[str, Any] = {"InstanceId": backup.resource.external_id}
@@ -135,6 +152,8 @@ def _start_set(backup: Backup) -> Started:
             Description=describe_text(backup.request.description),
             TagSpecifications=specify(backup.tags, "snapshot"),
         )
+    if {snapshot["VolumeId"] for snapshot in answer["Snapshots"]} - {volume["id"] for volume in attached}:
+        attached = list(describe_instance(backup.clients, backup.resource.external_id).attributes["volumes"])
     return _started(backup, answer["Snapshots"], attached)
 
 
@@ -152,7 +171,8 @@ def _adopt_set(backup: Backup, made: Sequence[Mapping[str, Any]], wanted: Sequen
 def _start_each(backup: Backup, wanted: Sequence[Mapping[str, Any]]) -> Started:
     """More exclusions than CreateSnapshots takes: one call a volume, each with a key of its own."""
     keys = {part_key(backup.request.key, volume["id"]): volume["id"] for volume in wanted}
-    made = {snapshot["VolumeId"]: snapshot for snapshot in snapshots_with(backup.clients.read(), list(keys))}
+    before = [] if backup.request.fresh else snapshots_with(backup.clients.read(), list(keys))
+    made = {snapshot["VolumeId"]: snapshot for snapshot in before}
     adopted = len(made) == len(keys)
     for key, volume_id in keys.items():
         if volume_id not in made:
@@ -218,7 +238,9 @@ def _start_image(backup: Backup) -> Started:
     out = [volume for volume in attached if volume["id"] in backup.request.exclude]
     if any(volume["device"] == root for volume in out):
         raise Impossible("An image needs its root volume: take it out of the exclusions, or back up by snapshots.")
-    name, image = image_for(backup.clients, backup.request.key)
+    name, image = (
+        (name_for(backup.request.key), None) if backup.request.fresh else image_for(backup.clients, backup.request.key)
+    )
     if image:
         return _image_started(backup, image["ImageId"], adopted=True)
     request: dict[str, Any] = {

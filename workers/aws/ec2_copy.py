@@ -17,7 +17,7 @@ from workers.aws.ec2_progress import describe_snapshots
 from workers.aws.errors import translated
 from workers.aws.pace import Pace
 from workers.aws.session import Clients
-from workers.aws.tags import TAG_SOURCE_SNAPSHOT, fit_tags, part_key, read_tags, specify, token_for
+from workers.aws.tags import TAG_SOURCE_SNAPSHOT, fit_tags, name_for, part_key, read_tags, specify, token_for
 from workers.driver import TAG_JOB, Account, CopyRequest, Destination, Operation, Part, Point, Started
 
 _NO_IMAGE = "Across accounts the snapshots of the image are copied, not the image: what it licenses stays behind."
@@ -81,7 +81,7 @@ def start_copy(copying: Copying, point: Point) -> Started:
     if point.image_id and not across:
         return _start_image(copying, point)
     keys = {part_key(copying.request.key, part.external_id): part for part in point.parts}
-    made = _made(copying.target, list(keys))
+    made = {} if copying.request.fresh else _made(copying.target, list(keys))
     missing = {key: part for key, part in keys.items() if key not in made}
     if missing and across:
         _share(copying, missing.values())
@@ -154,7 +154,8 @@ def _copied(destination: Destination, snapshot_id: str, part: Part) -> Part:
 
 def _start_image(copying: Copying, point: Point) -> Started:
     """CopyImage inside one account: carries what snapshots cannot, an image's licences. Its name is the key."""
-    name, image = image_for(copying.target, copying.request.key)
+    key = copying.request.key
+    name, image = (name_for(key), None) if copying.request.fresh else image_for(copying.target, key)
     lost: list[str] = []
     adopted = image is not None
     if image is None:

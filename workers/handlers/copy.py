@@ -6,7 +6,7 @@ from tasks.errors import Gone, Impossible
 from tasks.resources import type_of
 from tasks.states import PointState
 from workers import driver, points
-from workers.context import Context, token
+from workers.context import Context, is_first, token
 
 
 def run(context: Context, job: Job) -> None:
@@ -18,7 +18,9 @@ def run(context: Context, job: Job) -> None:
             raise Gone(f"The source rp-{spec['point']} is not a good recovery point any more.")
         point = context.point(source)
         destination = driver.Destination(context.account(job.account), job.region, spec.get("kms_key", ""))
-        request = driver.CopyRequest(token(job), context.tags(job, point.resource.external_id), _title(source))
+        request = driver.CopyRequest(
+            token(job), context.tags(job, point.resource.external_id), _title(source), fresh=is_first(job)
+        )
     copier = context.driver_of(point.resource.type)
     problem = copier.plan_copy_problem(point, destination)
     if problem:

@@ -1,11 +1,19 @@
 """Backing up one resource: a point is intended, the cloud is asked to begin, what it began is recorded."""
 
+from dataclasses import replace
+from datetime import datetime, timedelta
+
 from tasks.catalog import Job, Point, Policy, session
 from tasks.crash import reach
 from tasks.errors import Gone
 from tasks.resources import type_of
+from tasks.states import PointState
 from workers import driver, points
-from workers.context import Context, token
+from workers.context import Context, is_first, token
+
+# A look this young need not be repeated before the backup: planning wants one of at most 15 minutes, and this allows
+# for a queue. After a longer wait the resource is described again.
+LOOK_IS_FRESH = timedelta(hours=1)
 
 
 def run(context: Context, job: Job) -> None:
@@ -14,8 +22,8 @@ def run(context: Context, job: Job) -> None:
         row = job.resource
         if row is None or row.gone_at is not None or job.run is None:
             raise Gone("The resource does not exist any more.")
-        resource, policy = context.resource(row), job.run.policy
-        request = _request(context, job, resource, policy)
+        resource, policy = _with_known(context.resource(row), row.id), job.run.policy
+        request = _request(context, job, resource, policy, row.seen_at)
     asked_at = context.clock.now()
     point_id = points.intend(
         job,
@@ -36,7 +44,9 @@ def run(context: Context, job: Job) -> None:
     reach("snapshot.recorded")
 
 
-def _request(context: Context, job: Job, resource: driver.Resource, policy: Policy) -> driver.BackupRequest:
+def _request(
+    context: Context, job: Job, resource: driver.Resource, policy: Policy, seen_at: datetime
+) -> driver.BackupRequest:
     return driver.BackupRequest(
         key=token(job),
         tags=context.tags(job, resource.external_id),
@@ -44,4 +54,19 @@ def _request(context: Context, job: Job, resource: driver.Resource, policy: Poli
         mode=job.spec.get("mode", "snapshots"),
         exclude=frozenset(job.spec.get("exclude", ())),
         reboot=bool(job.spec.get("reboot", False)),
+        fresh=is_first(job) and context.clock.timer() - seen_at < LOOK_IS_FRESH,
     )
+
+
+def _with_known(resource: driver.Resource, row_id: int) -> driver.Resource:
+    """The resource with what its last point knows of the same launch and a look at the estate does not tell."""
+    last = (
+        Point.select(Point.attributes)
+        .where(Point.resource == row_id, Point.state == PointState.GOOD, Point.destination == "")
+        .order_by(Point.id.desc())
+        .first()
+    )
+    launched = resource.attributes.get("launched_at")
+    if last is None or not launched or last.attributes.get("launched_at") != launched:
+        return resource
+    return replace(resource, attributes={**last.attributes, **resource.attributes})
