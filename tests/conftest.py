@@ -5,5 +5,7 @@ from importlib.util import find_spec
 
 # dramatiq waits this long (milliseconds, read at import) before it reconnects a consumer; its default is 3 s
 os.environ.setdefault("dramatiq_restart_delay", "200")
+# and this long until an idle thread sees that it should stop; its default is 1 s
+os.environ.setdefault("dramatiq_worker_timeout", "100")
 
 pytest_plugins = [name for name in ("tests.services", "tests.sandbox", "tests.catalog") if find_spec(name)]
