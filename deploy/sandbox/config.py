@@ -12,6 +12,7 @@ class Config:
     copy_seconds: float | None = None  # None: as long as a snapshot
     volume_seconds: float = 0.2
     instance_seconds: float = 1.0
+    tier_seconds: float = 2.0  # real archiving and restoring take hours
     replace_root_seconds: float = 2.0
     deregister_lag_seconds: float = 0.0  # how long a root snapshot stays in use after its image is deregistered
     image_seconds: float = 0.2  # an image follows its last snapshot by a moment

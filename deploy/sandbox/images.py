@@ -336,6 +336,8 @@ def _delete_associated(call: Call, image: Image, snapshot: Any) -> dict[str, str
     elif not call.principal.allows("ec2:DeleteSnapshot"):
         code = "missing-permissions"
     else:
+        if snapshot.lock is not None and snapshot.lock.state(call.now) != "expired":
+            return {"SnapshotId": snapshot.id, "ReturnCode": "client-error"}
         snapshot.root_of.clear()  # the call that deregisters does not wait for its own lag
         snapshots.delete_owned(call, snapshot)
         code = "success"

@@ -13,11 +13,13 @@ MODULES = (
     "instances",
     "interfaces",
     "launch",
+    "locks",
     "rootswap",
     "sharing",
     "snapshots",
     "sts",
     "tags",
+    "tiers",
     "volumes",
 )
 

@@ -71,6 +71,7 @@ def permission_changes(parameters: dict, structure: str) -> list[tuple[str, str]
 
 
 def owned(call: Call, parameters: dict) -> Any:
+    """The caller's own snapshot that a request names as SnapshotId."""
     identifier = required(parameters, "SnapshotId")
     if identifier not in call.here.snapshots:
         raise missing("snap", identifier)

@@ -13,6 +13,7 @@ from deploy.sandbox.blocks import BLOCK, BlockMap
 from deploy.sandbox.call import Call, operation
 from deploy.sandbox.describing import Fields, check_page, hidden, page, select, tag_list
 from deploy.sandbox.errors import AwsError, bad_combination, bad_value, missing, required
+from deploy.sandbox.locks import check_unlocked
 from deploy.sandbox.tags import checked, specified
 from deploy.sandbox.volumes import Volume, owned_volume
 from deploy.sandbox.wire import iso
@@ -41,6 +42,9 @@ class Snapshot:
     copied_from: Any = None
     transferred: int = 0
     tier: str = "standard"
+    tiering: str = ""  # the last tiering operation and how far it is
+    tiering_at: datetime | None = None
+    lock: Any = None
     tags: dict[str, str] = field(default_factory=dict)
     shared_with: dict[str, None] = field(default_factory=dict)
     together: list["Snapshot"] = field(default_factory=list)  # the multi-volume set, itself included
@@ -268,20 +272,15 @@ def _by_id(call: Call, snapshot_id: str) -> Snapshot:
     return snapshot
 
 
-def owned_snapshot(call: Call, snapshot_id: str) -> Snapshot:
-    if snapshot_id not in call.here.snapshots:
-        raise missing("snap", snapshot_id)
-    return call.here.snapshots[snapshot_id]
-
-
 @operation("ec2", "DeleteSnapshot")
 def delete_snapshot(call: Call, parameters: dict) -> dict:
-    delete_owned(call, owned_snapshot(call, required(parameters, "SnapshotId")))
+    delete_owned(call, sharing.owned(call, parameters))
     return {"Return": True}
 
 
 def delete_owned(call: Call, snapshot: Snapshot) -> None:
     """Delete unless a registered image has it as its root; a pending one goes when it completes."""
+    check_unlocked(snapshot, call.now)
     if snapshot.root_of:
         text = f"The snapshot {snapshot.id} is currently in use by {next(iter(snapshot.root_of))}"
         raise AwsError("InvalidSnapshot.InUse", text)
