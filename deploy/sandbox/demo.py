@@ -27,7 +27,7 @@ MACHINES: tuple[dict[str, Any], ...] = (
     {"name": "web-2", "data": [(1, "gp3", "customer")], "key": "customer"},
     {"name": "db-1", "data": [(2, "gp3", "customer"), (4, "io2", "customer")], "key": "customer"},
     {"name": "[/red]app-1[bold]", "data": [(1, "gp2", None)], "tags": {"note": "\u009b31mred\u202eesrever"}},
-    {"name": "<script>alert('batch-1')</script>", "data": [(1, "gp3", None), (1, "st1-like", None)]},
+    {"name": "<script>alert('batch-1')</script>", "data": [(1, "gp3", None), (1, "gp2", None)]},
     {"name": "win-1", "data": [(1, "gp3", None)], "image": WINDOWS_IMAGE},
     {"name": "legacy-1", "data": [(1, "standard", None)], "tags": {"backup": "", "owner": "; rm -rf / #"}},
     {"name": "sealed-1", "data": [(1, "gp3", "default")], "tags": {"backup": "sealed"}, "key": "default"},
@@ -125,7 +125,7 @@ def _machine(call: Call, machine: dict, place: dict, customer: str, number: int)
     root = "/dev/sda1" if machine.get("image") else "/dev/xvda"
     mappings = [_mapping(root, 2, "gp3", keys[machine.get("key")], True)]
     for letter, (size, kind, key) in zip("fgh", machine["data"], strict=False):
-        mappings.append(_mapping(f"/dev/sd{letter}", size, kind.removesuffix("-like"), keys[key], False))
+        mappings.append(_mapping(f"/dev/sd{letter}", size, kind, keys[key], False))
     tags = {"Name": machine["name"], "backup": "gold", "env": "prod"} | machine.get("tags", {})
     tags = {k: v for k, v in tags.items() if v}
     script = f"#!/bin/sh\nhostname demo-{number}\n"
@@ -155,7 +155,6 @@ def _machine(call: Call, machine: dict, place: dict, customer: str, number: int)
 
 
 def _mapping(device: str, size: int, kind: str, key: str | None, dies: bool) -> dict[str, Any]:
-    kind, size = ("gp3", size) if kind == "st1" else (kind, max(size, 4) if kind == "io2" else size)
     ebs: dict[str, Any] = {"VolumeSize": size, "VolumeType": kind, "DeleteOnTermination": dies}
     if kind == "io2":
         ebs["Iops"] = 200
