@@ -159,7 +159,7 @@ def tags(file: Located, path: Path, value: Any) -> Any:
 
 
 def record(fields: Mapping[str, Field]) -> Reader:
-    """A mapping with these fields and no others; absent ones get their default, or stay absent when it is None."""
+    """A mapping with these fields and no others. Absent ones (and empty lists) get their default, or stay absent."""
 
     def read(file: Located, path: Path, value: Any) -> Any:
         if not isinstance(value, dict):
@@ -178,7 +178,7 @@ def record(fields: Mapping[str, Field]) -> Reader:
                     found[key] = item.default
                 continue
             taken = item.read(file, (*path, key), value[key])
-            if taken is not WRONG:
+            if taken is not WRONG and taken != []:
                 found[key] = taken
         return found
 

@@ -64,14 +64,14 @@ class Located:
         known = path
         while known and known not in self.lines:
             known = known[:-1]
-        self.problems.append(Problem(self.lines.get(known, 1), self._field(path), text))
+        self.problems.append(Problem(self.lines.get(known, 1), self.label(path), text))
 
     def raise_problems(self) -> None:
         """Raise EstateRefused when anything was reported."""
         if self.problems:
             raise EstateRefused(self.name, self.problems)
 
-    def _field(self, path: Path) -> str:
+    def label(self, path: Path) -> str:
         """A path as people read it: entries of the four lists go by name where they have one."""
         words, value = "", self.data
         for step in path:
@@ -90,7 +90,7 @@ def _within(value: Any, step: str | int) -> Any:
 
 
 def load(text: str, name: str) -> Located:
-    """Read YAML text. Raises EstateRefused when it is not YAML, or repeats a name inside a mapping."""
+    """Read YAML text; names given twice are among the result's problems. Raises EstateRefused when it is not YAML."""
     try:
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.YAMLError as error:
@@ -102,13 +102,15 @@ def load(text: str, name: str) -> Located:
         reader = _Reader(located)
         located.data = reader.read(node, ())
         located.lines = reader.lines
-    located.raise_problems()
+        for line, path, what in reader.wrong:
+            located.problems.append(Problem(line, located.label(path), what))
     return located
 
 
 class _Reader:
     def __init__(self, located: Located) -> None:
         self.lines: dict[Path, int] = {}
+        self.wrong: list[tuple[int, Path, str]] = []
         self._located = located
         self._inside: set[int] = set()
         self._count = 0
@@ -136,7 +138,7 @@ class _Reader:
             key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
             line = key_node.start_mark.line + 1
             if key in found:
-                self._located.problems.append(Problem(line, ".".join(map(str, (*path, key))), "given twice"))
+                self.wrong.append((line, (*path, key), "given twice"))
             found[key] = self.read(value_node, (*path, key))
             self.lines[(*path, key)] = line
         return found
@@ -146,8 +148,7 @@ class _Reader:
             return self._constructor.construct_object(node)
         except (yaml.YAMLError, ValueError) as error:
             what = getattr(error, "problem", None) or str(error)
-            where = ".".join(map(str, path))
-            self._located.problems.append(Problem(node.start_mark.line + 1, where, f"cannot be read: {what}"))
+            self.wrong.append((node.start_mark.line + 1, path, f"cannot be read: {what}"))
             return None
 
 

@@ -76,13 +76,15 @@ def _compose(settings: Settings, stop: threading.Event, *, with_web: bool) -> No
         broker = build_broker("", settings.message_keys())
         if not isinstance(broker, LocalBroker):
             raise Invalid("The broker of `snapfleet up` is in memory.")
-        workers = part("worker", "start_embedded")(settings, broker)
+        decide, work = role("coordinator"), part("worker", "start_embedded")  # all found before anything starts
+        workers = work(settings, broker)
         running.callback(workers.stop)
         if with_web:
             page = part("web", "start")(settings)
             running.callback(page.stop)
+        if with_web and sys.stderr.isatty():
             sys.stderr.write(f"The page is at https://{settings.listen}:{settings.port}/ (Ctrl-C stops everything).\n")
-        role("coordinator")(settings, stop=stop, publisher=LocalPublisher(broker))
+        decide(settings, stop=stop, publisher=LocalPublisher(broker))
 
 
 @contextmanager

@@ -1,0 +1,220 @@
+"""Reading estate files: every problem at once with its line, and one canonical form."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+
+from admin.estate import Estate, read_estate, write_estate
+from admin.estate_plan import FieldChange, plan_changes
+from admin.estate_yaml import EstateRefused
+from tasks.resources import TYPES
+from tests.admin.estates import SMALL, estates
+
+pytestmark = pytest.mark.unit
+
+EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "estate.example.yaml"
+
+
+def problems(text: str, **given: object) -> list[str]:
+    """The lines of the refusal, without the file's name."""
+    with pytest.raises(EstateRefused) as refused:
+        read_estate(text, "e.yaml", **given)  # type: ignore[arg-type]
+    return [line.removeprefix("e.yaml:") for line in refused.value.lines()]
+
+
+@given(estates())
+@settings(deadline=None, max_examples=150)
+def test_what_is_exported_reads_back_as_the_same_estate(estate: Estate) -> None:
+    """feature 5, feature 4"""
+    assert read_estate(write_estate(estate)) == estate
+
+
+def test_the_documented_example_is_a_good_file() -> None:
+    """feature 5: the file that the documentation shows applies as it stands."""
+    estate = read_estate(EXAMPLE.read_text())
+    assert set(estate.policies) == {"web"}
+    assert set(estate.schedules) == {"quarter-hourly", "nightly"}
+
+
+def test_every_problem_of_a_file_is_named_with_line_field_and_allowed_values() -> None:
+    text = SMALL.replace("every: 1d", "every: 1q").replace("generations: 14", "genrations: 14")
+    text = text.replace("types: [instance, volume]", "types: [instance, rds]").replace("kind: dr", "kind: drr")
+    assert problems(text) == [
+        "9: accounts.vault.kind: 'drr' is not one of backup, dr; did you mean dr?",
+        "16: schedules.nightly.every: '1q' is not a whole number followed by one of m, h, d, w, mo (such as 4h)",
+        "26: policies.web.targets[1].types[1]: 'rds' is not one of instance, volume",
+        "27: policies.web.genrations: unknown field; allowed are name, schedules, enabled, priority, targets, mode, "
+        "reboot, backup_on_add, generations, keep, retries, dr, repository; did you mean generations?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("version: 1", "version: 2", "1: version: 2 is not a whole number from 1 to 1"),
+        ("regions: [eu-central-1]", "regions: []", "11: accounts.vault.regions: needs at least 1 entry"),
+        ("[us-east-1, eu-west-1]", "us-east-1", "7: accounts.prod.regions: 'us-east-1' is not a list"),
+        (
+            "external_id: env:PROD_EXTERNAL_ID",
+            "external_id: hunter2",
+            "6: accounts.prod.external_id: a secret is never written here; name where it is read: "
+            "env:NAME or file:PATH",
+        ),
+        ("may_delete: false", "may_delete: 0", "12: accounts.vault.may_delete: 0 is not one of true, false"),
+        ("- name: vault", "- name: prod", "8: accounts.prod: a second one of accounts is called 'prod'"),
+        (
+            "time_zone: America/New_York",
+            "time_zone: America/Nowhere",
+            "18: schedules.nightly.time_zone: 'America/Nowhere' is not an IANA zone such as Europe/Berlin or UTC",
+        ),
+        ("spread: 45m", "spread: 2d", "19: schedules.nightly.spread: must be shorter than every (1d)"),
+        (
+            "schedules: [nightly]",
+            "schedules: [nigthly]",
+            "23: policies.web.schedules[0]: there is no schedule 'nigthly'; did you mean nightly?",
+        ),
+        ("accounts: [prod]", "accounts: [vault]", "26: policies.web.targets[1].accounts[0]: vault is a dr account, "
+         "which holds copies and is not backed up"),
+        ("{backup: gold}", "{backup: yes}", "26: policies.web.targets[1].tag.backup: true is not a text; "
+         "put it in quotes"),
+        ("region: us-east-1,", "region: us-east-2,", "25: policies.web.targets[0].region: the account does not list "
+         "the region us-east-2; it has us-east-1, eu-west-1"),
+        ("region: eu-central-1,", "region: eu-west-9,", "30: policies.web.dr[0].region: vault does not list the "
+         "region eu-west-9; it has eu-central-1"),
+        ("    generations: 14\n    keep: {daily: 7}\n", "", "22: policies.web: says nothing about how long points "
+         "stay; give generations or keep"),
+        ("keep: {daily: 7}", "keep: {fortnightly: 7}", "28: policies.web.keep.fortnightly: unknown field; allowed "
+         "are hourly, daily, weekly, monthly, yearly"),
+        ("{type: instance, id:", "{type: instance, tag: {a: b}, id:", "25: policies.web.targets[0]: names either one "
+         "resource (type, id, region, account) or many (tag, types, accounts)"),
+        ("    keep: {daily: 7}", "    keep: {daily: 7}\n    keep: {daily: 8}", "29: policies.web.keep: given twice"),
+        ("version: 1", "version: [1", "3: file: not YAML: did not find expected ',' or ']'"),
+        ("version: 1", "version: 1\nacounts: []", "2: acounts: unknown field; allowed are version, accounts, "
+         "schedules, repositories, policies; did you mean accounts?"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_refused_at_its_line(before: str, after: str, expected: str) -> None:
+    assert before in SMALL
+    assert expected in problems(SMALL.replace(before, after, 1))
+
+
+def test_the_secret_that_was_written_by_mistake_is_not_repeated() -> None:
+    """feature 94"""
+    text = SMALL.replace("env:PROD_EXTERNAL_ID", "s3cr3t-by-mistake")
+    assert "s3cr3t-by-mistake" not in "\n".join(problems(text))
+
+
+def test_several_wrong_fields_of_one_schedule_are_all_named() -> None:
+    text = SMALL.replace("every: 1d", "every: never").replace("2026-11-02T01:30", "soon").replace("45m", "long")
+    assert [line.split(":")[1].strip() for line in problems(text)] == [
+        "schedules.nightly.every",
+        "schedules.nightly.starts_at",
+        "schedules.nightly.spread",
+    ]
+
+
+def test_disabled_ranges_are_judged_one_by_one() -> None:
+    """feature 35"""
+    ranges = """
+    disabled:
+      - {days: [fri], from: '22:00', to: '02:00'}
+      - {days: [frei]}
+      - {from: '1:00'}"""
+    found = problems(SMALL.replace("    spread: 45m", "    spread: 45m" + ranges))
+    assert [line.split(": ")[0:2] for line in found] == [
+        ["22", "schedules.nightly.disabled[1]"],
+        ["23", "schedules.nightly.disabled[2]"],
+    ]
+
+
+def test_a_policy_that_a_type_cannot_serve_is_refused_with_the_reason() -> None:
+    """feature 8: the capability table decides, not the driver at run time."""
+    kept_home = {**TYPES, "instance": replace(TYPES["instance"], cross_account=False, cross_region=False)}
+    assert problems(SMALL, types=kept_home) == ["30: policies.web.dr[0]: instance cannot be copied to another account"]
+    elsewhere = SMALL.replace("account: vault, region: eu-central-1, every", "region: eu-west-1, every")
+    assert problems(elsewhere, types=kept_home) == [
+        "30: policies.web.dr[0]: instance cannot be copied to another region"
+    ]
+
+
+def test_a_repository_is_refused_for_types_that_cannot_be_kept_in_one() -> None:
+    text = SMALL + "    repository: {name: cold, every: 7}\n"
+    text += "repositories:\n  - {name: cold, account: prod, url: 's3://b/p', region: us-east-1}\n"
+    assert problems(text) == [
+        "31: policies.web.repository: instance cannot be kept in a repository by this version; leave it out",
+        "31: policies.web.repository: volume cannot be kept in a repository by this version; leave it out",
+    ]
+
+
+def test_a_repository_is_accepted_and_kept_for_types_that_can() -> None:
+    able = {name: replace(kind, repository=True, cold=True) for name, kind in TYPES.items()}
+    text = (
+        SMALL
+        + "    repository: {name: cold, every: 7, keep: 90d, archive: {after: 30d, class: deep-archive, keep: 7y}}\n"
+    )
+    text += "repositories:\n  - {name: cold, account: prod, url: 's3://b/p', region: us-east-1, key: 'env:K'}\n"
+    estate = read_estate(text, types=able)
+    assert estate.policies["web"]["repository"]["archive"]["class"] == "deep-archive"
+    assert estate.repositories["cold"]["key"] == "env:K"
+
+
+def test_what_the_catalog_already_has_may_be_named() -> None:
+    first = read_estate(SMALL)
+    second = """version: 1
+policies:
+  - {name: db, schedules: [nightly], targets: [{tag: {a: b}, accounts: [prod]}], generations: 3}
+"""
+    assert set(read_estate(second, "e.yaml", first).policies) == {"db"}
+    assert len(problems(second)) == 2
+
+
+def test_aliases_that_repeat_without_end_are_refused() -> None:
+    assert problems("version: 1\naccounts: &a [*a]\n") == ["2: file: its aliases repeat without end"]
+
+
+@pytest.mark.parametrize("text", ["", "version: 1", "version: 1\npolicies:\n", "version: 1\naccounts: []\n"])
+def test_an_empty_section_is_no_problem_but_a_missing_version_is(text: str) -> None:
+    if text:
+        assert read_estate(text) == Estate()
+    else:
+        assert problems(text) == ["1: file: version is missing"]
+
+
+@pytest.mark.parametrize("text", ["[]", "just words", "version: 1\npolicies: 7", "version: 1\npolicies: [7, [], null]"])
+def test_a_file_of_another_shape_is_refused_and_not_stumbled_over(text: str) -> None:
+    assert problems(text)
+
+
+def test_a_plan_names_each_field_that_differs() -> None:
+    before = read_estate(SMALL)
+    after = read_estate(SMALL.replace("generations: 14", "generations: 7").replace("daily: 7", "daily: 3, weekly: 2"))
+    (change,) = plan_changes(before, after).changes
+    assert (change.section, change.name, change.action) == ("policies", "web", "change")
+    assert change.fields == (
+        FieldChange("generations", 14, 7),
+        FieldChange("keep.daily", 7, 3),
+        FieldChange("keep.weekly", None, 2),
+    )
+
+
+def test_what_is_absent_is_left_unless_pruning_was_asked_for() -> None:
+    before = read_estate(SMALL)
+    assert plan_changes(before, Estate()).changes == ()
+    assert plan_changes(before, Estate()).left == (
+        ("accounts", "prod"),
+        ("accounts", "vault"),
+        ("schedules", "nightly"),
+        ("policies", "web"),
+    )
+    removals = [(item.section, item.name) for item in plan_changes(before, Estate(), prune=True).changes]
+    assert removals[0] == ("policies", "web")  # what names others goes before what it names
+    assert len(removals) == 4
+
+
+@given(estates(), estates())
+@settings(deadline=None, max_examples=60)
+def test_a_plan_is_empty_exactly_when_both_are_equal(one: Estate, other: Estate) -> None:
+    assert plan_changes(one, one, prune=True).changes == ()
+    assert bool(plan_changes(one, other, prune=True).changes) == (one != other)
