@@ -17,6 +17,8 @@ from tasks.states import JobState
 SILENT_AFTER = timedelta(seconds=20)
 # The rate is a mean over this window: long enough to be steady, short enough to show a lane that stopped.
 RATE_WINDOW = timedelta(minutes=5)
+# A lane's queue holds about two rounds of work; what waits longer than this does not get its turn.
+BEHIND_AFTER = timedelta(minutes=10)
 
 
 class LaneHealth(TypedDict):
@@ -117,3 +119,14 @@ def _oldest_age(lane: str, clock: Clock) -> float:
     read: Any = Outbox.ready_at.python_value
     due: list[datetime] = [read(value) for value in (pending, queued) if value is not None]
     return max(0.0, (at - min(due)).total_seconds()) if due else 0.0
+
+
+def word_of(lane: LaneHealth) -> str:
+    """The lane in a word, the worst first: no worker, dead letters, behind, working, idle."""
+    if lane["ready"] and not lane["consumers"]:
+        return "no worker"
+    if lane["dead"]:
+        return "dead letters"
+    if lane["oldest_age_s"] > BEHIND_AFTER.total_seconds():
+        return "behind"
+    return "working" if lane["ready"] or lane["running"] or lane["waiting"] else "idle"

@@ -1,0 +1,30 @@
+"""What an admin may do from the page: write a wish. A coordinator does the rest."""
+
+from typing import Any
+
+from flask import Blueprint, flash, redirect, request, url_for
+from flask_login import current_user
+
+from admin.requests import request_cancel, request_letters
+from admin.web.guard import clock, only_admin
+
+bp = Blueprint("actions", __name__)
+
+
+@bp.post("/dead-letters/<any(requeue, drop):verb>")
+@only_admin
+def letters(verb: str) -> Any:
+    """Ask that a dead letter, or all of them, is sent again or dropped."""
+    letter = request.form.get("letter", "")
+    number = request_letters(verb, letter, who=current_user.id, clock=clock())
+    flash(f"Request {number}: {verb} {'all letters' if letter == 'all' else f'letter {letter}'}.")
+    return redirect(url_for("pages.letters"))
+
+
+@bp.post("/runs/<int:number>/cancel")
+@only_admin
+def cancel(number: int) -> Any:
+    """Ask that what has not started of a run does not start."""
+    wish = request_cancel(str(number), who=current_user.id, clock=clock())
+    flash(f"Request {wish}: cancel run-{number}.")
+    return redirect(url_for("pages.run", number=number))
