@@ -7,6 +7,7 @@ GET    volumes/<account>/<region>/<id>[/data[?offset=&length=] | /sha256 | /fing
 PUT    volumes/<account>/<region>/<id>/data?offset=N     the guest writes
 GET    instances/<account>/<region>/<id>     boots, and volumes by device
 GET    state/<account>/<region>              ids of everything there
+GET    snapshots/<account>/<region>          id, volume, state and tags of every snapshot there
 """
 
 import json
@@ -66,6 +67,8 @@ class Control:
                 return self._disk(request, *parts)
             if parts[0] == "instances" and len(parts) == 4:
                 return _json(self._instance(*parts[1:]))
+            if parts[0] == "snapshots" and len(parts) == 3:
+                return _json(self._snapshots(*parts[1:]))
             if parts[0] == "state" and len(parts) == 3:
                 return _json(self._state(*parts[1:]))
         except (KeyError, IndexError) as error:
@@ -159,6 +162,12 @@ class Control:
             devices = {d: v.id for d, v in instance.volumes.items()}
             boots = instance.boots
             return {"state": instance.state(now), "boots": len(boots), "reasons": boots, "volumes": devices}
+
+    def _snapshots(self, account: str, region: str) -> list[dict]:
+        with self.world.lock:
+            now = self.world.settle()
+            held = self.world.region(account, region).snapshots.values()
+            return [{"id": s.id, "volume": s.volume_id, "state": s.state(now), "tags": s.tags} for s in held]
 
     def _state(self, account: str, region: str) -> dict:
         with self.world.lock:

@@ -1,0 +1,141 @@
+"""`make bench-estate`: 10,000 instances in 20 accounts and 3 regions through a cold and a steady night.
+
+The product runs as it is run in a fleet: coordinators and workers as processes, its own AWS drivers over HTTP against
+the sandbox, whose request limits and error codes are AWS's, one nightly policy by tag. Each night's snapshots are then
+compared with the catalog, one by one. A smaller estate in the same accounts and regions runs first, to show what the
+number of describe calls grows with: places (account and region) and time, not snapshots. Progress goes to standard
+error; the last line of standard output is one JSON object.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from tests.bench import watch
+from tests.bench.answers import compare
+from tests.bench.house import House, Servers, Size, moved_in
+
+ATTRIBUTES = "DescribeInstanceAttribute"  # asked once for each launch, and not on a steady night
+NIGHTS = ("cold", "steady")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the bench; 0 when every instance was protected exactly once each night, 1 otherwise."""
+    size, scales = _asked_for(arguments)
+    began = time.monotonic()
+    servers = Servers()
+    try:
+        results = [measure(servers, replace(size, instances=count)) for count in scales]
+    finally:
+        servers.close()
+    report = {**summary(results), "wall_s": round(time.monotonic() - began, 1), **_circumstances(size)}
+    print(json.dumps(report), flush=True)
+    return 0 if all(one["lost"] == one["doubled"] == 0 for one in results) else 1
+
+
+def _asked_for(arguments: Sequence[str] | None) -> tuple[Size, list[int]]:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.estate", description="protect a large estate")
+    default = Size()
+    parser.add_argument("--scale", default="2500,10000", help="instances, comma-separated; the last counts")
+    for name in ("accounts", "regions", "coordinators", "workers", "threads"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(default, name))
+    parser.add_argument("--snapshot-seconds", type=float, default=default.snapshot_seconds)
+    given = vars(parser.parse_args(arguments))
+    scales = [int(part) for part in given.pop("scale").split(",")]
+    return replace(default, instances=scales[-1], **given), scales
+
+
+def measure(servers: Servers, size: Size) -> dict[str, Any]:
+    """One estate through both nights; figures of each, and the verdict over all."""
+    _say(f"{size.instances} instances in {size.places} places: moving in")
+    with moved_in(servers, size) as house:
+        nights = {name: _night(house, number, name) for number, name in enumerate(NIGHTS, start=1)}
+        verdict = compare(house.cloud, size.volumes)
+    _say(f"{size.instances} instances: {verdict}")
+    return {"instances": size.instances, "nights": nights, **asdict(verdict)}
+
+
+def _night(house: House, number: int, name: str) -> dict[str, Any]:
+    house.cloud.clear_calls()
+    used = watch.cpu_seconds(house)["sandbox"]
+    house.open_night(number)
+    try:
+        times = watch.follow(house, number)
+        cpu, memory = watch.cpu_seconds(house), watch.memory(house)
+        cpu["sandbox"] = round(cpu["sandbox"] - used, 1)
+    finally:
+        house.close_night()
+    figures = {**times, **calls_of(house), "cpu_s": cpu, "peak_rss_mib": memory}
+    minutes = figures["seconds"] / 60
+    figures["describes_per_place_and_minute"] = round(figures["describe_calls"] / house.size.places / minutes, 1)
+    _say(f"{house.size.instances} instances, {name} night: {figures}")
+    return figures
+
+
+def calls_of(house: House) -> dict[str, Any]:
+    """What the cloud was asked since its log was cleared."""
+    operations: Counter[str] = Counter()
+    throttled = failed = 0
+    for row in house.cloud.ask("GET", "calls", recent=0)["counts"]:
+        operations[row["operation"]] += row["count"]
+        throttled += row["count"] if row["outcome"] == "RequestLimitExceeded" else 0
+        failed += row["count"] if row["outcome"] not in ("ok", "RequestLimitExceeded") else 0
+    describes = {name: n for name, n in operations.items() if name.startswith("Describe") and name != ATTRIBUTES}
+    return {
+        "api_calls": sum(operations.values()),
+        "describe_calls": sum(describes.values()),
+        "attribute_calls": operations[ATTRIBUTES],
+        "throttled": throttled,
+        "refused": failed,
+        "calls": dict(sorted(operations.items())),
+    }
+
+
+def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The figures that matter, of the largest estate; all scales beside each other under `growth`."""
+    last = results[-1]
+    both = list(last["nights"].values())
+    steady = last["nights"]["steady"]
+    return {
+        "bench": "estate",
+        "resources": last["instances"],
+        "night_s": {name: figures["seconds"] for name, figures in last["nights"].items()},
+        "jobs_per_s": {name: figures["jobs_per_s"] for name, figures in last["nights"].items()},
+        **{name: sum(one[name] for one in both) for name in ("api_calls", "describe_calls", "attribute_calls")},
+        "throttled": sum(one["throttled"] for one in both),
+        "describe_calls_steady": steady["describe_calls"],
+        "threads_waiting": sum(one["threads_waiting"] for one in both),
+        **{name: last[name] for name in ("lost", "doubled", "orphans")},
+        "growth": [_growth(one) for one in results],
+        "nights": last["nights"],
+    }
+
+
+def _growth(one: dict[str, Any]) -> dict[str, Any]:
+    steady = one["nights"]["steady"]
+    names = ("seconds", "describe_calls", "describes_per_place_and_minute", "throttled")
+    return {"resources": one["instances"], "lost": one["lost"], "doubled": one["doubled"]} | {
+        name: steady[name] for name in names
+    }
+
+
+def _circumstances(size: Size) -> dict[str, Any]:
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": watch.machine(),
+        "settings": asdict(size),
+    }
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
