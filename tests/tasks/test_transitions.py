@@ -8,8 +8,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks import errors
-from tasks.catalog import Account, Job, Operation, Outbox, Part, Point, Policy, Resource, session, transaction
+from tasks.catalog import (
+    Account,
+    Job,
+    Operation,
+    Outbox,
+    Part,
+    Point,
+    Policy,
+    Resource,
+    database,
+    lock_rows,
+    session,
+    transaction,
+)
 from tasks.catalog import transitions as t
+from tasks.catalog.fields import is_postgres
 from tasks.lanes import Lane
 from tasks.states import JOB_EDGES, JobState, OperationState, PointState
 
@@ -110,6 +124,36 @@ def test_a_job_published_by_one_and_claimed_meanwhile_stays_claimed(account: Acc
         t.mark_published([job.id], AT)
     assert row(job).state is JobState.RUNNING
     assert outbox(job) is None
+
+
+def test_a_job_that_fails_while_its_message_is_being_confirmed_is_neither_lost_nor_a_deadlock(account: Account) -> None:
+    """The publisher holds the outbox row and wants the job; the worker holds the job and wants the outbox row."""
+    job = claimed(add(account))
+    failing, confirming, broken = threading.Event(), threading.Event(), list[BaseException]()
+
+    def fail() -> None:
+        try:
+            with transaction():
+                Job.update(fence=job.fence).where(Job.id == job.id).execute()
+                failing.set()
+                confirming.wait(1)
+                t.fail_attempt(job, errors.Throttled("Slower."), AT)
+        except BaseException as error:
+            broken.append(error)
+
+    worker = threading.Thread(target=fail)
+    with transaction():
+        assert lock_rows(Outbox.select().where(Outbox.job == job.id)).first() is not None
+        if is_postgres(database):
+            worker.start()
+            assert failing.wait(5)
+            confirming.set()
+        t.mark_published([job.id], AT)
+    worker.start() if not worker.ident else None
+    worker.join()
+    assert not broken
+    assert row(job).state is JobState.PENDING
+    assert outbox(job) is not None
 
 
 def test_a_renewal_extends_only_what_the_holder_still_holds(account: Account) -> None:
