@@ -121,8 +121,8 @@ def run(arguments: list[str]) -> int:
         return _fail(Exit.FAILED, "stopped", "Stopped; nothing more was asked for.", "", as_json)
     except SnapfleetError as error:
         return _fail(error.exit, error.code, error.text, error.advice, as_json, problems=_problems(error))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: `snapfleet points | head`
+    except (SystemExit, BrokenPipeError):  # nobody reads on: `snapfleet points | head`; click exits then by itself
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
         return int(Exit.DONE)
     except Exception as error:
         if os.environ.get("SNAPFLEET_DEBUG"):
