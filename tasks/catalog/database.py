@@ -147,6 +147,11 @@ def lock_rows(query: Any) -> Any:
     return query.for_update("FOR UPDATE SKIP LOCKED") if is_postgres(database) else query
 
 
+def hold_rows(query: Any) -> Any:
+    """`FOR SHARE`: what is read stays as it is until this transaction ends; waits for whoever is changing it."""
+    return query.for_update("FOR SHARE") if is_postgres(database) else query
+
+
 def rows(query: Any) -> list[Any]:
     """The query's rows as plain tuples, in the order of its columns."""
     return list(query.tuples())

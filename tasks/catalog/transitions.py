@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from peewee import fn
+from peewee import EXCLUDED, fn
 
 from tasks.catalog.database import transaction
 from tasks.catalog.job import Job, Operation, Outbox
@@ -237,23 +237,31 @@ def requeue_idle(job_ids: Sequence[int], at: datetime, **columns: Any) -> int:
             **columns,
         )
         .where(Job.id.in_(list(job_ids[start : start + BATCH])), Job.state.in_([JobState.DONE, JobState.FAILED]))
-        .returning(Job.id, Job.lane, Job.account, Job.priority)
+        .returning(Job.id, Job.lane, Job.account, Job.priority, Job.not_before_at)
         .execute()
     ]
-    for start in range(0, len(woken), BATCH):
+    add_messages(woken, at)
+    return len(woken)
+
+
+def add_messages(jobs: Sequence[Job], at: datetime) -> int:
+    """Outbox rows for pending jobs, at once or when their time has come; how many."""
+    for start in range(0, len(jobs), BATCH):
         rows = [
             {
                 "job": row.id,
                 "lane": row.lane,
                 "account_id": row.account_id,
                 "priority": row.priority,
-                "ready_at": at,
+                "ready_at": max(at, row.not_before_at),
                 "created_at": at,
             }
-            for row in woken[start : start + BATCH]
+            for row in jobs[start : start + BATCH]
         ]
-        Outbox.insert_many(rows).on_conflict(conflict_target=[Outbox.job], update={Outbox.ready_at: at}).execute()
-    return len(woken)
+        Outbox.insert_many(rows).on_conflict(
+            conflict_target=[Outbox.job], update={Outbox.ready_at: EXCLUDED.ready_at}
+        ).execute()
+    return len(jobs)
 
 
 def publish_again(job: Job, at: datetime) -> None:
@@ -345,17 +353,6 @@ def move_points(point_ids: Sequence[int], to: PointState, **columns: Any) -> int
         .execute()
         for start in range(0, len(point_ids), BATCH)
     )
-
-
-def fail_unfinished_points(job_ids: Sequence[int], code: str, text: str) -> int:
-    """Jobs that ended without success leave no point that is still being made; how many points failed by it."""
-    ids = [
-        row.point_id for row in Job.select(Job.point_id).where(Job.id.in_(list(job_ids)), Job.point_id.is_null(False))
-    ]
-    left = [row.id for row in Point.select(Point.id).where(Point.id.in_(ids), Point.state == PointState.CREATING)]
-    for point_id in left:
-        move_parts(point_id, PointState.FAILED)
-    return move_points(left, PointState.FAILED, error_code=code, error_text=text[:MAX_TEXT])
 
 
 def move_parts(point_id: int, to: PointState, external_ids: Sequence[str] | None = None) -> None:
