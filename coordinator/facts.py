@@ -9,10 +9,11 @@ from coordinator.expiry import PointFact, Rule
 from coordinator.plan import PolicyFacts, SourceFacts
 from coordinator.restore_facts import HostFacts, PointFacts, RestoreRequest, host_facts, part_facts
 from coordinator.restore_facts import PartFacts as RestorePart
-from coordinator.targets import ResourceFact, resolve
+from coordinator.targets import ResourceFact
 from tasks.catalog import (
     Account,
     Job,
+    Membership,
     Meta,
     Part,
     Point,
@@ -20,9 +21,14 @@ from tasks.catalog import (
     PolicySchedule,
     Resource,
     Restore,
+    Run,
     Schedule,
+    rows,
 )
-from tasks.states import JOB_OPEN, PointState, RestoreState
+from tasks.states import JOB_OPEN, AccountState, PointState, RestoreState
+
+# A policy that names more resources than this is read like one that goes by tags: a statement's parameters are limited.
+_NAMED_AT_MOST = 1000
 
 
 def policy_facts(policy: Policy) -> PolicyFacts:
@@ -40,6 +46,8 @@ def resource_facts(targets: Sequence[Mapping[str, Any]], accounts: Mapping[str, 
     where = [Resource.account.in_(list(names))]
     if types and all("id" in target or target.get("types") for target in targets):
         where.append(Resource.type.in_(sorted(types)))
+    if targets and all("id" in target for target in targets) and len(targets) <= _NAMED_AT_MOST:
+        where.append(Resource.external_id.in_({target["id"] for target in targets}))
     query = Resource.select(
         Resource.id,
         Resource.account,
@@ -52,34 +60,33 @@ def resource_facts(targets: Sequence[Mapping[str, Any]], accounts: Mapping[str, 
         Resource.gone_at,
     ).where(*where)
     return [
-        ResourceFact(
-            row.id,
-            names[row.account_id],
-            row.region,
-            row.type,
-            row.external_id,
-            row.parent_id,
-            row.name,
-            row.tags,
-            row.gone_at is not None,
-        )
-        for row in query.iterator()
+        ResourceFact(number, names[account], region, kind, external_id, parent, name, tags, gone_at is not None)
+        for number, account, region, kind, external_id, parent, name, tags, gone_at in rows(query)
     ]
 
 
-def source_facts(point: Point) -> SourceFacts:
-    """A point that may be copied, with what its parts say about keys."""
-    parts = list(Part.select().where(Part.point == point.id))
-    resource = Resource.get_by_id(point.resource_id)
-    return SourceFacts(
-        point.id,
-        point.resource_id,
-        resource.type,
-        Account.get_by_id(point.account_id).name,
-        point.region,
-        len(parts),
-        default_key=any(part.attributes.get("default_key") for part in parts),
-    )
+def source_facts(points: Sequence[Point]) -> dict[int, SourceFacts]:
+    """Points that may be copied, with what their parts say about keys, by id."""
+    if not points:
+        return {}
+    parts: dict[int, list[Part]] = defaultdict(list)
+    for part in Part.select(Part.point, Part.attributes).where(Part.point.in_([point.id for point in points])):
+        parts[part.point_id].append(part)
+    resources = Resource.id.in_({point.resource_id for point in points})
+    types = dict(rows(Resource.select(Resource.id, Resource.type).where(resources)))
+    names = dict(rows(Account.select(Account.id, Account.name)))
+    return {
+        point.id: SourceFacts(
+            point.id,
+            point.resource_id,
+            types[point.resource_id],
+            names[point.account_id],
+            point.region,
+            len(parts[point.id]),
+            default_key=any(part.attributes.get("default_key") for part in parts[point.id]),
+        )
+        for point in points
+    }
 
 
 def installation() -> str:
@@ -90,7 +97,8 @@ def installation() -> str:
 def rules_of(policy: Policy) -> tuple[Rule, dict[str, Rule]]:
     """A policy's retention rule, and those of its copies' places by 'ACCOUNT/REGION' where a DR entry has its own.
 
-    A DR entry without an account keeps copies in the source's, so its rule is written for every account it can mean.
+    An entry's own `generations` take the place of the policy's there; `keep` stands beside either. An entry without
+    an account keeps copies in the source's, so its rule is written for every account it can mean.
     """
     spec = policy.spec
     zone = _zone_of(policy)
@@ -100,7 +108,7 @@ def rules_of(policy: Policy) -> tuple[Rule, dict[str, Rule]]:
     places: dict[str, Rule] = {}
     for entry in spec.get("dr") or ():
         if entry.get("generations"):
-            own = Rule(generations=int(entry["generations"]), zone=zone)
+            own = Rule(generations=int(entry["generations"]), keep=keep, zone=zone)
             accounts = [entry["account"]] if entry.get("account") else names
             places |= {f"{account}/{entry['region']}": own for account in accounts}
     return rule, places
@@ -119,59 +127,79 @@ def _zone_of(policy: Policy) -> str:
 
 
 def retention_facts(policy: Policy) -> list[PointFact]:
-    """Every point of the policy that is not deleted, as retention judges it."""
-    points = list(
-        Point.select().where(Point.policy == policy.id, Point.state.not_in([PointState.DELETED, PointState.LOST]))
-    )
-    used = users_of([point.id for point in points])
-    left = _left(policy, points)
+    """Every point of the policy that is not deleted, as retention judges it. Wide columns are not read."""
+    used, left = users_of(policy), _left(policy)
+    query = Point.select(
+        Point.id,
+        Point.resource,
+        Point.taken_at,
+        Point.state,
+        Point.destination,
+        Point.run,
+        Point.completed_at,
+        Point.held,
+        Point.locked_until_at,
+        Point.kind,
+    ).where(Point.policy == policy.id, Point.state.not_in([PointState.DELETED, PointState.LOST]))
     return [
         PointFact(
-            id=point.id,
-            target=str(point.resource_id),
-            taken_at=point.taken_at,
-            state=PointState(point.state),
-            destination=point.destination,
-            run_id=point.run_id,
-            good_at=point.completed_at,
-            held=point.held or None,
-            locked_until=point.locked_until_at,
-            in_use=tuple(sorted(used.get(point.id, ()))),
-            left_at=left.get(point.resource_id),
-            kind=point.kind,
+            id=number,
+            target=str(resource),
+            taken_at=taken_at,
+            state=state,
+            destination=destination,
+            run_id=run,
+            good_at=completed_at,
+            held=held or None,
+            locked_until=locked_until,
+            in_use=tuple(sorted(used.get(number, ()))),
+            left_at=policy.deleted_at or left.get(resource),
+            kind=kind,
         )
-        for point in points
+        for number, resource, taken_at, state, destination, run, completed_at, held, locked_until, kind in rows(query)
     ]
 
 
-def users_of(point_ids: Sequence[int]) -> dict[int, set[str]]:
-    """What unfinished work depends on these points: copies from them, restores of them."""
-    wanted = set(point_ids)
+def users_of(policy: Policy) -> dict[int, set[str]]:
+    """What unfinished work depends on points of this policy: copies from them, restores of them; by point id."""
     used: dict[int, set[str]] = defaultdict(set)
-    copies = Job.select(Job.id, Job.spec).where(Job.kind == "copy", Job.state.in_(list(JOB_OPEN)))
-    for job in copies:
-        if job.spec.get("point") in wanted:
-            used[job.spec["point"]].add(f"copy:{job.id}")
-    restores = Restore.select(Restore.id, Restore.point).where(
-        Restore.state.in_([RestoreState.REQUESTED, RestoreState.RUNNING, RestoreState.UNDOING])
+    copies = (
+        Job.select(Job.id, Job.spec)
+        .join(Run)
+        .where(Run.policy == policy.id, Job.kind == "copy", Job.state.in_(list(JOB_OPEN)))
     )
-    for restore in restores:
-        if restore.point_id in wanted:
-            used[restore.point_id].add(f"restore:{restore.id}")
+    for number, spec in rows(copies):
+        used[spec["point"]].add(f"copy:{number}")
+    restores = (
+        Restore.select(Restore.id, Restore.point)
+        .join(Point)
+        .where(
+            Point.policy == policy.id,
+            Restore.state.in_([RestoreState.REQUESTED, RestoreState.RUNNING, RestoreState.UNDOING]),
+        )
+    )
+    for number, point in rows(restores):
+        used[point].add(f"restore:{number}")
     return used
 
 
-def _left(policy: Policy, points: Sequence[Point]) -> dict[int, datetime]:
-    """Since when each resource is no target of the policy any more: its last backup, or the policy's deletion."""
-    newest: dict[int, datetime] = {}
-    for point in points:
-        newest[point.resource_id] = max(newest.get(point.resource_id, point.taken_at), point.taken_at)
-    if policy.deleted_at is not None:
-        return dict.fromkeys(newest, policy.deleted_at)
-    accounts = {row.name: row.id for row in Account.select().where(Account.enabled)}
-    targets = policy.spec.get("targets") or ()
-    current = {item.resource.id for item in resolve(targets, resource_facts(targets, accounts)).targets}
-    return {resource: last for resource, last in newest.items() if resource not in current}
+def _left(policy: Policy) -> dict[int, datetime]:
+    """Since when each resource that was a target of the policy is none any more (`coordinator.members` notes it).
+
+    Not those in accounts that are switched off or cannot be entered: nobody can say that anything left there.
+    """
+    query = (
+        Membership.select(Membership.resource, Membership.left_at)
+        .join(Resource)
+        .join(Account)
+        .where(
+            Membership.policy == policy.id,
+            Membership.left_at.is_null(False),
+            Account.enabled,
+            Account.state != AccountState.UNREACHABLE,
+        )
+    )
+    return dict(rows(query))
 
 
 def restore_point_facts(point: Point, request: RestoreRequest) -> PointFacts:

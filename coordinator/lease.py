@@ -1,13 +1,13 @@
 """The right to do what only one coordinator should do at a time: estate-wide sweeps.
 
 It is economy, not safety: ticking and publishing are harmless side by side. A lease expires; a taker raises the
-fence, and whoever writes under an old fence changes nothing (`held` is asked inside the writing transaction).
+fence, and whoever writes under an old fence changes nothing (`still_held` is asked inside the writing transaction).
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tasks.catalog import Lease, transaction
+from tasks.catalog import Lease, hold_rows, transaction
 
 # Renewed every tick, so a live holder never loses it; a dead one is followed within this time (promise: 15 s).
 TTL = timedelta(seconds=12)
@@ -47,7 +47,17 @@ def give_back(held: Held, at: datetime) -> None:
         ).execute()
 
 
+def renew(held: Held, at: datetime, ttl: timedelta = TTL) -> bool:
+    """Go on holding it, in the middle of long work; False when somebody has taken it."""
+    with transaction():
+        return bool(
+            Lease.update(until_at=at + ttl)
+            .where(Lease.name == held.name, Lease.holder == held.holder, Lease.fence == held.fence)
+            .execute()
+        )
+
+
 def still_held(held: Held) -> bool:
-    """Whether nobody has taken it since; ask inside the transaction that writes."""
-    row = Lease.get_or_none(Lease.name == held.name)
+    """Whether nobody has taken it since; ask inside the transaction that writes. Nobody can until that one ends."""
+    row = hold_rows(Lease.select().where(Lease.name == held.name)).first()
     return row is not None and (row.holder, row.fence) == (held.holder, held.fence)

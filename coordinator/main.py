@@ -14,14 +14,18 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib.metadata import version
 
+from peewee import InterfaceError, OperationalError
+
 from coordinator import alerts
-from coordinator.advance import ask_about_operations, close_runs, settle_jobs
+from coordinator.advance import ask_about_operations, close_runs
+from coordinator.judge import meta
 from coordinator.lease import Held, give_back, take
 from coordinator.letters import drain
 from coordinator.publish import publish
-from coordinator.reconcile import reconcile
-from coordinator.requests import handle_requests
+from coordinator.reconcile import mend_outbox, reconcile, release_removed_accounts
+from coordinator.requests import RETENTION_NOW, handle_requests
 from coordinator.resolve import resolve_runs
+from coordinator.settle import settle_jobs
 from coordinator.sweep import plan_cleanups, retention_pass
 from coordinator.tick import tick
 from coordinator.watch import watch_additions
@@ -38,6 +42,7 @@ log = logging.getLogger("snapfleet.coordinator")
 
 HEARTBEAT = timedelta(seconds=5)
 SWEEP_EVERY = timedelta(seconds=5)  # reconcile, cleanup jobs, alerts: cheap, and a lost message waits for it
+MEND_EVERY = timedelta(minutes=1)
 LETTERS_EVERY = timedelta(seconds=30)
 PAUSE_MOST = 10.0  # seconds between two tries while the catalog is away
 
@@ -55,20 +60,33 @@ class Coordinator:
     _held: Held | None = None
 
     def step(self) -> bool:
-        """One round; whether there was work, so that the next round should follow at once."""
+        """One round; whether there was work, so that the next round should follow at once.
+
+        A part of it that fails on a defect is given up for this round, and the others go on: what cannot be planned
+        must not keep what is planned from being published. Raises Unavailable when the catalog is away.
+        """
         with session():
             now, at = self.clock.now(), self.clock.timer()
-            self._beat(at)
-            busy = tick(now, at, self.counters)
-            busy += handle_requests(now, at)
-            busy += resolve_runs(at, timedelta(seconds=self.settings.discover_seconds))
-            busy += settle_jobs(at)
-            busy += close_runs(at, self.counters)
-            ask_about_operations(at)
-            busy += publish(self.publisher, self.counters, at)
+            self._part("beat", lambda: self._beat(at))
+            busy = self._part("tick", lambda: tick(now, at, self.counters))
+            busy += self._part("requests", lambda: handle_requests(now, at))
+            busy += self._part("plan", lambda: resolve_runs(at, timedelta(seconds=self.settings.discover_seconds)))
+            busy += self._part("settle", lambda: settle_jobs(at))
+            busy += self._part("close", lambda: close_runs(at, self.counters))
+            self._part("ask", lambda: ask_about_operations(at))
+            busy += self._part("publish", lambda: publish(self.publisher, self.counters, at))
             if self._is_due("sweep", SWEEP_EVERY, at):
                 self._sweep(now, at)
         return bool(busy)
+
+    def _part(self, name: str, work: Callable[[], int | None]) -> int:
+        try:
+            return work() or 0
+        except (Unavailable, OperationalError, InterfaceError):
+            raise  # the session turns it into Unavailable, and the loop waits for the catalog
+        except Exception:  # the loop is what everything waits for: a defect in one part must not end it
+            log.exception("The part %r of a round was given up on a defect.", name)
+            return 0
 
     def _is_due(self, what: str, every: timedelta, at: datetime) -> bool:
         last = self._done_at.get(what)
@@ -87,17 +105,30 @@ class Coordinator:
             self.counters.flush()
 
     def _sweep(self, now: datetime, at: datetime) -> None:
-        self._held = take("sweep", self.name, at)
-        if self._held is None:
+        held = self._held = take("sweep", self.name, at)
+        if held is None:
             return
-        reconcile(at, timedelta(seconds=self.settings.lost_seconds), self.counters)
-        if self._is_due("retention", timedelta(seconds=self.settings.retention_seconds), at) or _asked_for():
-            retention_pass(self._held, now)
-        plan_cleanups(at)
-        watch_additions(now, at)
-        alerts.evaluate(self.clock)
+        lost_after = timedelta(seconds=self.settings.lost_seconds)
+        self._part("reconcile", lambda: reconcile(held, at, lost_after, self.counters))
+        self._part("accounts", lambda: release_removed_accounts(held, at))
+        if self._is_due("mend", MEND_EVERY, at):
+            self._part("mend", lambda: mend_outbox(held, at))
+        self._part("watch", lambda: watch_additions(held, now, at))
+        self._part("retention", lambda: self._retention(held, at))
+        self._part("cleanups", lambda: plan_cleanups(held, at))
+        self._part("alerts", lambda: len(alerts.evaluate(self.clock)))
         if not self.settings.embedded and self._is_due("letters", LETTERS_EVERY, at):
-            drain(self.settings, at)
+            self._part("letters", lambda: drain(self.settings, at))
+
+    def _retention(self, held: Held, at: datetime) -> None:
+        """A pass when it is time or somebody asked; the wish is taken down after the pass, so that a crash between
+        the two only makes another pass."""
+        wanted = meta(RETENTION_NOW)
+        if self._is_due("retention", timedelta(seconds=self.settings.retention_seconds), at) or wanted:
+            retention_pass(held, self.clock)
+            if wanted:
+                with transaction():
+                    Meta.delete().where(Meta.key == RETENTION_NOW, Meta.value == wanted).execute()
 
     def stop(self) -> None:
         """Give the lease back and report as gone; whatever is unfinished goes on elsewhere."""
@@ -107,12 +138,6 @@ class Coordinator:
             with transaction():
                 Process.delete().where(Process.name == self.name).execute()
             self.counters.flush()
-
-
-def _asked_for() -> bool:
-    """Whether somebody asked for a retention pass now; the wish is taken with the answer."""
-    with transaction():
-        return bool(Meta.delete().where(Meta.key == "retention:now").execute())
 
 
 def run(

@@ -9,17 +9,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from peewee import SQL, Select, fn
+from peewee import EXCLUDED, SQL, Select, fn
 
 from coordinator.admission import METERED, STARTS, Candidate, InFlight, choose
 from tasks.broker import Publisher
 from tasks.catalog import Budget, Job, Outbox, database, lock_rows, rows, transaction
+from tasks.catalog.fields import is_postgres
 from tasks.catalog.transitions import mark_published
 from tasks.crash import reach
-from tasks.lanes import Lane
+from tasks.lanes import LANES, Lane
 from tasks.messages import JobMessage
 from tasks.resources import TYPES
-from tasks.states import JOB_OPEN, JobState
+from tasks.states import JobState
 from tasks.telemetry import Counters
 
 # Candidates read per account, lane and region: enough to fill the queues, few enough to sort in milliseconds.
@@ -36,8 +37,9 @@ def publish(publisher: Publisher, counters: Counters, at: datetime) -> int:
     if not publisher.available:
         return 0
     with transaction():
-        chosen = choose(_candidates(at), _in_flight(at), COPY_SLOTS)[:BATCH]
-        chosen = _locked(chosen)
+        flight = _in_flight(at)
+        open_lanes = [lane for lane in Lane if flight.queued[lane] < LANES[lane].capacity]
+        chosen = _locked(choose(_candidates(at, open_lanes), flight, COPY_SLOTS)[:BATCH], at)
         if not chosen:
             return 0
         reach("coordinator.before-publish")
@@ -51,16 +53,21 @@ def publish(publisher: Publisher, counters: Counters, at: datetime) -> int:
     return len(sent)
 
 
-def _candidates(at: datetime) -> list[Candidate]:
-    """Ready jobs, the first few of each account, region and lane, that no earlier job of their chain holds up."""
-    earlier = Job.alias()
+def _candidates(at: datetime, lanes: Sequence[Lane]) -> list[Candidate]:
+    """Ready jobs of lanes that have room, the first few of each account, region and lane, whose chain is free.
+
+    Jobs of one chain go one at a time: what is on its way first, then higher priority, then the older. A job whose
+    message is only sent again is on its way itself.
+    """
+    other = Job.alias()
+    goes_before = (other.priority > Job.priority) | ((other.priority == Job.priority) & (other.id < Job.id))
+    blocked = other.select(SQL("1")).where(
+        other.chain == Job.chain,
+        other.id != Job.id,
+        other.state.in_(_IN_FLIGHT) | ((other.state == JobState.PENDING) & goes_before),
+    )
     turn = fn.ROW_NUMBER().over(
         partition_by=[Outbox.lane, Job.account, Job.region], order_by=[Outbox.priority.desc(), Outbox.job]
-    )
-    blocked = earlier.select(SQL("1")).where(
-        earlier.chain == Job.chain,
-        earlier.id < Job.id,
-        earlier.state.in_(list(JOB_OPEN)),
     )
     ranked: Select = (
         Outbox.select(
@@ -76,9 +83,10 @@ def _candidates(at: datetime) -> list[Candidate]:
         )
         .join(Job, on=(Outbox.job == Job.id))
         .where(
+            Outbox.lane.in_(list(lanes)),
             Outbox.ready_at <= at,
             Job.state.in_([JobState.PENDING, JobState.QUEUED]),
-            (Job.chain == "") | ~fn.EXISTS(blocked),
+            (Job.chain == "") | (Job.state == JobState.QUEUED) | ~fn.EXISTS(blocked),
         )
     )
     first: Any = Select([ranked], [SQL("*")]).where(SQL("turn") <= PER_PLACE).bind(database)
@@ -106,19 +114,30 @@ def _in_flight(at: datetime) -> InFlight:
     return flight
 
 
-def _locked(chosen: Sequence[Candidate]) -> list[Candidate]:
-    """Those whose outbox row is ours alone now; another coordinator publishes the others."""
+def _locked(chosen: Sequence[Candidate], at: datetime) -> list[Candidate]:
+    """Those whose outbox row is ours alone now, and that are still as they were read: another coordinator publishes
+    the others, or a worker's answer has put them off."""
     ids = [item.job for item in chosen]
-    mine = {row.job_id for row in lock_rows(Outbox.select(Outbox.job).where(Outbox.job.in_(ids)))}
-    return [item for item in chosen if item.job in mine]
+    mine = lock_rows(Outbox.select(Outbox.job).where(Outbox.job.in_(ids), Outbox.ready_at <= at).order_by(Outbox.id))
+    locked = [row.job_id for row in mine]
+    fences = dict(
+        rows(
+            Job.select(Job.id, Job.fence).where(Job.id.in_(locked), Job.state.in_([JobState.PENDING, JobState.QUEUED]))
+        )
+    )
+    return [item for item in chosen if fences.get(item.job) == item.fence]
 
 
 def _spend(sent: Sequence[Candidate], at: datetime) -> None:
-    started = Counter((item.account, item.region) for item in sent if item.lane in METERED)
-    for (account, region), count in sorted(started.items()):
-        name = f"starts:{account}:{region}"
-        row = Budget.get_or_none(Budget.name == name)
-        tat = STARTS.spent(row.tat_at if row else None, at, count)
-        Budget.insert(name=name, tat_at=tat).on_conflict(
-            conflict_target=[Budget.name], update={Budget.tat_at: tat}
-        ).execute()
+    """Count the starts of this batch against their places' paces; rows are locked in one order."""
+    started = Counter(f"starts:{item.account}:{item.region}" for item in sent if item.lane in METERED)
+    if not started:
+        return
+    query = Budget.select().where(Budget.name.in_(sorted(started))).order_by(Budget.name)
+    known = {row.name: row.tat_at for row in (query.for_update() if is_postgres(database) else query)}
+    paces = [
+        {"name": name, "tat_at": STARTS.spent(known.get(name), at, count)} for name, count in sorted(started.items())
+    ]
+    Budget.insert_many(paces).on_conflict(
+        conflict_target=[Budget.name], update={Budget.tat_at: EXCLUDED.tat_at}
+    ).execute()

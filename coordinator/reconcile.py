@@ -1,13 +1,25 @@
-"""What was lost on the way goes again: messages nobody claimed, jobs whose worker died.
+"""What was lost on the way goes again: messages nobody claimed, jobs whose worker died, jobs without a message.
 
 This alone turns every loss of the queue (a purge, a wrong acknowledgement, a broker without its disk) into a delay.
 Runs under the sweep lease; doing it twice would only send duplicates, which the claim drops.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
-from tasks.catalog import Job, Process, transaction
-from tasks.catalog.transitions import CLAIMS_BEYOND_ATTEMPTS, fail_stranded, publish_again, requeue
+from peewee import SQL, fn
+
+from coordinator.lease import Held, still_held
+from tasks.catalog import Account, Job, Outbox, Process, transaction
+from tasks.catalog.transitions import (
+    CLAIMS_BEYOND_ATTEMPTS,
+    add_messages,
+    fail_stranded,
+    fail_unclaimed,
+    publish_again,
+    requeue,
+)
 from tasks.errors import FenceLost
 from tasks.states import JobState
 from tasks.telemetry import Counters
@@ -15,11 +27,12 @@ from tasks.telemetry import Counters
 BATCH = 500
 # A process that has not reported for this long is not counted as there (it reports every 5 s).
 PROCESS_FRESH = timedelta(seconds=20)
+_HAS_MESSAGE = (JobState.PENDING, JobState.QUEUED)
 
 
-def reconcile(at: datetime, lost_after: timedelta, counters: Counters) -> int:
+def reconcile(held: Held, at: datetime, lost_after: timedelta, counters: Counters) -> int:
     """Send again and take back, at machine time `at`; how many jobs."""
-    again, back = _republish(at, lost_after), _take_back(at)
+    again, back = _republish(held, at, lost_after), _take_back(held, at)
     for job in again:
         counters.add("snapfleet_messages_republished_total", lane=job.lane)
     for job in back:
@@ -27,7 +40,7 @@ def reconcile(at: datetime, lost_after: timedelta, counters: Counters) -> int:
     return len(again) + len(back)
 
 
-def _republish(at: datetime, lost_after: timedelta) -> list[Job]:
+def _republish(held: Held, at: datetime, lost_after: timedelta) -> list[Job]:
     """Only lanes that somebody works on: where nobody does, the messages wait in the broker and none is missing."""
     served = {
         lane
@@ -37,6 +50,8 @@ def _republish(at: datetime, lost_after: timedelta) -> list[Job]:
     if not served:
         return []
     with transaction():
+        if not still_held(held):
+            return []
         lost = list(
             Job.select()
             .where(Job.state == JobState.QUEUED, Job.published_at <= at - lost_after, Job.lane.in_(sorted(served)))
@@ -48,16 +63,18 @@ def _republish(at: datetime, lost_after: timedelta) -> list[Job]:
     return lost
 
 
-def _take_back(at: datetime) -> list[Job]:
+def _take_back(held: Held, at: datetime) -> list[Job]:
     expired = list(
         Job.select().where(Job.state == JobState.RUNNING, Job.lease_until_at < at).order_by(Job.id).limit(BATCH)
     )
-    return [job for job in expired if _take_one_back(job, at)]
+    return [job for job in expired if _take_one_back(held, job, at)]
 
 
-def _take_one_back(job: Job, at: datetime) -> bool:
+def _take_one_back(held: Held, job: Job, at: datetime) -> bool:
     try:
         with transaction():
+            if not still_held(held):
+                return False
             if job.claims >= job.max_attempts + CLAIMS_BEYOND_ATTEMPTS:
                 fail_stranded(job, at, f"It was claimed {job.claims} times and never finished.")
             else:
@@ -66,3 +83,32 @@ def _take_one_back(job: Job, at: datetime) -> bool:
     except FenceLost:
         return False
     return True
+
+
+def release_removed_accounts(held: Held, at: datetime) -> int:
+    """Jobs of accounts that were removed fail with that reason instead of being tried with rights that are gone.
+
+    What a worker has in hand ends by itself first. How many failed.
+    """
+    removed = Account.select(Account.id).where(~Account.enabled)
+    which = Job.account.in_(removed)
+    return _under(held, lambda: fail_unclaimed(which, at, "account-removed", "Its account was removed."))
+
+
+def mend_outbox(held: Held, at: datetime) -> int:
+    """A pending job without a message, or a message without a job that waits for one, is a defect: mended here."""
+    waits = Job.select(SQL("1")).where(Job.id == Outbox.job, Job.state.in_(_HAS_MESSAGE))
+    has = Outbox.select(SQL("1")).where(Outbox.job == Job.id)
+    dumb: Any = Job.select().where(Job.state == JobState.PENDING, ~fn.EXISTS(has)).limit(BATCH)
+
+    def mend() -> int:
+        gone = Outbox.delete().where(~fn.EXISTS(waits)).execute()
+        return int(gone) + add_messages(list(dumb), at)
+
+    return _under(held, mend)
+
+
+def _under(held: Held, write: Callable[[], int]) -> int:
+    """Write while the lease is held; 0 when it is not."""
+    with transaction():
+        return write() if still_held(held) else 0

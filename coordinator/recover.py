@@ -9,9 +9,9 @@ from coordinator.plan import MANUAL_PRIORITY, derived_key
 from coordinator.restore import plan_restore
 from coordinator.restore_facts import RestoreRequest
 from coordinator.restore_plan import RestorePlan, resolve
-from tasks.catalog import Creation, Job, Point, Resource, Restore, RestoreStep
+from tasks.catalog import Account, Creation, Job, Point, Resource, Restore, RestoreStep, hold_rows
 from tasks.catalog.transitions import MAX_TEXT, add_jobs
-from tasks.errors import Invalid
+from tasks.errors import Invalid, SnapfleetError
 from tasks.lanes import Lane
 from tasks.resources import TYPES
 from tasks.states import JobState, PointState, RestoreState
@@ -19,6 +19,7 @@ from tasks.states import JobState, PointState, RestoreState
 # Steps that may meet a passing state (an instance still stopping): tried again a little later, this often.
 STEP_ATTEMPTS = 5
 STEP_WAIT_S = 10
+_UNDER_WAY = (RestoreState.RUNNING, RestoreState.UNDOING)
 RESTORABLE = (PointState.GOOD, PointState.OUTDATED)
 
 
@@ -27,11 +28,7 @@ def begin_restore(point_id: int, request: Mapping[str, Any], keep_on_failure: bo
 
     Raises Invalid when the point cannot be restored from, or the request does not fit it.
     """
-    point = Point.get_or_none(Point.id == point_id)
-    if point is None:
-        raise Invalid(f"There is no point rp-{point_id}.", advice="See `snapfleet points`.")
-    if point.state not in RESTORABLE:
-        raise Invalid(f"Point rp-{point_id} is {point.state}, so nothing can be restored from it.")
+    point = _held_point(point_id)
     wish = RestoreRequest.from_json(request)
     plan = plan_restore(restore_point_facts(point, wish), wish)
     restore = Restore.create(
@@ -46,6 +43,22 @@ def begin_restore(point_id: int, request: Mapping[str, Any], keep_on_failure: bo
     _write_steps(restore, plan)
     _release(restore, point, 0, at)
     return int(restore.id)
+
+
+def _held_point(point_id: int) -> Point:
+    """The point, held as it is until the restore is written: cleanup then sees the one or the other."""
+    point: Point | None = hold_rows(Point.select().where(Point.id == point_id)).first()
+    if point is None:
+        raise Invalid(f"There is no point rp-{point_id}.", advice="See `snapfleet points`.")
+    if point.state not in RESTORABLE:
+        raise Invalid(f"Point rp-{point_id} is {point.state}, so nothing can be restored from it.")
+    account = Account.get_by_id(point.account_id)
+    if not account.enabled:
+        raise Invalid(
+            f"Point rp-{point_id} lies in the account {account.name}, which was removed.",
+            advice="Apply an estate file that has the account again.",
+        )
+    return point
 
 
 def _write_steps(restore: Restore, plan: RestorePlan) -> None:
@@ -85,20 +98,44 @@ def _release(restore: Restore, point: Point, number: int, at: datetime) -> None:
 def settle_restore(job: Job, at: datetime) -> None:
     """A step or an undo has finished: the next step, the end, or the undo. Call inside the settling transaction."""
     restore = Restore.get_by_id(job.restore_id)
+    if restore.state not in _UNDER_WAY:
+        return
     if job.kind == "restore-undo":
-        _end(restore, RestoreState.FAILED, at)
-    elif job.state == JobState.DONE:
-        number = job.spec["step"] + 1
-        if number < RestoreStep.select().where(RestoreStep.restore == restore.id).count():
-            _release(restore, Point.get_by_id(restore.point_id), number, at)
-        else:
-            _end(restore, RestoreState.DONE, at)
+        _end(restore, RestoreState.FAILED, at, **_left_over(restore, job))
+        return
+    number = job.spec["step"]
+    RestoreStep.update(state=job.state).where(RestoreStep.restore == restore.id, RestoreStep.number == number).execute()
+    if job.state != JobState.DONE:
+        _fail(restore, job, job.error_code, job.error_text, at)
+    elif number + 1 < RestoreStep.select().where(RestoreStep.restore == restore.id).count():
+        _release(restore, Point.get_by_id(restore.point_id), number + 1, at)
     else:
-        _fail(restore, job, at)
+        _end(restore, RestoreState.DONE, at)
 
 
-def _fail(restore: Restore, job: Job, at: datetime) -> None:
-    error = {"error_code": job.error_code, "error_text": job.error_text[:MAX_TEXT]}
+def give_up_restore(job: Job, error: SnapfleetError, at: datetime) -> None:
+    """The next step cannot be planned: the restore fails for that reason, and what it made is undone."""
+    restore = Restore.get_by_id(job.restore_id)
+    if restore.state == RestoreState.RUNNING:
+        _fail(restore, job, error.code, str(error), at)
+
+
+def _left_over(restore: Restore, undo: Job) -> dict[str, Any]:
+    """What to say when the undo failed too: somebody has to look after what is still there."""
+    if undo.state == JobState.DONE:
+        return {}
+    left = [
+        f"{row.kind} {row.external_id}"
+        for row in Creation.select()
+        .where(Creation.restore == restore.id, Creation.removed_at.is_null())
+        .order_by(Creation.id)
+    ]
+    text = f"{restore.error_text} What it made could not be removed ({undo.error_text}): {', '.join(left)}."
+    return {"error_text": text[:MAX_TEXT]}
+
+
+def _fail(restore: Restore, job: Job, code: str, text: str, at: datetime) -> None:
+    error = {"error_code": code, "error_text": text[:MAX_TEXT]}
     made = Creation.select().where(Creation.restore == restore.id, Creation.removed_at.is_null()).count()
     if restore.keep_on_failure or not made:
         _end(restore, RestoreState.FAILED, at, **error)

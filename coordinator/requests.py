@@ -1,22 +1,29 @@
 """Wishes become work: each row is accepted or refused in one transaction with what it leads to."""
 
+import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from peewee import InterfaceError, OperationalError
+
+from coordinator.judge import points_of_plan, set_meta
+from coordinator.looks import Looks, Scope, ask_for_looks, read_looks, services_of
 from coordinator.recover import begin_restore
-from coordinator.resolve import ask_for_looks
-from coordinator.standing import wake
+from coordinator.standing import Place, wake_all
 from coordinator.tick import start_run
-from tasks.catalog import Account, DeadLetter, Job, Meta, Point, Policy, Request, Run, lock_rows, transaction
-from tasks.catalog.transitions import MAX_TEXT, cancel_job, publish_again, requeue
-from tasks.errors import Invalid, Refused, SnapfleetError
+from tasks.catalog import DeadLetter, Job, Point, Policy, Request, Restore, Run, lock_rows, transaction
+from tasks.catalog.transitions import MAX_TEXT, cancel_jobs, publish_again, requeue
+from tasks.errors import Invalid, Refused, SnapfleetError, Unavailable
 from tasks.lanes import Lane
-from tasks.resources import TYPES
-from tasks.states import JOB_OPEN, JobState, PointState, RequestState, RunState
+from tasks.states import JOB_OPEN, RUN_OPEN, JobState, PointState, RequestState, RestoreState, RunState
+
+log = logging.getLogger("snapfleet.coordinator")
 
 REQUESTS_A_TICK = 50
+RETENTION_NOW = "retention:now"  # the Meta row that asks for a retention pass
 Result = dict[str, Any]
 
 
@@ -39,23 +46,31 @@ def handle_requests(now: datetime, at: datetime) -> int:
 
 
 def _handle_next(now: datetime, at: datetime) -> bool:
+    row = None
     try:
         with transaction():
             row = lock_rows(Request.select().where(Request.state == RequestState.NEW).order_by(Request.id)).first()
             if row is None:
                 return False
+            if row.kind not in HANDLERS:
+                raise Invalid(f"A coordinator of this version does not know how to {row.kind!r}.", code="unknown-kind")
             result = HANDLERS[row.kind](Wish(row.payload, row.requested_by, now, at))
             Request.update(state=RequestState.ACCEPTED, result=result, handled_at=at).where(
                 Request.id == row.id
             ).execute()
+    except (Unavailable, OperationalError, InterfaceError):
+        raise  # the catalog is away: the wish is still new, and is taken up when it is back
     except SnapfleetError as error:
         _refuse(row, error.code, str(error), at)
-    except (KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # a wish that cannot be read must not come back at every tick
+        log.exception("Request %s was refused on a defect or a malformed payload.", row and row.id)
         _refuse(row, "malformed", f"The request is malformed ({type(error).__name__}).", at)
     return True
 
 
-def _refuse(row: Request, code: str, text: str, at: datetime) -> None:
+def _refuse(row: Request | None, code: str, text: str, at: datetime) -> None:
+    if row is None:
+        raise Unavailable("The requests could not be read.")
     with transaction():
         Request.update(state=RequestState.REFUSED, error_code=code, error_text=text[:MAX_TEXT], handled_at=at).where(
             Request.id == row.id, Request.state == RequestState.NEW
@@ -63,18 +78,16 @@ def _refuse(row: Request, code: str, text: str, at: datetime) -> None:
 
 
 def _run(wish: Wish) -> Result:
+    """Also of a policy that is disabled: that switches its schedules off, not an operator's own wish."""
     policy = _policy(wish.payload["policy"])
-    run = start_run(
-        policy,
-        wish.now,
-        wish.at,
-        trigger="manual",
-        reason=f"Asked for by {wish.who}.",
-        only=wish.payload.get("resources") or (),
-    )
-    if run is None:
-        raise Invalid("A run of this policy was asked for at this very instant.", advice="Ask again.")
-    return {"run": run}
+    only = [str(name) for name in wish.payload.get("resources") or ()]
+    reason = f"Asked for by {wish.who}." + ("" if policy.enabled else " The policy is disabled.")
+    for moment in range(REQUESTS_A_TICK + 1):  # wishes of one round meet at one reading of the clock
+        slot = wish.now + timedelta(microseconds=moment)
+        run = start_run(policy, slot, wish.at, trigger="manual", reason=reason, only=only)
+        if run is not None:
+            return {"run": run}
+    raise Invalid("Too many runs of this policy were asked for at this very instant.", advice="Ask again.")
 
 
 def _policy(name: str) -> Policy:
@@ -89,51 +102,46 @@ def _restore(wish: Wish) -> Result:
     return {"restore": begin_restore(int(wish.payload["point"]), wish.payload["request"], keep, wish.who, wish.at)}
 
 
-def _places(payload: Mapping[str, Any]) -> list[tuple[Account, str, str]]:
-    query = Account.select().where(Account.enabled)
-    if payload.get("account"):
-        query = query.where(Account.name == payload["account"])
-    accounts = list(query)
-    if payload.get("account") and not accounts:
-        raise Invalid(f"There is no account {payload['account']!r}.", advice="See `snapfleet accounts`.")
+def _scopes(looks: Looks, name: str | None) -> list[Scope]:
+    if name and name not in looks.accounts:
+        raise Invalid(f"There is no account {name!r}.", advice="See `snapfleet accounts`.")
     return [
-        (row, region, service)
-        for row in accounts
+        (row.name, region, service)
+        for row in looks.accounts.values()
+        if not name or row.name == name
         for region in row.regions
-        for service in sorted({kind.service for kind in TYPES.values() if kind.cloud == row.cloud})
+        for service in sorted(services_of(row.cloud))
     ]
 
 
 def _discover(wish: Wish) -> Result:
-    places = _places(wish.payload)
-    accounts = {row.name: row for row, _, _ in places}
-    return {
-        "jobs": ask_for_looks([(row.name, region, service, "") for row, region, service in places], accounts, wish.at)
-    }
+    looks = read_looks()
+    return {"jobs": ask_for_looks(looks, _scopes(looks, wish.payload.get("account")), wish.at, again=True)}
 
 
 def _check(wish: Wish) -> Result:
-    return {
-        "jobs": [
-            wake("check", Lane.DISCOVER, row.id, region, name, wish.at) for row, region, name in _places(wish.payload)
-        ]
-    }
+    looks = read_looks()
+    places = [
+        Place(looks.accounts[account].id, region, service)
+        for account, region, service in _scopes(looks, wish.payload.get("account"))
+    ]
+    return {"jobs": wake_all("check", Lane.DISCOVER, places, wish.at)}
 
 
 def _cleanup(wish: Wish) -> Result:
-    Meta.insert(key="retention:now", value=wish.who).on_conflict(
-        conflict_target=[Meta.key], update={Meta.value: wish.who}
-    ).execute()
+    set_meta(RETENTION_NOW, wish.who)
     return {}
 
 
 def _confirm(wish: Wish) -> Result:
+    """What is confirmed are the points of that plan, and no later ones: those are weighed by themselves."""
     policy = Policy.get_or_none(Policy.name == wish.payload["policy"])
     if policy is None:
         raise Invalid(f"There is no policy {wish.payload['policy']!r}.", advice="See `snapfleet policies`.")
-    key, value = f"confirm:{policy.id}", str(wish.payload["hash"])
-    Meta.insert(key=key, value=value).on_conflict(conflict_target=[Meta.key], update={Meta.value: value}).execute()
-    return _cleanup(wish)
+    points = points_of_plan(policy, str(wish.payload["hash"]), wish.now)
+    set_meta(f"confirm:{policy.id}", json.dumps(points))
+    _cleanup(wish)
+    return {"points": len(points)}
 
 
 def _hold(wish: Wish) -> Result:
@@ -160,11 +168,17 @@ def _cancel(wish: Wish) -> Result:
     run = Run.get_or_none(Run.id == int(wish.payload["run"]))
     if run is None:
         raise Invalid(f"There is no run-{wish.payload['run']}.", advice="See `snapfleet runs`.")
-    Run.update(state=RunState.CANCELLED, finished_at=wish.at, reason=f"Cancelled by {wish.who}.").where(
-        Run.id == run.id, Run.state == RunState.RESOLVING
-    ).execute()
-    jobs = list(Job.select().where(Job.run == run.id, Job.state.in_([JobState.PENDING, JobState.QUEUED])))
-    cancelled = sum(cancel_job(job, wish.at, f"Cancelled by {wish.who}.") for job in jobs)
+    if run.state not in RUN_OPEN:
+        raise Refused(f"run-{run.id} has ended: it is {run.state}.", code="run-ended")
+    reason = f"Cancelled by {wish.who}."
+    ended = (
+        Run.update(state=RunState.CANCELLED, finished_at=wish.at, cancelled_at=wish.at, reason=reason)
+        .where(Run.id == run.id, Run.state == RunState.RESOLVING)
+        .execute()
+    )
+    if not ended:
+        Run.update(cancelled_at=wish.at).where(Run.id == run.id).execute()
+    cancelled = cancel_jobs(Job.run == run.id, wish.at, reason)
     working = Job.select().where(Job.run == run.id, Job.state.in_(list(JOB_OPEN))).count()
     return {"run": run.id, "cancelled": cancelled, "finishing": working}
 
@@ -187,11 +201,19 @@ def _requeue(wish: Wish) -> Result:
         if job is not None and job.state == JobState.QUEUED:
             publish_again(job, wish.at)
             sent += 1
-        elif job is not None and job.state == JobState.FAILED:
+        elif job is not None and job.state == JobState.FAILED and _still_wanted(job):
             requeue(job, wish.at, attempt=0, claims=0, settled=False, finished_at=None)
             sent += 1
         _close_letter(letter, "requeued", wish)
     return {"requeued": sent}
+
+
+def _still_wanted(job: Job) -> bool:
+    """A step of a restore that has ended, and was perhaps undone, must not make things again."""
+    if job.restore_id is None:
+        return True
+    restore = Restore.get_or_none(Restore.id == job.restore_id)
+    return restore is not None and restore.state in (RestoreState.RUNNING, RestoreState.UNDOING)
 
 
 def _drop(wish: Wish) -> Result:

@@ -3,36 +3,56 @@
 Being one row is what makes them single-flight: while it is pending, queued or running, no second one is published.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from tasks.catalog import Job
-from tasks.catalog.transitions import add_jobs, requeue
+from tasks.catalog.transitions import BATCH, add_jobs, requeue_idle
 from tasks.lanes import Lane
-from tasks.states import JobState
-
-_IDLE = (JobState.DONE, JobState.FAILED)
 
 
-def wake(
-    kind: str, lane: Lane, account_id: int, region: str, service: str, at: datetime, spec: dict[str, Any] | None = None
-) -> int:
-    """Have the standing job of this place run (again); call inside a transaction. Returns its id."""
-    key = f"{kind}:{account_id}:{region}:{service}"
-    job = Job.get_or_none(Job.key == key)
-    if job is None:
-        row = {
+@dataclass(frozen=True)
+class Place:
+    """Where a standing job looks, and what it is told there."""
+
+    account_id: int
+    region: str
+    service: str
+    spec: Mapping[str, Any] = field(default_factory=dict)
+
+
+def wake_all(kind: str, lane: Lane, places: Sequence[Place], at: datetime) -> list[int]:
+    """Have the standing jobs of these places run (again), in few statements; call inside a transaction.
+
+    Returns their ids in the order of the places. One that is pending or running already gets no second message.
+    """
+    keys = [f"{kind}:{place.account_id}:{place.region}:{place.service}" for place in places]
+    known: dict[str, Job] = {
+        row.key: row
+        for start in range(0, len(keys), BATCH)
+        for row in Job.select(Job.id, Job.key, Job.spec).where(Job.key.in_(keys[start : start + BATCH]))
+    }
+    new = [
+        {
             "kind": kind,
             "lane": str(lane),
             "key": key,
-            "account": account_id,
-            "region": region,
-            "service": service,
-            "spec": spec or {},
+            "account": place.account_id,
+            "region": place.region,
+            "service": place.service,
+            "spec": dict(place.spec),
             "settled": True,
             "max_attempts": 1,  # a failed one is simply woken again when it is next due
         }
-        return add_jobs([row], at)[0]
-    if job.state in _IDLE:
-        requeue(job, at, attempt=0, claims=0, spec=spec if spec is not None else job.spec, finished_at=None)
-    return int(job.id)
+        for key, place in zip(keys, places, strict=True)
+        if key not in known
+    ]
+    ids = {key: int(row.id) for key, row in known.items()}
+    ids |= {str(row["key"]): number for row, number in zip(new, add_jobs(new, at), strict=True)}
+    for key, place in zip(keys, places, strict=True):
+        if key in known and known[key].spec != place.spec:
+            Job.update(spec=dict(place.spec)).where(Job.id == known[key].id).execute()
+    requeue_idle([int(row.id) for row in known.values()], at)
+    return [ids[key] for key in keys]

@@ -1,0 +1,200 @@
+"""What a finished job leads to: the next copy, the next restore step, an undo, the end of an intermediate copy.
+
+Every follow-up is written in the transaction that marks the job as settled, so that it is planned once. A job whose
+follow-up cannot be planned is settled with the reason; it never holds up the others.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from coordinator.facts import policy_facts, source_facts
+from coordinator.plan import PolicyFacts, Refusal, SourceFacts, destination_of, destinations_due, plan_copy
+from coordinator.recover import give_up_restore, settle_restore
+from tasks.catalog import Account, Job, Point, Policy, Run, database, hold_rows, lock_rows, rows, transaction
+from tasks.catalog.fields import is_postgres
+from tasks.catalog.transitions import add_jobs, move_parts, move_point, move_points
+from tasks.crash import reach
+from tasks.errors import Internal, SnapfleetError
+from tasks.lanes import Lane
+from tasks.states import JobState, PointState
+
+log = logging.getLogger("snapfleet.coordinator")
+
+SETTLED_A_TICK = 500
+_ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+_RESTORING = frozenset({"restore-step", "restore-undo"})
+_MAKES_A_POINT = frozenset({"snapshot", "copy"})
+
+
+def settle_jobs(at: datetime) -> int:
+    """Plan what follows the jobs that finished; how many were settled."""
+    with transaction():
+        jobs = list(
+            lock_rows(Job.select().where(~Job.settled, Job.state.in_(_ENDED)).order_by(Job.id).limit(SETTLED_A_TICK))
+        )
+        if not jobs:
+            return 0
+        for job in jobs:
+            if job.kind in _RESTORING:
+                _settle_restore(job, at)
+        making = [job for job in jobs if job.kind in _MAKES_A_POINT]
+        _fail_points([job for job in making if job.state != JobState.DONE])
+        good = [job for job in making if job.state == JobState.DONE]
+        _plan_copies([job for job in good if job.run_id is not None], at)
+        _retire_intermediates(good, at)
+        Job.update(settled=True).where(Job.id.in_([job.id for job in jobs])).execute()
+        reach("coordinator.settle-before-commit")
+    return len(jobs)
+
+
+def _settle_restore(job: Job, at: datetime) -> None:
+    try:
+        with database.atomic():
+            settle_restore(job, at)
+    except SnapfleetError as error:
+        give_up_restore(job, error, at)
+    except (KeyError, TypeError, ValueError) as error:  # what a step made known is not what the next one needs
+        log.exception("What follows job %d of restore-%s cannot be planned.", job.id, job.restore_id)
+        give_up_restore(job, Internal(f"A defect in this version: {type(error).__name__}."), at)
+
+
+def _fail_points(jobs: Sequence[Job]) -> None:
+    """A job that ended without success (also cancelled, or stranded) leaves no point that is still being made."""
+    by_point = {job.point_id: job for job in jobs if job.point_id is not None}
+    left = Point.select(Point.id).where(Point.id.in_(list(by_point)), Point.state == PointState.CREATING)
+    for row in left if by_point else ():
+        job = by_point[row.id]
+        move_parts(row.id, PointState.FAILED)
+        move_point(row.id, PointState.FAILED, error_code=job.error_code, error_text=job.error_text)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A good point that may be copied onward, with the job that made it and its run."""
+
+    job: Job
+    run: Run
+    policy: PolicyFacts
+    source: SourceFacts
+
+
+def _plan_copies(jobs: Sequence[Job], at: datetime) -> None:
+    """A good primary fans out to the DR entries that are due; a re-encrypted intermediate goes on to its one."""
+    runs = {row.id: row for row in Run.select().where(Run.id.in_({job.run_id for job in jobs}))} if jobs else {}
+    policies = _counted(runs, {job.run_id for job in jobs if job.kind == "snapshot"})
+    wanted = [job for job in jobs if _may_lead_on(job, runs[job.run_id], policies)]
+    if not wanted:
+        return
+    sources = _sources([job.point_id for job in wanted if job.point_id is not None])
+    accounts = {row.name: row.id for row in Account.select(Account.id, Account.name).where(Account.enabled)}
+    facts = {row.id: policy_facts(row) for row in policies.values()}
+    planned: list[dict[str, Any]] = []
+    for job in wanted:
+        if job.point_id in sources:
+            run = runs[job.run_id]
+            done = _Done(job, run, facts[run.policy_id], sources[job.point_id])
+            planned += _copies_of(done, accounts, lambda one, no: _record_refusal(one, no, accounts, at))
+    add_jobs(planned, at)
+
+
+def _may_lead_on(job: Job, run: Run, policies: Mapping[int, Policy]) -> bool:
+    policy = policies[run.policy_id]
+    if run.cancelled_at is not None or policy.deleted_at is not None or not policy.spec.get("dr"):
+        return False
+    return job.kind == "snapshot" or bool(job.spec.get("onward"))
+
+
+def _counted(runs: Mapping[int, Run], backed_up: set[int]) -> dict[int, Policy]:
+    """The runs' policies, after each run with its first good backup got its number among the policy's successes.
+
+    The number is given here and not when the run ends, since copies may go on for hours while the next runs begin. A
+    run of only some targets has the next one's number and uses none up, so that it shifts no `every: n`.
+    """
+    fresh = sorted(number for number in backed_up if runs[number].ordinal == 0)
+    query = Policy.select().where(Policy.id.in_({run.policy_id for run in runs.values()})).order_by(Policy.id)
+    if not runs or not fresh:
+        return {row.id: row for row in query} if runs else {}
+    policies = {row.id: row for row in _exclusive(query)}  # before the runs: the order in which everybody locks
+    for number, ordinal in rows(Run.select(Run.id, Run.ordinal).where(Run.id.in_(fresh)).order_by(Run.id)):
+        run, policy = runs[number], policies[runs[number].policy_id]
+        run.ordinal = ordinal or policy.successes + 1
+        if ordinal:
+            continue
+        Run.update(ordinal=run.ordinal).where(Run.id == number).execute()
+        if not run.only:
+            policy.successes += 1
+            Policy.update(successes=policy.successes).where(Policy.id == policy.id).execute()
+    return policies
+
+
+def _exclusive(query: Any) -> Any:
+    """Lock rows and wait for them; SQLite's write lock already excludes others."""
+    return query.for_update() if is_postgres(database) else query
+
+
+def _sources(point_ids: Sequence[int]) -> dict[int, SourceFacts]:
+    """Those that are good, held so until the copy's job is there: cleanup then sees the one or the other."""
+    query = Point.select().where(Point.id.in_(list(point_ids)), Point.state == PointState.GOOD).order_by(Point.id)
+    return source_facts(list(hold_rows(query)))
+
+
+def _copies_of(
+    done: _Done, accounts: Mapping[str, int], refuse: Callable[[_Done, Refusal], None]
+) -> list[dict[str, Any]]:
+    onward = done.job.spec.get("onward", "")
+    planned = []
+    try:
+        for entry in destinations_due(done.policy, done.run.ordinal):
+            if onward and destination_of(entry, done.source) != onward:
+                continue
+            row = plan_copy(done.policy, done.run.id, done.source, entry, accounts, done.job.priority)
+            if isinstance(row, Refusal):
+                refuse(done, row)
+            else:
+                planned.append(row)
+    except (KeyError, TypeError, ValueError) as error:  # one policy that cannot be read stops no other
+        log.exception("The copies of rp-%d cannot be planned.", done.source.point_id)
+        refuse(done, Refusal("/", "malformed", f"The policy's DR entries are malformed ({type(error).__name__})."))
+    return planned
+
+
+def _record_refusal(done: _Done, refusal: Refusal, accounts: Mapping[str, int], at: datetime) -> None:
+    """A copy that cannot work is a failed job with the cloud's reason: the run shows it, nothing was called."""
+    account, region = refusal.destination.split("/", 1)
+    job = done.job
+    Job.insert(
+        kind="copy",
+        lane=str(Lane.COPY),
+        key=f"refused:{job.key}:{refusal.destination}",
+        run=job.run_id,
+        account=accounts.get(account, job.account_id),
+        region=region,
+        service=job.service,
+        resource=job.resource_id,
+        spec={"point": done.source.point_id, "destination": refusal.destination, "role": "copy"},
+        state=JobState.FAILED,
+        not_before_at=at,
+        created_at=at,
+        finished_at=at,
+        settled=True,
+        error_code=refusal.code,
+        error_text=refusal.text,
+    ).on_conflict_ignore().execute()
+
+
+def _retire_intermediates(jobs: Sequence[Job], at: datetime) -> None:
+    """The one copy for which an intermediate point was made is good: the intermediate may go."""
+    sources = [job.spec.get("point") for job in jobs if job.kind == "copy"]
+    if not sources:
+        return
+    done = Point.select(Point.id).where(Point.id.in_(sources), Point.kind == "intermediate")
+    move_points(
+        [row.id for row in done],
+        PointState.EXPIRING,
+        expire_code="intermediate",
+        expire_text="It was only made to be copied onward, and that copy is good.",
+        marked_at=at,
+    )
