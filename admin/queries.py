@@ -167,7 +167,7 @@ def show_run(text: str) -> Row:
         found = find_run(text)
         query: Any = Run.select(Run, Policy.name).join(Policy).where(Run.id == found.id)
         jobs: Any = (
-            Job.select(Job, Resource.external_id, Resource.name, Account.name)
+            Job.select(Job, Resource.id, Resource.external_id, Resource.name, Account.name)
             .join(Resource, JOIN.LEFT_OUTER)
             .switch(Job)
             .join(Account)
