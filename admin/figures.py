@@ -8,7 +8,6 @@ and reads again in the background.
 import logging
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,8 +15,7 @@ from typing import Any
 
 from peewee import SQL, PeeweeException, fn
 
-from coordinator.due import Grid
-from coordinator.rpo import due_since, newest_slots
+from coordinator.rpo import due_since, slots_by_policy
 from tasks.catalog import (
     Account,
     Alert,
@@ -89,7 +87,9 @@ def missed_slots(since: datetime | None = None) -> int:
 
 def policy_figures(fresh: Sequence[Freshness], now: datetime) -> list[PolicyFigures]:
     """Every enabled policy at calendar time `now`, by name."""
-    slots = slots_of_policies(now)
+    specs = tuples(Schedule.select(Schedule.id, Schedule.spec))
+    joins = tuples(PolicySchedule.select(PolicySchedule.policy, PolicySchedule.schedule))
+    slots = slots_by_policy(specs, joins, now)
     found = []
     for one in fresh:
         since = due_since(slots.get(one.policy_id, ()), one.first_slot_at)
@@ -165,17 +165,6 @@ def overview(slow: Slow, at: datetime, now: datetime) -> dict[str, int]:
         "alerts_open": sum(open_alerts().values()),
         "dead_letters": DeadLetter.select().where(DeadLetter.state == "open").count(),
     }
-
-
-def slots_of_policies(now: datetime) -> Mapping[int, list[datetime]]:
-    """The newest two slots of each schedule of each policy at calendar time `now`; shared schedules are read once."""
-    newest = {
-        row.id: newest_slots(Grid.from_spec(row.spec), now) for row in Schedule.select(Schedule.id, Schedule.spec)
-    }
-    joined: dict[int, list[datetime]] = defaultdict(list)
-    for policy, schedule in tuples(PolicySchedule.select(PolicySchedule.policy, PolicySchedule.schedule)):
-        joined[policy] += newest[schedule]
-    return joined
 
 
 def _counts(model: Any, column: Any, condition: Any) -> dict[str, int]:

@@ -4,8 +4,10 @@ A policy's points are too old when two of its slots have come and gone without a
 hours follows weekends, disabled ranges and clock changes: a policy that rests on Sunday is not late on Monday.
 """
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from coordinator.due import Grid, latest_slot
 
@@ -31,3 +33,17 @@ def newest_slots(grid: Grid, now: datetime) -> list[datetime]:
         return []
     earlier = latest_slot(grid, newest - _BEFORE)
     return [newest] if earlier is None else [newest, earlier]
+
+
+def slots_by_policy(
+    specs: Iterable[tuple[int, Mapping[str, Any]]], joins: Iterable[tuple[int, int]], now: datetime
+) -> dict[int, list[datetime]]:
+    """The newest two slots of each schedule of each policy. `specs` are schedules by id, `joins` (policy, schedule).
+
+    A schedule that many policies share is worked out once.
+    """
+    newest = {schedule: newest_slots(Grid.from_spec(spec), now) for schedule, spec in specs}
+    found: dict[int, list[datetime]] = defaultdict(list)
+    for policy, schedule in joins:
+        found[policy] += newest[schedule]
+    return found

@@ -39,7 +39,7 @@ def run(number: int) -> Row | None:
 def jobs(number: int, state: str = "", before: int | None = None) -> Row:
     """The jobs of a run."""
     query: Any = (
-        Job.select(Job, Resource.external_id, Resource.name, Account.name)
+        Job.select(Job, Resource.id, Resource.external_id, Resource.name, Account.name)
         .join(Resource, JOIN.LEFT_OUTER)
         .switch(Job)
         .join(Account)

@@ -1,0 +1,207 @@
+"""The facts that alert rules look at, read in a handful of statements. Functions read inside the caller's session."""
+
+from collections import defaultdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from peewee import fn
+
+from coordinator.alert_rules import Facts, FailedTarget, LaneFact, StalePolicy
+from coordinator.reconcile import PROCESS_FRESH
+from coordinator.rpo import due_since, slots_by_policy
+from tasks.catalog import (
+    Account,
+    DeadLetter,
+    Job,
+    MissedSlots,
+    Outbox,
+    Policy,
+    PolicySchedule,
+    Process,
+    Resource,
+    Run,
+    Schedule,
+    database,
+)
+from tasks.catalog.freshness import freshness
+from tasks.lanes import LANES, Lane
+from tasks.states import AccountState, JobState, RunState
+
+# How long a report of missed slots is worth an alert; the list of missed slots keeps it for ever.
+MISSED_FOR = timedelta(hours=24)
+# Statements take a limited number of parameters (SQLite: 32,766).
+CHUNK = 500
+_ENDED = (RunState.DONE, RunState.PARTIAL, RunState.FAILED)
+# The newest run of each policy that looked at all its targets and has ended.
+_NEWEST = """
+SELECT p.name, (
+  SELECT r.id FROM run r
+  WHERE r.policy_id = p.id AND r.state IN ('done', 'partial', 'failed') AND CAST(r."only" AS TEXT) = '[]'
+  ORDER BY r.slot_at DESC LIMIT 1
+) FROM policy p WHERE p.enabled AND p.deleted_at IS NULL
+"""
+
+
+def read_facts(at: datetime, now: datetime) -> Facts:
+    """Everything but stale points, at machine time `at` and calendar time `now`."""
+    newest = {run: policy for policy, run in database.execute_sql(_NEWEST).fetchall() if run is not None}
+    return Facts(
+        targets=_failed_targets(newest),
+        runs=_failed_runs(newest),
+        missed=_missed(now),
+        accounts=_accounts(),
+        letters=_letters(),
+        lanes=_lanes(at),
+    )
+
+
+def read_stale(now: datetime) -> list[StalePolicy]:
+    """Policies with a target whose newest good point is too old. Looks at every target."""
+    specs: Any = Schedule.select(Schedule.id, Schedule.spec).tuples()
+    joins: Any = PolicySchedule.select(PolicySchedule.policy, PolicySchedule.schedule).tuples()
+    slots = slots_by_policy(list(specs), list(joins), now)
+    found = []
+    for one in freshness():
+        due = due_since(slots.get(one.policy_id, ()), one.first_slot_at)
+        if due is not None and one.newest_point_at is not None and one.newest_point_at < due:
+            found.append(StalePolicy(one.policy, one.newest_point_at, due, one.targets))
+    return found
+
+
+def _failed_targets(newest: dict[int, str]) -> list[FailedTarget]:
+    """Targets that failed in the newest full run of their policy, and in no later run of it succeeded."""
+    found: list[FailedTarget] = []
+    runs = sorted(newest)
+    for start in range(0, len(runs), CHUNK):
+        jobs: Any = (
+            Job.select(Job, Resource.id, Resource.external_id, Account.name)
+            .join(Resource)
+            .switch(Job)
+            .join(Account)
+            .where(Job.run.in_(runs[start : start + CHUNK]), Job.state == JobState.FAILED, Resource.gone_at.is_null())
+            .order_by(Job.id)
+        )
+        failed = {(newest[job.run_id], job.resource_id): job for job in jobs}
+        recovered = _recovered({job.resource_id for job in failed.values()}, newest)
+        found += [
+            FailedTarget(
+                policy=policy,
+                account=job.account.name,
+                region=job.region,
+                resource=job.resource.external_id,
+                run=job.run_id,
+                code=job.error_code,
+                text=job.error_text,
+            )
+            for (policy, resource), job in failed.items()
+            if recovered.get((policy, resource), 0) <= job.run_id
+        ]
+    return found
+
+
+def _recovered(resources: set[int], newest: dict[int, str]) -> dict[tuple[str, int], int]:
+    """(policy, resource) to its newest run in which a job was done and none failed; runs after the newest full ones."""
+    if not resources:
+        return {}
+    oldest = min(newest)
+    outcome: dict[tuple[str, int, int], bool] = defaultdict(lambda: True)
+    numbers = sorted(resources)
+    for start in range(0, len(numbers), CHUNK):
+        jobs: Any = (
+            Job.select(Job.run, Job.resource, Job.state, Policy.name)
+            .join(Run)
+            .join(Policy)
+            .where(
+                Job.resource.in_(numbers[start : start + CHUNK]),
+                Job.run >= oldest,
+                Job.state.in_([JobState.DONE, JobState.FAILED]),
+            )
+            .tuples()
+        )
+        for run, resource, state, policy in jobs:
+            outcome[policy, resource, run] &= state == JobState.DONE
+    found: dict[tuple[str, int], int] = {}
+    for (policy, resource, run), good in outcome.items():
+        if good:
+            found[policy, resource] = max(run, found.get((policy, resource), 0))
+    return found
+
+
+def _failed_runs(newest: dict[int, str]) -> list[tuple[str, int, int]]:
+    found: list[tuple[str, int, int]] = []
+    runs = sorted(newest)
+    for start in range(0, len(runs), CHUNK):
+        failed: Any = Run.select(Run.id, Run.targets).where(
+            Run.id.in_(runs[start : start + CHUNK]), Run.state == RunState.FAILED
+        )
+        found += [(newest[run.id], run.id, run.targets) for run in failed]
+    return found
+
+
+def _missed(now: datetime) -> list[tuple[str, int, datetime, datetime]]:
+    rows: Any = (
+        MissedSlots.select(MissedSlots, Policy.name)
+        .join(Policy)
+        .where(MissedSlots.recorded_at > now - MISSED_FOR, Policy.deleted_at.is_null())
+        .order_by(MissedSlots.id)
+    )
+    merged: dict[str, tuple[str, int, datetime, datetime]] = {}
+    for row in rows:
+        name = row.policy.name
+        _, count, first, last = merged.get(name, (name, 0, row.first_at, row.last_at))
+        merged[name] = (name, count + row.count, min(first, row.first_at), max(last, row.last_at))
+    return list(merged.values())
+
+
+def _accounts() -> list[tuple[str, str]]:
+    rows: Any = Account.select().where(Account.enabled, Account.state == AccountState.UNREACHABLE)
+    return [(row.name, row.state_text) for row in rows.order_by(Account.name)]
+
+
+def _letters() -> dict[str, int]:
+    rows: Any = DeadLetter.select(DeadLetter.lane, fn.COUNT(DeadLetter.id)).where(DeadLetter.state == "open")
+    return dict(rows.group_by(DeadLetter.lane).tuples())
+
+
+def _lanes(at: datetime) -> list[LaneFact]:
+    workers: dict[str, int] = defaultdict(int)
+    for process in Process.select().where(Process.seen_at > at - PROCESS_FRESH, ~Process.draining):
+        for lane in process.lanes:
+            workers[lane] += 1
+    return [_lane(lane, workers[lane], at) for lane in LANES]
+
+
+def _lane(lane: Lane, workers: int, at: datetime) -> LaneFact:
+    ready: Any = Outbox.select(fn.MIN(Outbox.ready_at)).where(Outbox.lane == lane, Outbox.ready_at <= at)
+    unsent = _least(ready)
+    free = None
+    if unsent is not None:
+        # Copies wait for their slot, and jobs of a chain for each other: that is not the broker's doing.
+        free = _least(ready.join(Job).where(Job.slots == 0, Job.chain == ""))
+    queued: Any = Job.select(fn.MIN(Job.not_before_at)).where(Job.state == JobState.QUEUED, Job.lane == lane)
+    oldest_queued = _least(queued)
+    due = [instant for instant in (unsent, oldest_queued) if instant is not None]
+    in_broker = Job.select().where(Job.state == JobState.QUEUED, Job.lane == lane).count() if free else 0
+    return LaneFact(
+        lane=str(lane),
+        due_at=min(due, default=None),
+        unsent_at=free,
+        moved_at=_moved(lane, at) if free else None,
+        has_room=in_broker < LANES[lane].capacity,
+        workers=workers,
+    )
+
+
+def _moved(lane: Lane, at: datetime) -> datetime | None:
+    """When a message of the lane was last published, as far as open jobs and those of the last minutes tell."""
+    recent = timedelta(minutes=5)
+    newest: Any = Job.select(fn.MAX(Job.published_at)).where(
+        Job.lane == lane,
+        Job.state.in_([JobState.QUEUED, JobState.RUNNING, JobState.WAITING]) | (Job.finished_at > at - recent),
+    )
+    return _least(newest)
+
+
+def _least(query: Any) -> datetime | None:
+    read: Any = Outbox.ready_at.python_value
+    return read(query.scalar())  # type: ignore[no-any-return]

@@ -1,0 +1,211 @@
+"""What is worth telling an operator: pure rules over facts. A rule names conditions; it does not know what is open.
+
+A condition's key is `family:subject`. While the same key comes out of an evaluation the alert stays open; the first
+evaluation without it ends the alert. So a resource that fails every night is one alert, not one for each run.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+# Above this many failing targets of one policy, one alert tells of all: the cause is common, and hundreds of calls to
+# a pager hide it.
+TARGETS_ONE_BY_ONE = 20
+# Work may wait this long for a worker or for the broker before somebody is told.
+UNSERVED_AFTER = timedelta(minutes=1)
+STUCK_AFTER = timedelta(minutes=2)
+FAMILIES = (
+    "target-failing",
+    "targets-failing",
+    "run-failed",
+    "slots-missed",
+    "account-unreachable",
+    "dead-letters",
+    "no-worker",
+    "outbox-stuck",
+)
+STALE_FAMILY = "points-too-old"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Something is wrong just now. `severity` is info, warning or critical; texts are one sentence each."""
+
+    key: str
+    severity: str
+    title: str
+    text: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FailedTarget:
+    """A target whose newest attempt at a backup or copy failed for good."""
+
+    policy: str
+    account: str
+    region: str
+    resource: str
+    run: int
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class LaneFact:
+    """What waits in a lane. `due_at` is when its oldest ready job became due, `unsent_at` the same for jobs that are
+    not published and that no copy limit or chain holds back; None when there is none. `moved_at` is when a message
+    of the lane was last published."""
+
+    lane: str
+    due_at: datetime | None
+    unsent_at: datetime | None
+    moved_at: datetime | None
+    has_room: bool
+    workers: int
+
+
+@dataclass(frozen=True)
+class StalePolicy:
+    """A policy with a target that has had no good point since two slots. Calendar times."""
+
+    policy: str
+    newest_at: datetime
+    due_at: datetime
+    targets: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one evaluation looks at."""
+
+    targets: Sequence[FailedTarget] = ()
+    runs: Sequence[tuple[str, int, int]] = ()  # policy, run, targets: the newest full run failed for all of them
+    missed: Sequence[tuple[str, int, datetime, datetime]] = ()  # policy, slots, first, last
+    accounts: Sequence[tuple[str, str]] = ()  # name and why it cannot be entered
+    letters: Mapping[str, int] = field(default_factory=dict)  # lane to open dead letters
+    lanes: Sequence[LaneFact] = ()
+    stale: Sequence[StalePolicy] = ()
+
+
+def conditions(facts: Facts, at: datetime) -> list[Condition]:
+    """Everything that is wrong at machine time `at`, each key once."""
+    found = [
+        *_targets(facts.targets),
+        *_runs(facts.runs),
+        *_missed(facts.missed),
+        *_accounts(facts.accounts),
+        *_letters(facts.letters),
+        *_lanes(facts.lanes, at),
+        *_stale(facts.stale),
+    ]
+    return list({condition.key: condition for condition in found}.values())
+
+
+def family_of(key: str) -> str:
+    """The family of a condition's key."""
+    return key.partition(":")[0]
+
+
+def _targets(failed: Sequence[FailedTarget]) -> Iterator[Condition]:
+    by_policy: dict[str, list[FailedTarget]] = defaultdict(list)
+    for one in failed:
+        by_policy[one.policy].append(one)
+    for policy, group in by_policy.items():
+        if len(group) > TARGETS_ONE_BY_ONE:
+            codes = ", ".join(sorted({one.code for one in group})[:5])
+            yield Condition(
+                f"targets-failing:{policy}",
+                "critical",
+                f"{len(group)} targets of policy {policy} have no new recovery point",
+                f"Their last attempts ended with: {codes}. See `snapfleet runs show run-{group[0].run}`.",
+                {"policy": policy, "targets": len(group)},
+            )
+            continue
+        for one in group:
+            yield Condition(
+                f"target-failing:{policy}/{one.account}/{one.region}/{one.resource}",
+                "warning",
+                f"{one.resource} has no new recovery point under policy {policy}",
+                f"run-{one.run} ended with {one.code}: {one.text}",
+                {"policy": policy, "account": one.account, "region": one.region, "resource": one.resource},
+            )
+
+
+def _runs(failed: Sequence[tuple[str, int, int]]) -> Iterator[Condition]:
+    for policy, run, targets in failed:
+        yield Condition(
+            f"run-failed:{policy}",
+            "critical",
+            f"The last run of policy {policy} failed for all its targets",
+            f"run-{run} had {targets} targets and none of them has a new recovery point.",
+            {"policy": policy, "run": run},
+        )
+
+
+def _missed(missed: Sequence[tuple[str, int, datetime, datetime]]) -> Iterator[Condition]:
+    for policy, count, first, last in missed:
+        yield Condition(
+            f"slots-missed:{policy}",
+            "warning",
+            f"Policy {policy} missed {count} slots",
+            f"No coordinator was there from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC; the newest slot ran.",
+            {"policy": policy, "slots": count},
+        )
+
+
+def _accounts(accounts: Sequence[tuple[str, str]]) -> Iterator[Condition]:
+    for name, why in accounts:
+        text = why or "The last contact failed; check it with `snapfleet doctor`."
+        title = f"Account {name} cannot be entered"
+        yield Condition(f"account-unreachable:{name}", "critical", title, text, {"account": name})
+
+
+def _letters(letters: Mapping[str, int]) -> Iterator[Condition]:
+    if not letters:
+        return
+    listed = ", ".join(f"{count} in {lane}" for lane, count in sorted(letters.items()))
+    total = sum(letters.values())
+    yield Condition(
+        "dead-letters:all",
+        "warning",
+        f"{total} messages could not be read",
+        f"They are {listed}; look at them with `snapfleet dead list`.",
+        {"lanes": dict(letters)},
+    )
+
+
+def _lanes(lanes: Sequence[LaneFact], at: datetime) -> Iterator[Condition]:
+    for lane in lanes:
+        if not lane.workers and lane.due_at is not None and at - lane.due_at > UNSERVED_AFTER:
+            yield Condition(
+                f"no-worker:{lane.lane}",
+                "critical",
+                f"No worker takes the lane {lane.lane}",
+                f"Work has been due since {lane.due_at:%H:%M:%S} UTC; start `snapfleet worker --lanes {lane.lane}`.",
+                {"lane": lane.lane},
+            )
+        if lane.unsent_at is None or not lane.has_room or at - lane.unsent_at <= STUCK_AFTER:
+            continue
+        if lane.moved_at is None or at - lane.moved_at > STUCK_AFTER:
+            yield Condition(
+                f"outbox-stuck:{lane.lane}",
+                "critical",
+                f"Nothing is published in the lane {lane.lane}",
+                f"A message has been due since {lane.unsent_at:%H:%M:%S} UTC; check the broker.",
+                {"lane": lane.lane},
+            )
+
+
+def _stale(stale: Sequence[StalePolicy]) -> Iterator[Condition]:
+    for one in stale:
+        yield Condition(
+            f"{STALE_FAMILY}:{one.policy}",
+            "critical",
+            f"Policy {one.policy} is behind: its oldest newest point is too old",
+            f"A target has had no good point since {one.newest_at:%Y-%m-%d %H:%M} UTC, "
+            f"though slots have come since {one.due_at:%Y-%m-%d %H:%M} UTC.",
+            {"policy": one.policy, "targets": one.targets},
+        )
