@@ -5,8 +5,7 @@ because botocore silently re-sends CreateSnapshot, CopySnapshot and CreateImage 
 with a second snapshot (measured 2026-11 with botocore 1.44: one lost answer, two snapshots).
 
 Where AWS is (endpoints, certificates, base credentials) comes from the SDK's own settings: AWS_ENDPOINT_URL,
-profiles, the environment. One botocore data loader is shared by all sessions: a session of its own for every account
-costs 24 MB and 0.27 s a client, a shared loader 2.8 MB and 0.03 s (measured with botocore 1.44).
+profiles, the environment. One loader of AWS's models is shared by all sessions (models.py says why).
 """
 
 import threading
@@ -14,18 +13,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 from urllib.request import proxy_bypass
 
-import botocore.loaders
 import botocore.session
 from botocore.config import Config
 
 from tasks.secrets import Secret
 from workers.aws.credentials import assumed_role
 from workers.aws.errors import EXPIRED_CODES, outcome_code
+from workers.aws.models import models
 from workers.driver import Account
 
 Client = Any  # a botocore client: its methods are generated from AWS's models at run time
@@ -50,7 +48,7 @@ class AwsSettings:
     proxy_password: Secret = Secret("")
     connect_timeout: float = 5.0
     read_timeout: float = 30.0
-    clients: int = 64  # about 3 MB each
+    clients: int = 256  # two for each account and region in use; some 0.1 MB each, and a connection or two
     connections: int = 16  # per client: a worker's threads share one
 
     def proxies(self) -> dict[str, str] | None:
@@ -138,7 +136,7 @@ class Sessions:
 
     def _bare(self, entry: Entry, profile: str) -> botocore.session.Session:
         session = botocore.session.Session(profile=profile or None)
-        session.register_component("data_loader", _loader())
+        session.register_component("data_loader", models())
         session.register("before-call", _note_start)
         session.register("after-call", lambda **event: self._ended(entry, **event))
         session.register("after-call-error", lambda **event: self._ended(entry, **event))
@@ -193,12 +191,6 @@ class Clients:
     def number(self) -> str:
         """The account's 12 digits."""
         return self.sessions.number(self.account, self.region)
-
-
-@cache
-def _loader() -> botocore.loaders.Loader:
-    """AWS's service models as read from disk: once for a process."""
-    return botocore.loaders.create_loader()
 
 
 def _entry(account: Account, region: str) -> Entry:
