@@ -21,7 +21,7 @@ def load_drivers(settings: Settings, counters: Counters, clock: Clock) -> Mappin
     module, _, name = settings.drivers.partition(":")
     try:
         factory: DriverFactory = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise Invalid(
             f"The setting drivers names {settings.drivers!r}, which cannot be loaded ({type(error).__name__}).",
             advice="Write MODULE:FUNCTION.",

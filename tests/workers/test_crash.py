@@ -97,9 +97,8 @@ def outcomes(
     request: pytest.FixtureRequest, sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Outcome]:
     """The outcome of every selected point. Six at a time: the processes mostly wait for each other's threads."""
-    selected = {
-        item.callspec.params["point"] for item in request.session.items if "point" in getattr(item, "fixturenames", ())
-    } & set(MINE)
+    mine = [item for item in request.session.items if item.nodeid.startswith(request.node.nodeid)]
+    selected = {item.callspec.params["point"] for item in mine if hasattr(item, "callspec")}
     homes = {point: tmp_path_factory.mktemp("crash") for point in sorted(selected)}
     seeded = {point: seed(home, sqlite_template) for point, home in homes.items()}
     with ThreadPoolExecutor(max_workers=6) as pool:

@@ -86,6 +86,19 @@ def test_a_message_about_a_job_that_does_not_exist_is_dropped(
     wait_until(lambda: world.row(job).state is JobState.WAITING, what="the next message")
 
 
+def test_a_body_that_is_not_ours_is_counted_and_harms_nobody(
+    world: World, broker: LocalBroker, running: Running
+) -> None:
+    broker.put("snapfleet.snapshot.v1", b"k1:not signed at all")
+    job = world.snapshot_job()
+    send(broker, job)
+    wait_until(lambda: world.row(job).state is JobState.WAITING, what="the next message")
+    running.stop()
+    with session():
+        row = Counter.get(Counter.name == "snapfleet_messages_refused_total")
+    assert (row.labels, row.value) == ('{"lane":"snapshot","reason":"unsigned"}', 1)
+
+
 def test_a_stopped_worker_has_reported_itself_gone(world: World, broker: LocalBroker, running: Running) -> None:
     with session():
         row = wait_until(lambda: Process.get_or_none(Process.role == "worker"), what="the first heartbeat")

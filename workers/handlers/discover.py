@@ -9,7 +9,7 @@ from peewee import EXCLUDED
 from tasks.catalog import Job, Resource, Scan, session, transaction
 from tasks.catalog.transitions import MAX_TEXT, finish_job
 from tasks.crash import reach
-from tasks.errors import CredentialsRefused, SnapfleetError
+from tasks.errors import CredentialsRefused, FenceLost, SnapfleetError
 from workers import driver, fence
 from workers.context import Context
 from workers.handlers.check import note_contact
@@ -26,6 +26,8 @@ def run(context: Context, job: Job) -> None:
     types: list[str] = list(job.spec["types"])
     try:
         found = sum(_look(context, job, one, types, began_at) for one in context.drivers_of(job.service))
+    except FenceLost:
+        raise  # whoever overtook us notes how its own look ends
     except SnapfleetError as error:
         _note_failure(context, job, error)
         raise
