@@ -36,6 +36,21 @@ def test_what_is_still_running_is_asked_again_later_and_no_sooner(world: World) 
     assert {part.state for part in world.parts(world.point(job))} == {PointState.GOOD}
 
 
+def test_a_poll_takes_along_what_is_due_within_half_of_the_shortest_pause_and_nothing_later(world: World) -> None:
+    """Machines whose backups begin one after the other are asked about together: questions grow with time."""
+    early, late = world.snapshot_job(), world.snapshot_job(resource=world.new_resource("i-late"))
+    world.work(early)
+    world.clock.advance(timedelta(seconds=7))
+    world.work(late)
+    much_later = world.snapshot_job(resource=world.new_resource("i-later"))
+    world.clock.advance(timedelta(seconds=3))
+    world.work(much_later)
+    world.poll(after=timedelta(seconds=5))
+    assert [world.row(job).state for job in (early, late)] == [JobState.DONE, JobState.DONE]
+    assert world.row(much_later).state is JobState.WAITING
+    assert len(world.cloud.calls("progress")) == 1
+
+
 def test_a_point_is_good_only_when_the_last_of_its_parts_is_done(world: World) -> None:
     """Promise 5."""
     job = world.snapshot_job()
