@@ -15,7 +15,7 @@ class Verdict:
     `orphans` are snapshots in the cloud that belong to no good point.
     """
 
-    nights: int
+    runs: int
     expected: int
     lost: int
     doubled: int

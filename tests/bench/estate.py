@@ -45,7 +45,8 @@ def _asked_for(arguments: Sequence[str] | None) -> tuple[Size, list[int]]:
     parser.add_argument("--scale", default="2500,10000", help="instances, comma-separated; the last counts")
     for name in ("accounts", "regions", "coordinators", "workers", "threads"):
         parser.add_argument(f"--{name}", type=int, default=getattr(default, name))
-    parser.add_argument("--snapshot-seconds", type=float, default=default.snapshot_seconds)
+    for name in ("snapshot_seconds", "poll_floor"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(default, name))
     given = vars(parser.parse_args(arguments))
     scales = [int(part) for part in given.pop("scale").split(",")]
     return replace(default, instances=scales[-1], **given), scales

@@ -34,7 +34,8 @@ _DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 
 @dataclass(frozen=True)
 class Size:
-    """How large the estate and the fleet are. `snapshot_seconds` is how long the cloud takes for a snapshot."""
+    """How large the estate and the fleet are. `snapshot_seconds` is how long the cloud takes for a snapshot,
+    `poll_floor` the product's shortest pause between two questions, as it ships."""
 
     instances: int = 10_000
     accounts: int = 20
@@ -44,6 +45,7 @@ class Size:
     workers: int = 2
     threads: int = 8
     snapshot_seconds: float = 20.0
+    poll_floor: float = 15.0
 
     @property
     def places(self) -> int:
@@ -94,7 +96,7 @@ class House:
                 name = f"{role}-{number}"
                 with (self.folder / f"{name}.log").open("ab") as log:
                     self.processes[name] = subprocess.Popen(
-                        [*_DIES_WITH_US, *self._started_by(name), SNAPFLEET, role],
+                        [*_DIES_WITH_US, SNAPFLEET, role],
                         env=env, stdout=log, stderr=log, cwd=ROOT,
                     )  # fmt: skip
 
@@ -117,13 +119,6 @@ class House:
                 text = (self.folder / f"{name}.log").read_text()[-800:]
                 raise RuntimeError(f"{name} ended with {process.returncode}: {text}")
 
-    def _started_by(self, name: str) -> list[str]:
-        """With SNAPFLEET_BENCH_PROFILE=FOLDER each process writes its profile there when it ends."""
-        folder = os.environ.get("SNAPFLEET_BENCH_PROFILE")
-        if not folder:
-            return []
-        return [sys.executable, "-m", "cProfile", "-o", f"{folder}/{name}.prof"]
-
     def _at(self, night: int) -> dict[str, str]:
         slot = FIRST_NIGHT + timedelta(days=night - 1)
         real, virtual = datetime.now(UTC), slot - (BEFORE_SLOT if night else timedelta(hours=1))
@@ -144,6 +139,7 @@ def moved_in(servers: Servers, size: Size) -> Iterator[House]:
             "SNAPFLEET_CATALOG_URL": servers.postgres.url(database),
             "SNAPFLEET_BROKER_URL": servers.rabbit.url(vhost),
             "SNAPFLEET_THREADS": str(size.threads),
+            "SNAPFLEET_POLL_FLOOR_SECONDS": str(size.poll_floor),
             "SNAPFLEET_DISCOVER_SECONDS": "5",  # each night looks anew, though a night is minutes here
             "SNAPFLEET_ADMIN_PASSWORD": "only-for-the-bench",
             "PYTHONPATH": str(ROOT),
