@@ -4,7 +4,7 @@ A reference that cannot be read is a problem at its line, unless the catalog alr
 reference: then it is kept, so that a machine without the secrets can apply everything else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from admin.estate import Estate
@@ -14,6 +14,9 @@ from tasks.errors import Invalid
 from tasks.secrets import KeyWrapper, Secret, seal, unseal
 from tasks.settings import read_secret
 
+# STS AssumeRole, ExternalId: its length constraints (STS API reference).
+_SHORTEST, _LONGEST = 2, 1224
+_LENGTH = "secret-length"
 Place = tuple[str, str, str]  # section, name, field
 FIELDS = {"accounts": SECRETS, "repositories": ("key",)}
 
@@ -45,36 +48,44 @@ def collect_secrets(
     """Read every secret that `wanted` refers to; `held` is what the catalog has. Raises EstateRefused with lines."""
     sealed: dict[Place, str] = {}
     rotated: list[Place] = []
-    missing: list[tuple[Place, str]] = []
-    for section, keys in FIELDS.items():
-        for name, spec in wanted.section(section).items():
-            for at in [(section, name, item) for item in keys if item in spec]:
-                reference = spec[at[2]]
-                same = current.section(section).get(name, {}).get(at[2]) == reference and bool(held.get(at))
-                try:
-                    given = read_secret(reference, environment)
-                except Invalid as error:
-                    if same:
-                        sealed[at] = held[at]
-                    else:
-                        missing.append((at, str(error)))
-                    continue
-                if same and _opens_to(held[at], given, key, at):
-                    sealed[at] = held[at]
-                    continue
-                sealed[at] = seal(key, given, place_of(at))
-                rotated += [at] if same else []
-    if missing:
-        _refuse(load(text, file_name), missing)
+    wrong: list[tuple[Place, str]] = []
+    for at, reference in _references(wanted):
+        section, name, field_name = at
+        same = current.section(section).get(name, {}).get(field_name) == reference and bool(held.get(at))
+        try:
+            given = _read(field_name, reference, environment)
+        except Invalid as error:
+            if same and error.code != _LENGTH:
+                sealed[at] = held[at]
+            else:
+                wrong.append((at, str(error)))
+            continue
+        if same and unseal(key, held[at], place_of(at)) == given:
+            sealed[at] = held[at]
+            continue
+        sealed[at] = seal(key, given, place_of(at))
+        rotated += [at] if same else []
+    if wrong:
+        _refuse(load(text, file_name), wrong)
     return Secrets(sealed, tuple(rotated))
 
 
-def _opens_to(sealed: str, given: Secret, key: KeyWrapper, at: Place) -> bool:
-    return unseal(key, sealed, place_of(at)) == given
+def _references(wanted: Estate) -> Iterator[tuple[Place, str]]:
+    """Every secret that an estate names, and where it is read."""
+    for section, keys in FIELDS.items():
+        for name, spec in wanted.section(section).items():
+            yield from (((section, name, key), spec[key]) for key in keys if key in spec)
 
 
-def _refuse(file: Located, missing: list[tuple[Place, str]]) -> None:
-    for (section, name, key), words in missing:
+def _read(field_name: str, reference: str, environment: Mapping[str, str]) -> Secret:
+    given = read_secret(reference, environment)
+    if field_name == "external_id" and not _SHORTEST <= len(given.reveal()) <= _LONGEST:
+        raise Invalid(f"An external id has {_SHORTEST} to {_LONGEST} characters.", code=_LENGTH)
+    return given
+
+
+def _refuse(file: Located, wrong: list[tuple[Place, str]]) -> None:
+    for (section, name, key), words in wrong:
         items = file.data.get(section) or []
         index = next(number for number, item in enumerate(items) if item.get("name") == name)
         file.report((section, index, key), words)

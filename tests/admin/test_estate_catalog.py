@@ -177,6 +177,12 @@ def test_a_secret_that_cannot_be_read_is_named_with_its_line(catalog: str, apply
     ]
 
 
+def test_an_external_id_that_aws_would_not_take_is_refused_without_being_shown(catalog: str, apply: Applier) -> None:
+    with pytest.raises(EstateRefused) as refused:
+        apply(SMALL, environment={"PROD_EXTERNAL_ID": "§"})
+    assert refused.value.lines() == ["e.yaml:6: accounts.prod.external_id: An external id has 2 to 1224 characters."]
+
+
 def test_azure_accounts_keep_their_own_fields(catalog: str, apply: Applier) -> None:
     uuid = "00000000-0000-0000-0000-00000000000"
     text = f"""version: 1
@@ -211,7 +217,7 @@ def test_an_estate_comes_out_of_the_catalog_as_it_went_in(
     with transaction():
         for model in reversed(MODELS):
             model.delete().execute()
-    env = {"SOME_NAME": "x"}
+    env = {"SOME_NAME": "any-value"}
     if any("file:" in spec.get("external_id", "") for spec in estate.accounts.values()):
         with pytest.raises(EstateRefused, match="problem"):
             apply(write_estate(estate), environment=env)

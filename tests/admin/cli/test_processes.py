@@ -1,6 +1,7 @@
 """Starting processes: found by their roles, one `up` for a home, and clear refusals."""
 
 import fcntl
+import socket
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -55,15 +56,20 @@ def test_an_unknown_lane_is_answered_with_those_there_are(cli: Cli) -> None:
 
 def test_up_runs_takes_work_and_stops_when_told(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """feature 12: what was asked for while nothing ran begins as soon as something does."""
-    monkeypatch.setenv("SNAPFLEET_PORT", str(free_port()))
+    port = free_port()
+    monkeypatch.setenv("SNAPFLEET_PORT", str(port))
+    cli("users", "add", "admin", "--role", "admin")
     cli("apply", "-f", _estate(home))
     assert "Recorded as request" in cli("run", "web").out
     process = subprocess.Popen([sys.executable, "-m", "admin.cli", "up"], stderr=subprocess.PIPE, text=True)
     try:
-        wait_until(lambda: cli("runs", "-o", "json").json, seconds=30, what="run of web")
+        wait_until(lambda: process.poll() is not None or cli("runs", "-o", "json").json, seconds=30, what="run of web")
+        assert process.poll() is None
         lanes = cli("queue", "status", "-o", "json").json["lanes"]
         assert all(lane["consumers"] == 1 for lane in lanes)
         assert "runs on" in cli("up").err
+        with socket.create_connection(("127.0.0.1", port), timeout=10):
+            pass
     finally:
         process.terminate()
         _, said = process.communicate(timeout=60)

@@ -187,6 +187,7 @@ def test_a_run_is_cancelled_and_what_is_under_way_goes_on(cli: Cli, background: 
     with transaction():
         Job.update(state=JobState.PENDING).where(Job.id == 1).execute()
         Job.update(state=JobState.WAITING).where(Job.id == 2).execute()
+        Run.update(state=RunState.OPEN).execute()
     heartbeat()
     background(coordinate)
     assert cli("cancel", "run-1").out == "run-1: 1 jobs cancelled, 1 go on to their end.\n"
