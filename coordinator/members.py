@@ -6,7 +6,7 @@ whenever an account was looked at. Nothing leaves because an account is switched
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from peewee import SQL, fn
@@ -14,11 +14,13 @@ from peewee import SQL, fn
 from coordinator.facts import resource_facts
 from coordinator.lease import Held, still_held
 from coordinator.looks import Looks
-from coordinator.targets import resolve
+from coordinator.targets import resolve, scopes_of
 from coordinator.tick import start_run
 from tasks.catalog import Account, Job, Membership, Meta, Point, Policy, Resource, Run, rows, transaction
 from tasks.catalog.transitions import BATCH
 from tasks.states import AccountState
+
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 
 def note_members(held: Held, looks: Looks, now: datetime, at: datetime) -> int:
@@ -32,13 +34,16 @@ def note_members(held: Held, looks: Looks, now: datetime, at: datetime) -> int:
         before = marks.get(key, "")
         if before == mark:
             continue
+        same_version = before.startswith(f"{policy.version}:")
+        if _wants_at_once(policy) and not same_version and _unlooked(policy, looks):
+            continue  # what the first look finds has not joined: it was there
         matched = _matched(policy, looks)
         with transaction():
             if not still_held(held):
                 return started
             joined = _note(policy, matched, now)
             # A policy that is new or was changed starts with its next slot, as operators expect.
-            if before.startswith(f"{policy.version}:") and _wants_at_once(policy):
+            if same_version and _wants_at_once(policy):
                 started += _back_up(policy, [matched[number] for number in joined], now, at)
             Meta.insert(key=key, value=mark).on_conflict(
                 conflict_target=[Meta.key], update={Meta.value: mark}
@@ -48,6 +53,12 @@ def note_members(held: Held, looks: Looks, now: datetime, at: datetime) -> int:
 
 def _wants_at_once(policy: Policy) -> bool:
     return bool(policy.enabled and policy.spec.get("backup_on_add"))
+
+
+def _unlooked(policy: Policy, looks: Looks) -> bool:
+    """Whether some place of the policy was never looked at, and no look there has failed."""
+    scopes = looks.stale(scopes_of(policy.spec.get("targets") or (), looks.regions), _EVER)
+    return any(scope not in looks.failed for scope in scopes)
 
 
 def _matched(policy: Policy, looks: Looks) -> dict[int, str]:
