@@ -188,6 +188,8 @@ def send(settings: Settings, call: Call, at: datetime) -> str:
         deadline.cancel()
         connection.close()
         dial.close()
+    if dial.late:  # what was read until then may look like an answer
+        return f"The receiver did not answer within {CALL_SECONDS:g} s."
     return "" if 200 <= answer.status < 300 else f"The receiver answered {answer.status}."
 
 
@@ -200,6 +202,7 @@ class _Dial:
     def __init__(self, address: str = "") -> None:
         self._address = address
         self._handle: socket.socket | None = None
+        self.late = False
 
     def __call__(self, target: tuple[str, int], *_given: object) -> socket.socket:
         opened = socket.create_connection((self._address or target[0], target[1]), CALL_SECONDS)
@@ -208,6 +211,7 @@ class _Dial:
 
     def hang_up(self) -> None:
         """End the call."""
+        self.late = True
         if self._handle is not None:
             with contextlib.suppress(OSError):
                 self._handle.shutdown(socket.SHUT_RDWR)

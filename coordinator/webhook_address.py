@@ -32,12 +32,10 @@ def address_of(scheme: str, host: str, port: int, *, resolve: bool = True) -> st
         raise Refusal("it must begin with https://")
     if not host or host.rstrip(".").lower() in _METADATA_NAMES:
         raise Refusal("its host is not allowed")
+    if scheme == "http" and not is_loopback(host):
+        raise Refusal("http is allowed on loopback only")
     literal = _literal(host)
-    if not resolve:
-        if literal is not None:
-            _judge(literal, scheme)
-        elif scheme == "http":
-            raise Refusal("http is allowed on loopback only")
+    if literal is None and not resolve:
         return host
     found = [literal] if literal is not None else _resolve(host, port)
     for address in found:
@@ -70,10 +68,12 @@ def _resolve(host: str, port: int) -> list[Address]:
 
 def _judge(address: Address, scheme: str) -> None:
     plain = _unwrapped(address)
+    if plain.is_loopback:
+        return
+    if scheme == "http":  # a name of this host that leads elsewhere
+        raise Refusal("http is allowed on loopback only")
     if plain in _METADATA or plain.is_link_local or plain.is_multicast or plain.is_unspecified or plain.is_reserved:
         raise Refusal("its address is link-local, reserved or a metadata service")
-    if scheme == "http" and not plain.is_loopback:
-        raise Refusal("http is allowed on loopback only")
 
 
 def _unwrapped(address: Address) -> Address:
