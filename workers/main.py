@@ -46,9 +46,11 @@ class Running:
 
     worker: dramatiq.Worker
 
-    def stop(self) -> None:
-        """Drain: give messages back, let what runs come to its end, report as gone. Returns within seconds."""
+    def stop(self) -> bool:
+        """Drain: give messages back, let what runs come to its end, report as gone. Returns within seconds; False when
+        a handler hangs: its thread goes on, and still uses its connection."""
         self.worker.stop(timeout=DRAIN_SECONDS * 1000)
+        return not any(thread.is_alive() for thread in self.worker.workers)
 
 
 def start_embedded(settings: Settings, broker: FleetBroker | LocalBroker) -> Running:
@@ -76,14 +78,12 @@ def run(settings: Settings, lanes: Collection[Lane] = tuple(Lane), *, stop: thre
     stop = stop or _stop_on_signals()
     open_catalog(settings.catalog, max_connections=settings.threads + _SPARE_CONNECTIONS)
     broker = build_broker(settings.broker_url, settings.message_keys(), queues=lanes)
-    try:
-        if _await(stop, "catalog", require_current) and _await(stop, "broker", lambda: _contact(broker, lanes)):
-            running = start_embedded(settings, broker)
-            log.info("working on %s with %d threads", ", ".join(sorted(lanes)), settings.threads)
-            stop.wait()
-            running.stop()
-    finally:
-        close_catalog()
+    if _await(stop, "catalog", require_current) and _await(stop, "broker", lambda: _contact(broker, lanes)):
+        running = start_embedded(settings, broker)
+        log.info("working on %s with %d threads", ", ".join(sorted(lanes)), settings.threads)
+        stop.wait()
+        if running.stop():
+            close_catalog()  # never under a thread that works: closing its connection can crash the process
 
 
 def setup() -> None:

@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from dramatiq.broker import MessageProxy
+from dramatiq.middleware import SkipMessage
 
 from tasks.broker import LocalBroker, LocalPublisher, build_broker
 from tasks.catalog import Counter, Job, Meta, Process, close_catalog, open_catalog, session, transaction
@@ -16,7 +18,7 @@ from tasks.catalog.transitions import requeue
 from tasks.errors import Invalid
 from tasks.lanes import LANES, Lane
 from tasks.logs import JsonLines, bind, clean, unbind
-from tasks.messages import JobMessage
+from tasks.messages import JobMessage, envelope
 from tasks.secrets import MasterKey
 from tasks.states import JobState
 from tests.fakes.cloud import FakeCloud
@@ -25,6 +27,7 @@ from tests.workers.world import START, World
 from workers.heartbeat import Heartbeat
 from workers.held import Held
 from workers.main import Running, start_embedded
+from workers.middleware import Claim
 
 KEYS = {"k1": bytes(32)}
 
@@ -109,22 +112,22 @@ def test_a_stopped_worker_has_reported_itself_gone(world: World, broker: LocalBr
 
 
 def test_a_catalog_that_is_away_drops_the_message_and_loses_no_job(
-    world: World, broker: LocalBroker, running: Running, catalog: str, tmp_path: Path
+    world: World, broker: LocalBroker, catalog: str, tmp_path: Path
 ) -> None:
-    """The job stays queued for the coordinator to send again, and nothing spins meanwhile."""
-    job = world.snapshot_job()
+    """The job stays as it is for the coordinator to send again; a message given back would spin."""
+    job, held = world.snapshot_job(), Held()
+    message = MessageProxy(envelope(Lane.SNAPSHOT, JobMessage(job.id, 0, 0)))
+    claims = Claim(world.context, held)
     close_catalog()
     open_catalog(f"sqlite://{tmp_path}/empty/nothing.sqlite")
     (tmp_path / "empty").rename(tmp_path / "away")
-    try:
-        send(broker, job)
-        wait_until(lambda: not broker.queues["snapfleet.snapshot.v1"].unfinished_tasks, what="the message settled")
-    finally:
-        close_catalog()
-        open_catalog(catalog)
-    assert world.row(job).state is JobState.PENDING
-    send(broker, job)
-    wait_until(lambda: world.row(job).state is JobState.WAITING, what="the second message")
+    with pytest.raises(SkipMessage):
+        claims.before_process_message(broker, message)
+    close_catalog()
+    open_catalog(catalog)
+    assert (world.row(job).state, held.busy) == (JobState.PENDING, 0)
+    claims.before_process_message(broker, message)
+    assert (world.row(job).state, held.busy) == (JobState.RUNNING, 1)
 
 
 def beating(world: World, held: Held) -> Heartbeat:
