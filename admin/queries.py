@@ -104,12 +104,12 @@ def show_point(text: str) -> Row:
         row = _point(_points().where(Point.id == point.id).get())
         parts: Any = Part.select().where(Part.point == point.id).order_by(Part.id)
         copies: Any = Point.select().where(Point.copy_of == point.id).order_by(Point.id)
-        keys = ("external_id", "source_id", "device", "size_gib", "state", "kms_key_id")
+        keys = ("external_id", "source_id", "device", "size_gib", "kms_key_id")
         return {
             **row,
             "image_id": point.image_id,
             "warnings": point.warnings,
-            "parts": [{key: getattr(part, key) for key in keys} for part in parts],
+            "parts": [{**{key: getattr(part, key) for key in keys}, "state": str(part.state)} for part in parts],
             "copies": [
                 {"id": f"rp-{copy.id}", "destination": copy.destination, "state": str(copy.state)} for copy in copies
             ],
