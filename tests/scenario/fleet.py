@@ -1,0 +1,165 @@
+"""A real fleet for tests: coordinators and workers as processes, on RabbitMQ, PostgreSQL and a fake cloud in a file.
+
+Each seat of the fleet is one process that is started again when it dies, as a supervisor would. A seat may be given
+crash points: it then kills itself (SIGKILL) at each of them in turn, and the log proves that the point was reached.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks.catalog import Account, Meta, Policy, database_time, open_catalog, transaction
+from tasks.catalog.migrate import migrate
+from tasks.secrets import MasterKey
+from tests.fakes.cloud import FakeCloud
+
+SNAPFLEET = Path(sys.executable).parent / "snapfleet"
+ROOT = Path(__file__).parent.parent.parent
+
+
+@dataclass
+class Seat:
+    """One place for a process: its command, the crash points still to come, and what has happened."""
+
+    name: str
+    command: tuple[str, ...]
+    env: dict[str, str]
+    folder: Path
+    points: deque[str] = field(default_factory=deque)
+    reached: list[str] = field(default_factory=list)
+    other_ends: int = 0
+    process: subprocess.Popen[bytes] | None = None
+    wish: str = ""
+    log: Path = Path()
+
+    def start(self) -> None:
+        """Start the process with the next crash point, if one is left."""
+        env = dict(self.env)
+        self.wish = self.points[0] if self.points else ""
+        if self.wish:
+            self.log = self.folder / f"{self.name}-{len(self.reached)}-{self.other_ends}.crash"
+            env |= {"SNAPFLEET_CRASH_AT": self.wish, "SNAPFLEET_CRASH_LOG": str(self.log)}
+        with (self.folder / f"{self.name}.log").open("ab") as out:
+            self.process = subprocess.Popen(self.command, env=env, stdout=out, stderr=out, cwd=ROOT)
+
+    def look(self) -> None:
+        """Start again what has died, and note where it died."""
+        if self.process is None or self.process.poll() is None:
+            return
+        died_there = self.wish and self.log.exists() and self.wish.split(":")[0] in self.log.read_text().split()
+        if died_there and self.process.returncode == -signal.SIGKILL:
+            self.reached.append(self.points.popleft())
+        else:
+            self.other_ends += 1
+        self.start()
+
+    def skip(self) -> str:
+        """Give up on the present point (it is not reached by this work): the process is killed and goes on."""
+        missed = self.points.popleft()
+        self.kill()
+        return missed
+
+    def kill(self) -> None:
+        """SIGKILL, as the kernel would."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def stop(self) -> None:
+        """An orderly end."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+class Fleet:
+    """Coordinators and workers over one catalog, broker and fake cloud, with a supervisor thread."""
+
+    def __init__(self, folder: Path, catalog_url: str, broker_url: str) -> None:
+        self.folder = folder
+        home = folder / "home"
+        MasterKey.create(home / "keys" / "master.key")
+        self.env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SNAPFLEET_"))},
+            "SNAPFLEET_HOME": str(home),
+            "SNAPFLEET_CATALOG_URL": catalog_url,
+            "SNAPFLEET_BROKER_URL": broker_url,
+            "SNAPFLEET_DRIVERS": "tests.fakes.driver:build_drivers",
+            "SNAPFLEET_FAKE_CLOUD": str(folder / "cloud.sqlite"),
+            "SNAPFLEET_POLL_FLOOR_SECONDS": "0.2",
+            "SNAPFLEET_LEASE_SECONDS": "3",
+            "SNAPFLEET_LOST_SECONDS": "5",
+            "SNAPFLEET_RETENTION_SECONDS": "2",
+            "SNAPFLEET_TICK_SECONDS": "0.1",
+            "SNAPFLEET_DISCOVER_SECONDS": "5",
+            "SNAPFLEET_THREADS": "4",
+            "PYTHONPATH": str(ROOT),
+        }
+        open_catalog(catalog_url)
+        migrate()
+        self.cloud = FakeCloud(str(folder / "cloud.sqlite"))
+        self.seats: list[Seat] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._supervise, daemon=True)
+
+    def estate(self, volumes: int, policies: dict[str, dict[str, Any]]) -> None:
+        """An account with volumes and instances to protect, a DR account, and the policies."""
+        for number in range(volumes):
+            self.cloud.volume(f"vol-{number:04d}", tags={"backup": "gold"})
+        at = database_time()
+        with transaction():
+            Meta.create(key="installation", value="fleet-under-test")
+            Account.create(name="prod", regions=["us-east-1"])
+            Account.create(name="vault", kind="dr", regions=["eu-central-1"])
+            for name, spec in policies.items():
+                Policy.create(name=name, spec=spec, created_at=at, changed_at=at)
+
+    def seat(self, role: str, points: Iterable[str] = (), **more: str) -> Seat:
+        """Add a process; it is started by `start` or at once when the fleet runs."""
+        name = f"{role}-{len(self.seats)}"
+        seat = Seat(name, (str(SNAPFLEET), role), self.env | more, self.folder, deque(points))
+        self.seats.append(seat)
+        if self._thread.is_alive():
+            seat.start()
+        return seat
+
+    def start(self) -> None:
+        """Start every seat and the supervisor."""
+        for seat in self.seats:
+            seat.start()
+        self._thread.start()
+
+    def _supervise(self) -> None:
+        while not self._stop.wait(0.05):
+            for seat in self.seats:
+                seat.look()
+
+    def until(self, what: str, ready: Callable[[], Any], seconds: float = 60.0) -> Any:
+        """Wait until `ready()` is true; fails naming `what` and the logs' last lines."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            answer = ready()
+            if answer:
+                return answer
+            time.sleep(0.1)
+        tails = "\n".join(f"{log.name}: {log.read_text()[-1500:]}" for log in sorted(self.folder.glob("*.log")))
+        raise AssertionError(f"{what} did not happen within {seconds:.0f} s\n{tails}")
+
+    def stop(self) -> None:
+        """Stop the supervisor, then every process in order."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        for seat in self.seats:
+            seat.stop()
