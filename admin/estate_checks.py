@@ -5,6 +5,7 @@ A reader takes (file, path, value) and returns the value as the catalog keeps it
 """
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -136,15 +137,25 @@ def list_of(read: Reader, *, least: int = 0, unique: bool = True) -> Reader:
             file.report(path, f"needs at least {least} entr{'ies' if least > 1 else 'y'}")
             return WRONG
         found: list[Any] = []
+        seen: set[str] = set()
         for index, item in enumerate(value):
             taken = read(file, (*path, index), item)
-            if unique and taken is not WRONG and taken in found:
+            if taken is WRONG:
+                continue
+            same = same_as(taken) if unique else ""
+            if unique and same in seen:
                 file.report((*path, index), f"{_shown(taken)} is listed twice")
-            elif taken is not WRONG:
-                found.append(taken)
+                continue
+            seen.add(same)
+            found.append(taken)
         return found
 
     return check
+
+
+def same_as(value: Any) -> str:
+    """A text that equal values share, so that entries of long lists are compared in one look."""
+    return json.dumps(value, sort_keys=True)
 
 
 def tags(file: Located, path: Path, value: Any) -> Any:

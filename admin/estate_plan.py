@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from admin.estate import SECTIONS, Estate
+from admin.estate_checks import same_as
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,9 @@ def _differences(path: str, before: Mapping[str, Any], after: Mapping[str, Any])
 
 def _entries(field: str, old: list[Any], new: list[Any]) -> Iterator[FieldChange]:
     """Entries that went and came; an order that alone changed is shown whole."""
-    gone, come = [item for item in old if item not in new], [item for item in new if item not in old]
+    before, after = {same_as(item) for item in old}, {same_as(item) for item in new}
+    gone = [item for item in old if same_as(item) not in after]
+    come = [item for item in new if same_as(item) not in before]
     if not gone and not come:
         yield FieldChange(field, old, new)
     for item in gone:

@@ -10,8 +10,6 @@ from admin.web.passwords import verify_password
 from tasks.catalog import Meta, User, close_catalog, session
 from tasks.secrets import MasterKey
 
-pytestmark = pytest.mark.unit
-
 PASSWORD = "a-password-of-my-own"
 
 
@@ -86,6 +84,17 @@ def test_settings_given_as_flags_are_kept_and_secrets_are_refused(
     assert (place / "snapfleet.toml").read_text() == f'catalog_url = "{url}"\n'
     assert (place / "other.sqlite").exists()
     assert run(["points"]) == 0
+    close_catalog()
+
+
+def test_a_fleet_catalog_is_set_up_and_asked_like_an_embedded_one(
+    place: Path, database_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SNAPFLEET_CATALOG_URL", database_url)
+    monkeypatch.setenv("SNAPFLEET_ADMIN_PASSWORD", PASSWORD)
+    assert run(["init", "--yes"]) == run(["init", "--yes"]) == 0
+    assert run(["doctor", "--wait", "0"]) == run(["upgrade"]) == run(["policies"]) == 0
+    assert capsys.readouterr().err == ""
     close_catalog()
 
 

@@ -30,7 +30,6 @@ from tasks.clock import host_time
 from tasks.states import JobState, PointState, RestoreState, RunState
 from tests.admin.catalogue import AT, heartbeat, seed
 from tests.admin.cli.conftest import Cli
-from tests.services import wait_until
 
 pytestmark = pytest.mark.unit
 
@@ -294,13 +293,3 @@ def test_a_point_that_is_gone_cannot_be_restored_from(cli: Cli) -> None:
     assert cli("restore", "rp-1", "--to", "volume").err == (
         "Point rp-1 is deleted, so nothing can be restored from it.\n"
     )
-
-
-def test_a_wait_notices_that_it_ended_within_a_second(cli: Cli, background: Background) -> None:
-    seed()
-    heartbeat()
-    background(finish(RunState.DONE))
-    began = host_time()
-    cli("run", "web", "--wait")
-    wait_until(lambda: True)
-    assert (host_time() - began).total_seconds() < 5

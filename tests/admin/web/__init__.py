@@ -1,0 +1,1 @@
+"""The page, by HTTP and in a browser."""
