@@ -30,6 +30,19 @@ from tasks.errors import Invalid
 from tasks.resources import TYPES
 from tasks.states import PointState
 
+_BATCH = 5_000  # ids in one query; SQLite takes 32,766 parameters
+# Attributes are large and never listed.
+_SHOWN_OF_RESOURCES = (
+    Resource.id,
+    Resource.external_id,
+    Resource.name,
+    Resource.type,
+    Resource.region,
+    Resource.tags,
+    Resource.seen_at,
+    Resource.gone_at,
+)
+
 
 def list_accounts() -> list[Row]:
     """Accounts with the last contact, and how many resources were found in each."""
@@ -62,9 +75,8 @@ def list_accounts() -> list[Row]:
 
 def list_resources(*, account: str = "", kind: str = "", gone: bool = False, limit: int = LIMIT) -> list[Row]:
     """Discovered resources with the newest good point of each."""
-    newest = fn.MAX(Point.taken_at)
     with session():
-        query: Any = Resource.select(Resource, Account.name).join(Account)
+        query: Any = Resource.select(*_SHOWN_OF_RESOURCES, Account.name).join(Account)
         if account:
             query = query.where(Account.name == account)
         if kind:
@@ -72,14 +84,7 @@ def list_resources(*, account: str = "", kind: str = "", gone: bool = False, lim
         if not gone:
             query = query.where(Resource.gone_at.is_null())
         rows = list(query.order_by(Account.name, Resource.region, Resource.external_id).limit(limit))
-        points: Any = (
-            Point.select(Point.resource, newest.alias("at"))
-            .where(
-                Point.resource.in_([row.id for row in rows]), Point.state == PointState.GOOD, Point.destination == ""
-            )
-            .group_by(Point.resource)
-        )
-        good = {point.resource_id: Point.taken_at.python_value(point.at) for point in points} if rows else {}
+        good = _last_good([row.id for row in rows])
         return [
             {
                 "id": row.external_id,
@@ -94,6 +99,20 @@ def list_resources(*, account: str = "", kind: str = "", gone: bool = False, lim
             }
             for row in rows
         ]
+
+
+def _last_good(resources: list[int]) -> dict[int, datetime]:
+    """When each resource was last backed up well where it lies."""
+    found: dict[int, datetime] = {}
+    for start in range(0, len(resources), _BATCH):
+        points: Any = (
+            Point.select(Point.resource, fn.MAX(Point.taken_at).alias("at"))
+            .where(Point.resource.in_(resources[start : start + _BATCH]), Point.state == PointState.GOOD)
+            .where(Point.destination == "")
+            .group_by(Point.resource)
+        )
+        found |= {point.resource_id: Point.taken_at.python_value(point.at) for point in points}
+    return found
 
 
 def list_policies() -> list[Row]:

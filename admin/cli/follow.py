@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from admin.cli.context import Context
-from admin.queries import show_restore, show_run
+from admin.queries import show_restore, show_run, sum_up_run
 from admin.requests import answer, somebody_runs
 from tasks.errors import Exit, Unavailable
 from tasks.states import RUN_TERMINAL, RestoreState
@@ -88,9 +88,10 @@ def _alone(at: Context, looks: int) -> int:
 
 def follow_run(at: Context, run: str) -> int:
     """Follow a run to its end; the exit code says how it ended."""
-    row = _follow(at, lambda: show_run(run), lambda row: row["state"] in set(map(str, RUN_TERMINAL)), _run_progress)
-    if row is None:
+    ends = set(map(str, RUN_TERMINAL))
+    if _follow(at, lambda: sum_up_run(run), lambda row: row["state"] in ends, _run_progress) is None:
         return _stopped(run, f"snapfleet runs show {run}")
+    row = show_run(run)
     wrong = [job for job in row["jobs"] if job["state"] == "failed"]
     if at.output.json:
         at.output.event({"type": "result", **row})
