@@ -24,7 +24,9 @@ QUICK = {**FAST, "replace_root_seconds": 0.0, "snapshot_interval_seconds": 0.0, 
 
 
 class Sandbox(ControlClient):
-    """The running sandbox. Control methods are ControlClient's; `settings` are those it was started with."""
+    """The running sandbox, process `pid`. Control methods are ControlClient's; `settings` are those of its start."""
+
+    pid = 0
 
     def __init__(self, url: str, settings: dict):
         super().__init__(url)
@@ -110,7 +112,9 @@ def _wait_ready(url: str) -> None:
 def sandbox_process() -> Iterator[Sandbox]:
     """One sandbox for the session, quick and lenient: see QUICK."""
     process, url = start(**QUICK)
-    yield Sandbox(url, QUICK)
+    running = Sandbox(url, QUICK)
+    running.pid = process.pid
+    yield running
     process.kill()
     process.wait()
 

@@ -28,11 +28,11 @@ class BlockStore:
         self._lock = threading.Lock()
         self.hashes: dict[tuple[str, int], str] = {}  # (fingerprint, GiB): SHA-256 of the whole stream
 
-    def put(self, data: bytes) -> bytes | None:
-        """Keep one whole block; None for zeros."""
+    def put(self, data: bytes, digest: bytes | None = None) -> bytes | None:
+        """Keep one whole block, whose SHA-256 may be known already; None for zeros."""
         if data == ZEROS:
             return None
-        digest = hashlib.sha256(data).digest()
+        digest = digest or hashlib.sha256(data).digest()
         with self._lock:
             if digest in self._slots:
                 return digest

@@ -21,6 +21,8 @@ class Config:
     pending_per_volume: int = 5  # EBS quotas: concurrent snapshots per gp/io volume
     copies_per_destination: int = 20  # EBS quotas: concurrent snapshot copies per destination region
     snapshots_per_region: int = 100_000  # EBS quotas: snapshots per region
+    ebs_pending_snapshots: int = 100  # EBS quotas: pending snapshots per account, StartSnapshot
+    ebs_empty_pages: bool = False  # EBS direct FAQ: a page may be empty and have a next one; here every other page
     metering: bool = True
     meter_scale: float = 1.0
     limits: dict[str, list[float]] = field(default_factory=dict)

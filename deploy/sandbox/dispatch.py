@@ -13,13 +13,13 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.sandbox import kms, signing, sts, wire
+from deploy.sandbox import ebsdirect_http, kms, signing, sts, wire
 from deploy.sandbox.call import Call, Principal
 from deploy.sandbox.calls import CallLog
 from deploy.sandbox.errors import AwsError, missing
-from deploy.sandbox.faults import AFTER, BEFORE, Fault, Faults
+from deploy.sandbox.faults import AFTER, BEFORE, DATA, Fault, Faults
 from deploy.sandbox.http import Request, Response
-from deploy.sandbox.metering import Meter
+from deploy.sandbox.metering import Meter, blocks_throttled
 from deploy.sandbox.operations import OPERATIONS
 from deploy.sandbox.passthrough import Moto
 from deploy.sandbox.world import World
@@ -37,7 +37,13 @@ EXPIRED = {
     "ec2": ("RequestExpired", "Request has expired.", 400),
     "query": ("ExpiredToken", "The token has expired", 403),
 }
-UNKNOWN_KEY = {"sts": "InvalidClientTokenId", "iam": "InvalidClientTokenId", "ec2": "AuthFailure"}
+WRONG_SIGNATURE = {"ec2": "AuthFailure", "ebs": "InvalidSignatureException"}
+UNKNOWN_KEY = {
+    "s3": "InvalidAccessKeyId",
+    "sts": "InvalidClientTokenId",
+    "iam": "InvalidClientTokenId",
+    "ec2": "AuthFailure",
+}
 
 
 class Lost(Exception):
@@ -80,7 +86,7 @@ class Cloud:
             body, headers = wire.write_error("ec2", error, request_id)
             return Response(error.status, headers, body)
         service = credential.service
-        asked = Asked(service, credential.region, _operation_name(request, service), {}, credential)
+        asked = Asked(service, credential.region, *_understood(request, service), credential)
         outcome = "ok"
         try:
             response = self._answer(request, asked, request_id)
@@ -134,13 +140,21 @@ class Cloud:
             raise _spoil(fault, asked)
         if asked.service == "ec2":
             self.meter.check(asked.account, asked.region, asked.operation, asked.parameters)
+        if asked.service == "ebs":
+            self.meter.check_blocks(asked.account, asked.region, asked.operation)
         if not principal.allows(f"{asked.service}:{asked.operation}") and asked.operation != "GetCallerIdentity":
             raise _denied(asked)
-        own_answer = own is not None
-        response = self._own(own, principal, asked, request_id, facts) if own_answer else self._moto(request, asked)
+        if asked.service == "ebs":
+            response = ebsdirect_http.answer(self._call(principal, asked), request, asked.parameters)
+        else:
+            own_answer = own is not None
+            response = self._own(own, principal, asked, request_id, facts) if own_answer else self._moto(request, asked)
         fault = self.faults.take(AFTER, *facts)
         if fault is not None:
             raise Lost(fault)
+        fault = self.faults.take(DATA, *facts) if response.body else None
+        if fault is not None:
+            _damage(response, fault)
         return response
 
     def _authenticate(self, request: Request, asked: Asked) -> Principal:
@@ -151,12 +165,22 @@ class Cloud:
             )
         except AwsError as error:
             raise _credential_error(asked.service, error) from None
-        if self.world.config.check_signatures and request.method == "POST" and request.target == "/":
+        if self.world.config.check_signatures:
             secret = self.directory.secret_of(credential.access_key) or ""
-            if not signing.valid(credential, secret, request.headers, request.body):
-                code = "AuthFailure" if asked.service == "ec2" else "SignatureDoesNotMatch"
+            if not signing.valid(credential, secret, request):
+                code = WRONG_SIGNATURE.get(asked.service, "SignatureDoesNotMatch")
                 raise AwsError(code, "The request signature does not match the signature you provided.", 403)
+            if not signing.body_matches(request):
+                text = "The provided 'x-amz-content-sha256' header does not match what was computed."
+                raise AwsError("XAmzContentSHA256Mismatch", text, 400)
         return who
+
+    def _call(self, principal: Principal, asked: Asked) -> Call:
+        """A call whose operation takes the world's lock itself."""
+        world = self.world
+        with world.lock:
+            now = world.settle()
+        return Call(world, self.faults, principal, asked.operation, asked.account, asked.region, now)
 
     def _own(self, own: Any, principal: Principal, asked: Asked, request_id: str, facts: tuple) -> Response:
         world = self.world
@@ -190,6 +214,11 @@ class Cloud:
             raise AwsError("InvalidAction", text, 501) from error
 
 
+def _understood(request: Request, service: str) -> tuple[str, dict]:
+    """(operation, parameters) as far as the path and the headers tell them."""
+    return ebsdirect_http.route(request) if service == "ebs" else (_operation_name(request, service), {})
+
+
 def _operation_name(request: Request, service: str) -> str:
     target = request.headers.get("x-amz-target")
     if target:
@@ -210,20 +239,36 @@ def _spoil(fault: Fault, asked: Asked) -> Exception:
     if fault.kind == "throttle":
         if asked.service == "ec2":
             return AwsError("RequestLimitExceeded", "Request limit exceeded.", 503)
+        if asked.service == "ebs":
+            return blocks_throttled()
         return AwsError("ThrottlingException", "Rate exceeded", 400)
     if fault.kind == "denied":
         return _denied(asked)
     if fault.kind == "expired":
         return AwsError(*EXPIRED.get(asked.service, EXPIRED["query"]))
+    if fault.kind == "internal" and asked.service == "ebs":
+        return AwsError("InternalServerException", "An internal error has occurred", 500)
     if fault.kind == "internal":
         return AwsError("InternalError", "An internal error has occurred", 500)
     return AwsError(fault.code, fault.message, fault.status)
+
+
+def _damage(response: Response, fault: Fault) -> None:
+    middle = len(response.body) // 2
+    if fault.kind == "truncate":
+        response.cut = middle
+        return
+    body = bytearray(response.body)
+    body[middle] ^= 0xFF
+    response.body = bytes(body)
 
 
 def _denied(asked: Asked) -> AwsError:
     if asked.service == "ec2":
         return AwsError("UnauthorizedOperation", "You are not authorized to perform this operation.", 403)
     text = f"User: {asked.arn} is not authorized to perform: {asked.service}:{asked.operation}"
+    if asked.service == "ebs":
+        return AwsError("AccessDeniedException", text, 403, "UNAUTHORIZED_ACCOUNT")
     return AwsError("AccessDenied" if asked.service in ("sts", "iam", "s3") else "AccessDeniedException", text, 403)
 
 

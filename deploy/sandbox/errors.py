@@ -5,11 +5,14 @@ Codes and texts are those of "Error codes for the Amazon EC2 API" (EC2 API refer
 
 
 class AwsError(Exception):
-    """An answer that is an error: `code` as AWS spells it, `message` for people, `status` the HTTP status."""
+    """An answer that is an error: `code` as AWS spells it, `message` for people, `status` the HTTP status.
 
-    def __init__(self, code: str, message: str, status: int = 400):
+    `reason` is the member Reason of the EBS direct APIs' errors.
+    """
+
+    def __init__(self, code: str, message: str, status: int = 400, reason: str | None = None):
         super().__init__(f"{code}: {message}")
-        self.code, self.message, self.status = code, message, status
+        self.code, self.message, self.status, self.reason = code, message, status, reason
 
 
 NOT_FOUND = {

@@ -4,7 +4,8 @@ Kinds that meet the request before it is applied: `throttle`, `internal` (500), 
 `expired`, `timeout_before` and `drop_before` (no answer, nothing done), `slow`. After it was applied: `timeout_after`
 and `drop_after` (done, answer lost). In what the caller sees or gets: `stale` (new resources stay unseen for
 `seconds`, by tag filters or, with `hide: all`, everywhere), `snapshot_error` (the snapshot or copy ends in `error`
-with `message`), `vanish` (what was made is gone after `seconds`).
+with `message`), `vanish` (what was made is gone after `seconds`). In the data of an answer: `corrupt` (one byte is
+another), `truncate` (the connection ends in the middle).
 """
 
 import random
@@ -15,8 +16,9 @@ from itertools import count
 BEFORE = ("throttle", "internal", "error", "denied", "expired", "timeout_before", "drop_before")
 AFTER = ("timeout_after", "drop_after")
 RESULT = ("snapshot_error", "vanish")
+DATA = ("corrupt", "truncate")
 OTHER = ("slow", "stale")
-KINDS = BEFORE + AFTER + RESULT + OTHER
+KINDS = BEFORE + AFTER + RESULT + DATA + OTHER
 
 TIMEOUT_SECONDS = 5.0  # how long a caller waits for nothing unless the fault says otherwise
 

@@ -25,7 +25,10 @@ class Request:
 
 @dataclass
 class Response:
-    """`lost` closes the connection without an answer after `hold` seconds; a stream needs its `length`."""
+    """`lost` closes the connection without an answer after `hold` seconds; a stream needs its `length`.
+
+    `cut` is the number of bytes of the body after which the connection ends.
+    """
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -34,3 +37,4 @@ class Response:
     length: int = 0
     lost: bool = False
     hold: float = 0.0
+    cut: int | None = None

@@ -80,8 +80,8 @@ def answering_account(caller: str, operation: str, parameters: dict) -> str:
     return parts[4]
 
 
-def usable(call: Call, arn: str | None) -> bool:
-    """Whether the caller can decrypt and encrypt with a key, now."""
+def usable(call: Call, arn: str | None, action: str = "kms:CreateGrant") -> bool:
+    """Whether the caller can decrypt and encrypt with a key, now; `action` is what its role must allow."""
     if arn is None:
         return True
     if not arn.startswith("arn:"):
@@ -90,7 +90,7 @@ def usable(call: Call, arn: str | None) -> bool:
     key = find(call.account, region, arn)
     if key is None or not key.enabled or key.key_state != "Enabled":
         return False
-    return policy_allows(key, call.account) and call.principal.allows("kms:CreateGrant")
+    return policy_allows(key, call.account) and call.principal.allows(action)
 
 
 def chosen(call: Call, key_id: str | None) -> tuple[str, bool]:

@@ -7,6 +7,8 @@ from deploy.sandbox.call import OPERATIONS
 MODULES = (
     "attributes",
     "copies",
+    "ebsdirect",
+    "ebsdirect_write",
     "iam",
     "images",
     "imagesharing",

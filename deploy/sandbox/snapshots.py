@@ -50,6 +50,8 @@ class Snapshot:
     together: list["Snapshot"] = field(default_factory=list)  # the multi-volume set, itself included
     root_of: dict[str, None] = field(default_factory=dict)  # registered images
     gone: bool = False
+    writing: Any = None  # what EBS direct APIs put into it so far
+    listings: dict[str, list[int]] = field(default_factory=dict)  # sorted block indexes, by the snapshot compared with
 
     def state(self, now: datetime) -> str:
         if now < self.ready_at:
@@ -63,6 +65,8 @@ class Snapshot:
     def progress(self, now: datetime) -> str:
         if now >= self.ready_at:
             return "0%" if self.failed() else "100%"
+        if self.writing is not None and not self.writing.sealed:
+            return f"{self.writing.percent}%"
         whole = (self.ready_at - self.created_at).total_seconds()
         return f"{int(99 * (now - self.created_at).total_seconds() / whole)}%"
 
@@ -284,7 +288,8 @@ def delete_owned(call: Call, snapshot: Snapshot) -> None:
     if snapshot.root_of:
         text = f"The snapshot {snapshot.id} is currently in use by {next(iter(snapshot.root_of))}"
         raise AwsError("InvalidSnapshot.InUse", text)
-    if call.now < snapshot.ready_at:
+    started = snapshot.writing is not None and not snapshot.writing.sealed  # would be pending for ever
+    if call.now < snapshot.ready_at and not started:
         here = call.here
         call.world.at(snapshot.ready_at, lambda: drop_snapshot(call.world, here, snapshot))
         return

@@ -166,5 +166,7 @@ def write_error(service: str, error: AwsError, request_id: str) -> tuple[bytes, 
     if protocol == "rest-xml":
         text = f"<Error><Code>{code}</Code><Message>{message}</Message><RequestId>{request_id}</RequestId></Error>"
         return text.encode(), {"Content-Type": "application/xml"}
-    body = json.dumps({"__type": error.code, "message": error.message}).encode()
-    return body, {"Content-Type": "application/x-amz-json-1.1", "x-amzn-errortype": error.code}
+    told = {"__type": error.code, "message": error.message}
+    if error.reason:
+        told["Reason"] = error.reason
+    return json.dumps(told).encode(), {"Content-Type": "application/x-amz-json-1.1", "x-amzn-errortype": error.code}
