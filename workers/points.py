@@ -1,15 +1,28 @@
 """Recovery points as attempts make them: intended before the cloud is called, recorded after, closed by the poll."""
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.catalog import Job, Operation, Part, Point, transaction
-from tasks.catalog.transitions import MAX_TEXT, finish_job, move_parts, move_point, start_waiting
+from tasks.catalog.transitions import (
+    MAX_TEXT,
+    finish_job,
+    finish_jobs,
+    move_parts,
+    move_point,
+    move_points,
+    start_waiting,
+)
 from tasks.crash import reach
 from tasks.errors import Internal, SnapfleetError
 from tasks.states import PointState
 from workers import driver, fence, operations
 from workers.context import Context
+
+_KNOWN_AT_THE_END = ("size_gib", "encrypted", "kms_key_id")
+Learnt = tuple[str, Mapping[str, Any]]
+"""An operation's external id, and what the cloud told about it when it was done."""
 
 
 def intend(job: Job, **columns: Any) -> int:
@@ -79,6 +92,45 @@ def close_good(context: Context, job: Job, rows: Sequence[Operation]) -> None:
     finish_job(job, context.clock.timer())
 
 
+def close_good_all(context: Context, jobs: Mapping[int, Job], rows: Mapping[int, Sequence[Learnt]]) -> None:
+    """As `close_good` for many jobs at once, by id, in few statements: a night of thousands ends in minutes.
+
+    `rows` are the external ids of each job's operations with what the cloud told of them. Call inside a transaction
+    that has locked the jobs.
+    """
+    made = {job.point_id: rows[job.id] for job in jobs.values() if job.point_id is not None}
+    found = list(Point.select(Point.id, Point.size_gib, Point.destination, Point.kind).where(Point.id.in_(list(made))))
+    parts: dict[tuple[int, str], Part] = {}
+    for part in Part.select().where(Part.point.in_(list(made))):
+        parts[part.point_id, part.external_id] = part
+    for point_id, learnt in made.items():
+        for external_id, detail in learnt:
+            _correct(parts.get((point_id, external_id)), detail)
+    move_parts([point.id for point in found], PointState.GOOD)
+    sizes: Counter[int] = Counter()
+    for part in parts.values():
+        sizes[part.point_id] += part.size_gib
+    groups: dict[tuple[str, int | None], list[int]] = defaultdict(list)
+    for point in found:
+        groups[_role(point), None if sizes[point.id] == point.size_gib else sizes[point.id]].append(point.id)
+    done = {"completed_at": context.clock.now(), "error_code": "", "error_text": ""}
+    for (role, size), ids in groups.items():
+        moved = move_points(ids, PointState.GOOD, **done, **({} if size is None else {"size_gib": size}))
+        context.counters.add("snapfleet_points_completed_total", moved, role=role)
+    finish_jobs(list(jobs), context.clock.timer())
+
+
+def _correct(part: Part | None, detail: Mapping[str, Any]) -> None:
+    """Write what was not known when the part began, if the cloud says otherwise now."""
+    if part is None:
+        return
+    known = {name: detail[name] for name in _KNOWN_AT_THE_END if detail.get(name)}
+    known = {name: value for name, value in known.items() if getattr(part, name) != value}
+    if known:
+        Part.update(**known).where(Part.id == part.id).execute()
+        part.size_gib = known.get("size_gib", part.size_gib)
+
+
 def _role(point: Point) -> str:
     return "copy" if point.destination else point.kind
 
@@ -87,8 +139,7 @@ def _complete_parts(point_id: int, row: Operation) -> None:
     """What is known only at the end: an image's snapshots, and under which key a snapshot lies."""
     for found in row.detail.get("parts", ()):
         _write_part(point_id, driver.Part(**found))
-    names = ("size_gib", "encrypted", "kms_key_id")
-    known: Mapping[str, Any] = {name: row.detail[name] for name in names if row.detail.get(name)}
+    known: Mapping[str, Any] = {name: row.detail[name] for name in _KNOWN_AT_THE_END if row.detail.get(name)}
     if known:
         Part.update(**known).where(Part.point == point_id, Part.external_id == row.external_id).execute()
 

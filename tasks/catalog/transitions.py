@@ -175,6 +175,16 @@ def finish_job(job: Job, at: datetime, **columns: Any) -> None:
     move_job(job, JobState.DONE, lease_owner="", lease_until_at=None, finished_at=at, **columns)
 
 
+def finish_jobs(job_ids: Sequence[int], at: datetime) -> int:
+    """Waiting jobs, locked by the caller, that have done what they were for; how many."""
+    return sum(
+        Job.update(state=JobState.DONE, finished_at=at, error_code="", error_text="")
+        .where(Job.id.in_(list(job_ids[start : start + BATCH])), Job.state == JobState.WAITING)
+        .execute()
+        for start in range(0, len(job_ids), BATCH)
+    )
+
+
 def fail_attempt(job: Job, error: SnapfleetError, at: datetime, *, over: bool = False) -> Verdict:
     """Record a failed attempt: again later, as the error and the job's retries say, or failed for good.
 
@@ -338,6 +348,18 @@ def move_operation(operation: Operation, to: OperationState, at: datetime, **col
     )
 
 
+def finish_operations(operation_ids: Sequence[int], at: datetime) -> set[int]:
+    """Close running operations that the cloud has completed; the ids of those that no other poll had closed."""
+    return {
+        row.id
+        for start in range(0, len(operation_ids), BATCH)
+        for row in Operation.update(state=OperationState.DONE, finished_at=at, percent=100, polls=Operation.polls + 1)
+        .where(Operation.id.in_(list(operation_ids[start : start + BATCH])), Operation.state == OperationState.RUNNING)
+        .returning(Operation.id)
+        .execute()
+    }
+
+
 def move_point(point_id: int, to: PointState, **columns: Any) -> bool:
     """Move a point along an allowed edge; False when its state is not one that leads there."""
     sources = [state for state, targets in POINT_EDGES.items() if to in targets]
@@ -355,10 +377,11 @@ def move_points(point_ids: Sequence[int], to: PointState, **columns: Any) -> int
     )
 
 
-def move_parts(point_id: int, to: PointState, external_ids: Sequence[str] | None = None) -> None:
-    """Move the parts of a point (all, or those named) along allowed edges."""
+def move_parts(point_id: int | Sequence[int], to: PointState, external_ids: Sequence[str] | None = None) -> None:
+    """Move the parts of a point or of several (all parts, or those named) along allowed edges."""
     sources = [state for state, targets in POINT_EDGES.items() if to in targets]
-    where = [Part.point == point_id, Part.state.in_(sources)]
+    of_point = Part.point == point_id if isinstance(point_id, int) else Part.point.in_(list(point_id))
+    where = [of_point, Part.state.in_(sources)]
     if external_ids is not None:
         where.append(Part.external_id.in_(list(external_ids)))
     Part.update(state=to).where(*where).execute()

@@ -142,7 +142,8 @@ def test_two_polls_that_race_conclude_a_job_once(world: World) -> None:
     world.clock.advance(timedelta(minutes=10))
     with session():
         rows = list(Operation.select().order_by(Operation.id))
-        asked = [poll._value(world.context, row) for row in rows]
+        account = world.context.account(rows[0].account)
+        asked = [poll._value(account, row) for row in rows]
     answers = list(zip(rows, world.context.drivers["instance"].progress(asked), strict=True))
     start, failures = threading.Barrier(2), list[BaseException]()
 
@@ -172,7 +173,8 @@ def test_answers_about_halves_of_a_job_that_arrive_together_still_conclude_it(wo
     world.clock.advance(timedelta(minutes=10))
     with session():
         rows = list(Operation.select().order_by(Operation.id))
-        asked = [poll._value(world.context, row) for row in rows]
+        account = world.context.account(rows[0].account)
+        asked = [poll._value(account, row) for row in rows]
     answers = list(zip(rows, world.context.drivers["instance"].progress(asked), strict=True))
     start = threading.Barrier(2)
 

@@ -1,11 +1,11 @@
 """Asking one cloud service about everything it is doing for us, and concluding the jobs whose work has ended."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from tasks.catalog import Job, Operation, lock_rows, session, transaction
-from tasks.catalog.transitions import fail_attempt, finish_job, move_operation
+from tasks.catalog.transitions import fail_attempt, finish_job, finish_operations, move_operation
 from tasks.crash import reach
 from tasks.errors import CloudFailed, Retry, SnapfleetError
 from tasks.states import JobState, OperationState, PointState
@@ -17,6 +17,9 @@ MOST_AT_ONCE = 1000
 # A poll takes along what will be due within half of the shortest pause: operations begun one after the other are then
 # asked about together, and a place is asked once in that time however many there are.
 TAKEN_ALONG = 0.5
+# Jobs concluded in one transaction: few statements for each, and their rows are locked for milliseconds.
+TOGETHER = 100
+_MAKES_A_POINT = ("snapshot", "copy")
 Answers = list[tuple[Operation, driver.Progress]]
 
 
@@ -28,7 +31,8 @@ def run(context: Context, job: Job) -> None:
     """
     with session():
         rows = _due(job, context.clock.timer() + context.settings.poll_floor * TAKEN_ALONG)
-        asked = [_value(context, row) for row in rows]
+        account = context.account(job.account)
+        asked = [_value(account, row) for row in rows]
     if rows:
         try:
             answers = context.drivers_of(job.service)[0].progress(asked)
@@ -59,8 +63,8 @@ def _due(job: Job, until: datetime) -> list[Operation]:
     return list(query.order_by(Operation.next_poll_at).limit(MOST_AT_ONCE))
 
 
-def _value(context: Context, row: Operation) -> driver.Operation:
-    return driver.Operation(row.kind, row.external_id, context.account(row.account), row.region, row.detail)
+def _value(account: driver.Account, row: Operation) -> driver.Operation:
+    return driver.Operation(row.kind, row.external_id, account, row.region, row.detail)
 
 
 def _put_off(context: Context, rows: Sequence[Operation], error: SnapfleetError) -> None:
@@ -75,15 +79,52 @@ def _update_running(rows: Sequence[Operation], **columns: object) -> None:
 
 
 def _write(context: Context, answers: Answers) -> None:
-    """Those still running in a few statements, then one transaction for each job that something ended for."""
+    """Those still running in a few statements, then what has ended: good jobs together, each other one by itself."""
     _note_running(context, [pair for pair in answers if pair[1].state is OperationState.RUNNING])
     ended: dict[int, Answers] = defaultdict(list)
     for row, answer in answers:
         if answer.state is not OperationState.RUNNING:
             ended[row.job_id].append((row, answer))
-    for job_id, mine in ended.items():
-        _conclude(context, job_id, mine)
+    plain = [job_id for job_id, mine in ended.items() if all(_is_plain(answer) for _, answer in mine)]
+    concluded: set[int] = set()
+    for start in range(0, len(plain), TOGETHER):
+        some = {job_id: ended[job_id] for job_id in plain[start : start + TOGETHER]}
+        concluded |= _conclude_good(context, some)
         reach("poll.between")
+    for job_id, mine in ended.items():
+        if job_id not in concluded:
+            _conclude(context, job_id, mine)
+            reach("poll.between")
+
+
+def _is_plain(answer: driver.Progress) -> bool:
+    """Done, and nothing to write but what its snapshot is like."""
+    return answer.state is OperationState.DONE and "parts" not in answer.detail
+
+
+def _conclude_good(context: Context, ended: Mapping[int, Answers]) -> set[int]:
+    """Close the jobs all of whose operations are done now, together; their ids. The others are left as they were."""
+    at = context.clock.timer()
+    with transaction():
+        waiting = Job.select().where(
+            Job.id.in_(list(ended)), Job.state == JobState.WAITING, Job.kind.in_(_MAKES_A_POINT)
+        )
+        jobs = {job.id: job for job in lock_rows(waiting.order_by(Job.id))}
+        rows = list(Operation.select().where(Operation.job.in_(list(jobs)))) if jobs else []
+        answered = {row.id: answer for mine in ended.values() for row, answer in mine}
+        for row in rows:
+            if row.state is not OperationState.DONE and row.id not in answered:
+                jobs.pop(row.job_id, None)
+        good = {row.id: row for row in rows if row.job_id in jobs}
+        for number in finish_operations([one for one in good if one in answered], at):
+            _count(context, good[number], answered[number], at)
+        reach("poll.concluding")
+        learnt: dict[int, list[points.Learnt]] = defaultdict(list)
+        for row in good.values():
+            learnt[row.job_id].append((row.external_id, answered[row.id].detail if row.id in answered else row.detail))
+        if jobs:
+            points.close_good_all(context, jobs, learnt)
+    return set(jobs)
 
 
 def _note_running(context: Context, answers: Answers) -> None:
