@@ -6,13 +6,14 @@ from typing import Any
 from tasks.catalog import Job, Operation
 from tasks.states import OperationState
 from workers import driver
-from workers.context import Context
+from workers.context import Context, is_first
 
 
 def begin(context: Context, job: Job, service: str, begun: Sequence[driver.Operation]) -> None:
     """Write the operations of this attempt; those of an earlier attempt go, since they decide nothing any more."""
     at = context.clock.timer()
-    Operation.delete().where(Operation.job == job.id).execute()
+    if not is_first(job):
+        Operation.delete().where(Operation.job == job.id).execute()
     Operation.insert_many(
         [
             {

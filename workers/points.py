@@ -31,10 +31,11 @@ def intend(job: Job, **columns: Any) -> int:
     `columns` are those of a new row. Raises FenceLost.
     """
     with transaction():
-        fence.keep(job)
-        left = Point.get_or_none(Point.id == job.point_id, Point.state == PointState.CREATING)
-        if left is not None:
-            return int(left.id)
+        if job.point_id is not None:
+            fence.keep(job)
+            left = Point.get_or_none(Point.id == job.point_id, Point.state == PointState.CREATING)
+            if left is not None:
+                return int(left.id)
         made = Point.create(run=job.run_id, **columns)
         fence.keep(job, point_id=made.id)
     return int(made.id)
@@ -57,25 +58,28 @@ def record(context: Context, job: Job, point_id: int, service: str, started: dri
             **captured,
             **columns,
         ).where(Point.id == point_id).execute()
-        for number, part in enumerate(started.parts):
-            _write_part(point_id, part)
-            if number == 0:
-                reach("snapshot.parts")
+        if started.parts:
+            _write_parts(point_id, started.parts)
+            reach("snapshot.parts")
         operations.begin(context, job, service, started.operations)
         start_waiting(job, warnings=list(started.warnings))
 
 
-def _write_part(point_id: int, part: driver.Part) -> None:
-    Part.insert(
-        point=point_id,
-        external_id=part.external_id,
-        source_id=part.source_id,
-        device=part.device,
-        size_gib=part.size_gib,
-        encrypted=int(part.encrypted),
-        kms_key_id=part.kms_key_id,
-        attributes=dict(part.attributes),
-    ).on_conflict_ignore().execute()
+def _write_parts(point_id: int, parts: Sequence[driver.Part]) -> None:
+    rows = [
+        {
+            "point": point_id,
+            "external_id": part.external_id,
+            "source_id": part.source_id,
+            "device": part.device,
+            "size_gib": part.size_gib,
+            "encrypted": int(part.encrypted),
+            "kms_key_id": part.kms_key_id,
+            "attributes": dict(part.attributes),
+        }
+        for part in parts
+    ]
+    Part.insert_many(rows).on_conflict_ignore().execute()
 
 
 def close_good(context: Context, job: Job, rows: Sequence[Operation]) -> None:
@@ -137,8 +141,8 @@ def _role(point: Point) -> str:
 
 def _complete_parts(point_id: int, row: Operation) -> None:
     """What is known only at the end: an image's snapshots, and under which key a snapshot lies."""
-    for found in row.detail.get("parts", ()):
-        _write_part(point_id, driver.Part(**found))
+    if row.detail.get("parts"):
+        _write_parts(point_id, [driver.Part(**found) for found in row.detail["parts"]])
     known: Mapping[str, Any] = {name: row.detail[name] for name in _KNOWN_AT_THE_END if row.detail.get(name)}
     if known:
         Part.update(**known).where(Part.point == point_id, Part.external_id == row.external_id).execute()

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from tasks.catalog import Job, Point, Policy, session
+from tasks.catalog import Account, Job, Point, Policy, Resource, Run, session
 from tasks.crash import reach
 from tasks.errors import Gone
 from tasks.resources import type_of
@@ -19,10 +19,8 @@ LOOK_IS_FRESH = timedelta(hours=1)
 def run(context: Context, job: Job) -> None:
     """Begin the backup that the job names and leave it waiting. Raises the error family; FenceLost when overtaken."""
     with session():
-        row = job.resource
-        if row is None or row.gone_at is not None or job.run is None:
-            raise Gone("The resource does not exist any more.")
-        resource, policy = _with_known(context.resource(row), row.id), job.run.policy
+        row, run = _read(job)
+        resource, policy = _with_known(context.resource(row), row.id), run.policy
         request = _request(context, job, resource, policy, row.seen_at)
     asked_at = context.clock.now()
     point_id = points.intend(
@@ -42,6 +40,18 @@ def run(context: Context, job: Job) -> None:
     taken = {} if started.adopted else {Point.taken_at.name: asked_at}
     points.record(context, job, point_id, type_of(resource.type).service, started, **taken)
     reach("snapshot.recorded")
+
+
+def _read(job: Job) -> tuple[Resource, Run]:
+    """The resource with its account, the run with its policy: two statements for all four."""
+    row: Resource | None = (
+        Resource.select(Resource, Account).join(Account).where(Resource.id == job.resource_id).first()
+    )
+    run: Run | None = Run.select(Run, Policy).join(Policy).where(Run.id == job.run_id).first()
+    if row is None or row.gone_at is not None or run is None:
+        raise Gone("The resource does not exist any more.")
+    job.run = run
+    return row, run
 
 
 def _request(
