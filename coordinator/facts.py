@@ -127,7 +127,10 @@ def _zone_of(policy: Policy) -> str:
 
 
 def retention_facts(policy: Policy) -> list[PointFact]:
-    """Every point of the policy that is not deleted, as retention judges it. Wide columns are not read."""
+    """Every point of the policy that is not deleted, as retention judges it. Wide columns are not read.
+
+    A failed attempt stands by itself, without its run: it must not spoil the generation that a retry made good.
+    """
     used, left = users_of(policy), _left(policy)
     query = Point.select(
         Point.id,
@@ -148,7 +151,7 @@ def retention_facts(policy: Policy) -> list[PointFact]:
             taken_at=taken_at,
             state=state,
             destination=destination,
-            run_id=run,
+            run_id=None if state == PointState.FAILED else run,
             good_at=completed_at,
             held=held or None,
             locked_until=locked_until,

@@ -90,7 +90,9 @@ def _run(wish: Wish) -> Result:
     raise Invalid("Too many runs of this policy were asked for at this very instant.", advice="Ask again.")
 
 
-def _policy(name: str) -> Policy:
+def _policy(name: Any) -> Policy:
+    if not isinstance(name, str):
+        raise TypeError("a policy is named by text")
     policy = Policy.get_or_none(Policy.name == name, Policy.deleted_at.is_null())
     if policy is None:
         raise Invalid(f"There is no policy {name!r}.", advice="See `snapfleet policies`.")
