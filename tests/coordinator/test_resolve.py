@@ -1,4 +1,4 @@
-"""A run becomes jobs: after a fresh look, or without it when nobody answers; never held up by somebody else's account."""
+"""A run becomes jobs: after a fresh look, or without it when nobody answers, whatever other accounts do."""
 
 from coordinator.members import note_members
 from coordinator.resolve import LOOK_PATIENCE
