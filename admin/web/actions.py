@@ -15,13 +15,13 @@ bp = Blueprint("actions", __name__)
 @only_admin
 def letters(verb: str) -> Any:
     """Ask that a dead letter, or all of them, is sent again or dropped."""
-    letter = request.form.get("letter", "")
+    letter = request.form.get("letter", "")[:18]  # fewer digits than the largest number has
     number = request_letters(verb, letter, who=current_user.id, clock=clock())
     flash(f"Request {number}: {verb} {'all letters' if letter == 'all' else f'letter {letter}'}.")
     return redirect(url_for("pages.letters"))
 
 
-@bp.post("/runs/<int:number>/cancel")
+@bp.post("/runs/<int(max=9223372036854775807):number>/cancel")
 @only_admin
 def cancel(number: int) -> Any:
     """Ask that what has not started of a run does not start."""

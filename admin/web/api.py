@@ -25,7 +25,7 @@ def runs() -> Any:
     return lists.runs(word("policy"), word("state"), before())
 
 
-@bp.get("/runs/<int:number>")
+@bp.get("/runs/<int(max=9223372036854775807):number>")
 def run(number: int) -> Any:
     """One run with a page of its jobs."""
     return {**(lists.run(number) or abort(404)), "jobs": lists.jobs(number, word("state"), before())}

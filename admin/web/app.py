@@ -93,7 +93,7 @@ def _when(value: datetime | None) -> Markup:
     if value is None:
         return Markup('<span class="none">never</span>')
     return Markup('<time datetime="{}">{}</time>').format(
-        value.isoformat(timespec="seconds"), f"{value:%Y-%m-%d %H:%M:%S}"
+        value.isoformat(timespec="seconds"), f"{value:%Y-%m-%d %H:%M}"
     )
 
 

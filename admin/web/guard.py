@@ -61,7 +61,7 @@ def clock() -> Clock:
 
 def install(app: Flask) -> None:
     """Put the guard before and after every view of `app`."""
-    manager = LoginManager(app)
+    manager = LoginManager(app, add_context_processor=False)
     manager.user_loader(_load)
     app.before_request(_connect)
     app.before_request(_enter)
@@ -120,7 +120,8 @@ def _enter() -> Any:
 
 
 def _load(name: str) -> Person | None:
-    row = User.get_or_none(User.name == name, User.disabled_at.is_null())
+    with catalog_session():
+        row = User.get_or_none(User.name == name, User.disabled_at.is_null())
     if row is None or session.get("mark", fingerprint(row)) != fingerprint(row):
         return None
     return Person(row)

@@ -13,6 +13,7 @@ from tasks.resources import TYPES
 from tasks.states import JobState, PointState, RunState
 
 bp = Blueprint("pages", __name__)
+LARGEST = 2**63 - 1  # the catalog's numbers are 64-bit integers
 
 
 def processes() -> list[dict[str, Any]]:
@@ -29,7 +30,8 @@ def _life(row: dict[str, Any], alive: bool) -> str:
 
 def before() -> int | None:
     """Where the asked-for page begins."""
-    return request.args.get("before", type=int)
+    given = request.args.get("before", type=int)
+    return None if given is None else max(0, min(given, LARGEST))
 
 
 def word(name: str) -> str:
@@ -59,7 +61,7 @@ def runs() -> str:
     return render_template("runs.html", list=found, policies=lists.policy_names(), states=list(RunState))
 
 
-@bp.get("/runs/<int:number>")
+@bp.get("/runs/<int(max=9223372036854775807):number>")
 def run(number: int) -> str:
     """One run with its jobs."""
     found = lists.run(number) or abort(404)
@@ -74,7 +76,7 @@ def resources() -> str:
     return render_template("resources.html", list=found, kinds=sorted(TYPES))
 
 
-@bp.get("/resources/<int:number>")
+@bp.get("/resources/<int(max=9223372036854775807):number>")
 def resource(number: int) -> str:
     """One resource with its recovery points, and why each is as it is."""
     found = lists.resource(number) or abort(404)

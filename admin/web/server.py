@@ -117,22 +117,30 @@ def _adapter(certificate: str, key: str) -> Any:
 
 
 def _report(clock: Clock, counters: Counters, stopping: threading.Event) -> None:
-    """Say every few seconds that this process lives, and hand over what it counted."""
+    """Say every few seconds that this process lives, and hand over what it counted; at the end, that it is gone."""
     name = f"{socket.gethostname()}:{os.getpid()}:web"
-    started = clock.timer()
-    row = {"name": name, "role": "web", "threads": THREADS, "version": _version(), "started_at": started}
-    while True:
+    ended = False
+    while not ended:
+        ended = stopping.is_set()
         try:
-            at = clock.timer()
             with transaction():
-                Process.insert(**row, seen_at=at).on_conflict(
-                    conflict_target=[Process.name], update={Process.seen_at: at}
-                ).execute()
+                if ended:
+                    Process.delete().where(Process.name == name).execute()
+                else:
+                    _beat(name, clock)
             counters.flush()
         except (SnapfleetError, PeeweeException) as error:
             log.warning("this process could not report itself: %s", type(error).__name__)
-        if stopping.wait(REPORT_SECONDS):
-            return
+        if not ended:
+            stopping.wait(REPORT_SECONDS)
+
+
+def _beat(name: str, clock: Clock) -> None:
+    at = clock.timer()
+    row = {"role": "web", "threads": THREADS, "version": _version(), "started_at": at}
+    Process.insert(name=name, seen_at=at, **row).on_conflict(
+        conflict_target=[Process.name], update={Process.seen_at: at}
+    ).execute()
 
 
 def _version() -> str:

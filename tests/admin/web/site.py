@@ -88,18 +88,20 @@ class Client(requests.Session):
         self.address, self.trust_env, self.verify = address, False, certificate
 
     def request(self, method: str, url: str, **kwargs: Any) -> requests.Response:  # type: ignore[override]
-        return super().request(method, url if "://" in url else self.address + url.lstrip("/"), timeout=20, **kwargs)
+        return super().request(
+            method, url if url.startswith("https://127") else self.address + url.lstrip("/"), timeout=20, **kwargs
+        )
 
     def token(self, page: str) -> str:
         return re.search(r'name="csrf_token" value="([^"]+)"', self.get(page).text)[1]  # type: ignore[index]
 
-    def send(self, path: str, page: str, **form: str) -> requests.Response:
+    def submit(self, path: str, page: str, **form: str) -> requests.Response:
         """Send a form that `page` shows, as a browser would."""
         form = {"csrf_token": self.token(page), **form}
         return self.post(path, data=form, headers={"Referer": self.address + page.lstrip("/")})
 
     def log_in(self, name: str, password: str = PASSWORD) -> requests.Response:
-        return self.send("/login", "/login", name=name, password=password)
+        return self.submit("/login", "/login", name=name, password=password)
 
 
 def fill(hostile: bool = False) -> None:
