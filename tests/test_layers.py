@@ -1,6 +1,7 @@
 """Who may import whom: the walls of the house, checked on the syntax trees of every module."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,9 @@ PREVIEWS = {
 }
 # library -> the only places that may import it
 LIBRARIES = {
-    "boto3": ("workers/aws/",),
-    "botocore": ("workers/aws/",),
+    "boto3": ("workers/aws/", "workers/repository/s3.py"),
+    "botocore": ("workers/aws/", "workers/repository/s3.py"),
+    "zstandard": ("workers/repository/",),
     "azure": ("workers/azure/",),
     "dramatiq": (
         "tasks/broker.py",
@@ -112,6 +114,21 @@ def test_drivers_know_no_catalog_and_no_queue() -> None:
         for path, tree in drivers
         for name in imports(tree)
         if name.startswith(("tasks.catalog", "tasks.broker", "tasks.messages", "workers.handlers", "peewee"))
+    ]
+    assert not wrong
+
+
+def test_the_repository_can_be_lifted_out() -> None:
+    engine = [(path, tree) for path, tree in modules() if str(path).startswith("workers/repository/")]
+    assert engine
+    allowed = sys.stdlib_module_names | {"zstandard", "cryptography"}
+    wrong = [
+        f"{path} imports {name}"
+        for path, tree in engine
+        for name in imports(tree)
+        if name.split(".")[0] not in allowed
+        and not name.startswith("workers.repository")
+        and not (path.name == "s3.py" and name.split(".")[0] in {"boto3", "botocore"})
     ]
     assert not wrong
 

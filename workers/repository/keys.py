@@ -1,0 +1,193 @@
+"""Who can open a repository: key slots, each holding the master key wrapped by something of the operator's.
+
+The master key is random and never changes; a slot is made from a passphrase, a key file or a key service. Rotation
+adds a slot and removes another: nothing is written anew. Whoever once had the master key keeps being able to read,
+so a leaked master key means a new repository. FORMAT.md section 3.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from workers.repository.crypt import derive
+from workers.repository.errors import Damaged, Missing, RepositoryError, Unsuitable, WrongKey
+from workers.repository.names import KEYS
+from workers.repository.store import Store
+
+MASTER_BYTES = 32
+# scrypt with 32 MiB and about 0.1 s a guess (RFC 7914 names N=2^14 for interactive use in 2009; twice that now).
+_SCRYPT = {"n": 1 << 15, "r": 8, "p": 1}
+# A slot that asks for more than 1 GiB of memory is hostile.
+_SCRYPT_LIMIT = 1 << 30
+
+
+class Key(Protocol):
+    """Something that wraps the master key. `kind` is written into the slot."""
+
+    @property
+    def kind(self) -> str:
+        """As in the slot."""
+
+    def wrap(self, master: bytes, context: str) -> dict[str, Any]:
+        """What the slot needs to be unwrapped again; `context` must be given again then."""
+
+    def unwrap(self, slot: dict[str, Any], context: str) -> bytes | None:
+        """The master key, None when this key is not the slot's."""
+
+
+class KeyService(Protocol):
+    """A key service such as KMS: encrypts small secrets under a key that never leaves it."""
+
+    def encrypt(self, secret: bytes, context: dict[str, str]) -> bytes:
+        """At most 4 KiB in; the opaque blob."""
+
+    def decrypt(self, blob: bytes, context: dict[str, str]) -> bytes:
+        """Raises PermissionError when this identity or key cannot."""
+
+
+@dataclass(frozen=True, repr=False)
+class Passphrase:
+    """A passphrase, stretched by scrypt."""
+
+    text: str
+    kind: str = "passphrase"
+
+    def wrap(self, master: bytes, context: str) -> dict[str, Any]:
+        salt = os.urandom(16)
+        return {"salt": salt.hex(), **_SCRYPT, "wrapped": _wrap(self._stretch(salt, **_SCRYPT), master, context)}
+
+    def unwrap(self, slot: dict[str, Any], context: str) -> bytes | None:
+        sizes = {name: int(slot[name]) for name in _SCRYPT}
+        if not 0 < 128 * sizes["n"] * sizes["r"] <= _SCRYPT_LIMIT or not 0 < sizes["p"] <= 16:
+            return None
+        return _unwrap(self._stretch(bytes.fromhex(slot["salt"]), **sizes), slot["wrapped"], context)
+
+    def _stretch(self, salt: bytes, n: int, r: int, p: int) -> bytes:
+        return hashlib.scrypt(self.text.encode(), salt=salt, n=n, r=r, p=p, maxmem=_SCRYPT_LIMIT + (64 << 20), dklen=32)
+
+
+@dataclass(frozen=True, repr=False)
+class KeyFile:
+    """The content of a key file, 32 random bytes or more. Raises ValueError for less."""
+
+    content: bytes
+    kind: str = "file"
+
+    def __post_init__(self) -> None:
+        if len(self.content) < MASTER_BYTES:
+            raise ValueError("a key file holds at least 32 random bytes")
+
+    def wrap(self, master: bytes, context: str) -> dict[str, Any]:
+        salt = os.urandom(16)
+        return {"salt": salt.hex(), "wrapped": _wrap(self._key(salt), master, context)}
+
+    def unwrap(self, slot: dict[str, Any], context: str) -> bytes | None:
+        return _unwrap(self._key(bytes.fromhex(slot["salt"])), slot["wrapped"], context)
+
+    def _key(self, salt: bytes) -> bytes:
+        return derive(self.content, salt, "slot/file")
+
+
+@dataclass(frozen=True, repr=False)
+class ServiceKey:
+    """A key that lives in a key service, reached through a port."""
+
+    service: KeyService
+    kind: str = "service"
+
+    def wrap(self, master: bytes, context: str) -> dict[str, Any]:
+        return {"wrapped": self.service.encrypt(master, {"snapfleet:repository": context}).hex()}
+
+    def unwrap(self, slot: dict[str, Any], context: str) -> bytes | None:
+        try:
+            return self.service.decrypt(bytes.fromhex(slot["wrapped"]), {"snapfleet:repository": context})
+        except PermissionError:
+            return None
+
+
+def _wrap(key: bytes, master: bytes, context: str) -> str:
+    nonce = os.urandom(12)
+    return (nonce + AESGCM(key).encrypt(nonce, master, context.encode())).hex()
+
+
+def _unwrap(key: bytes, wrapped: str, context: str) -> bytes | None:
+    blob = bytes.fromhex(wrapped)
+    try:
+        return AESGCM(key).decrypt(blob[:12], blob[12:], context.encode())
+    except InvalidTag:
+        return None
+
+
+def add_slot(store: Store, repository: str, master: bytes, key: Key) -> str:
+    """Write a slot for `key`; its id, 16 hex digits."""
+    slot = secrets.token_hex(8)
+    facts = {"version": 1, "kind": key.kind, **key.wrap(master, _context(repository, slot))}
+    facts["proof"] = _proof(slot, facts, master)
+    store.create(KEYS + slot, json.dumps(facts, sort_keys=True).encode())
+    return slot
+
+
+def check_slot(store: Store, slot: str, master: bytes) -> None:
+    """Raises Damaged when a slot is not as it was written; Missing."""
+    body = store.get(KEYS + slot)[0]
+    try:
+        facts = json.loads(body)
+        proof = facts.pop("proof")
+        facts["proof"] = _proof(slot, facts, master)
+        sound = proof == facts["proof"] and body == json.dumps(facts, sort_keys=True).encode()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        sound = False
+    if not sound:
+        raise Damaged(KEYS + slot, "it is not as it was written")
+
+
+def _proof(slot: str, facts: dict[str, Any], master: bytes) -> str:
+    text = slot.encode() + json.dumps(facts, sort_keys=True).encode()
+    return hmac.digest(derive(master, b"", "slot"), text, "sha256").hex()
+
+
+def slots(store: Store) -> list[str]:
+    """Ids of the key slots."""
+    return [stat.name.removeprefix(KEYS) for stat in store.list(KEYS)]
+
+
+def remove_slot(store: Store, slot: str) -> None:
+    """Remove a slot; refused (Unsuitable) when it is the last, as nobody could open the repository again."""
+    if set(slots(store)) <= {slot}:
+        raise Unsuitable("The last key slot stays: without it the repository could never be opened again.")
+    store.delete([KEYS + slot])
+
+
+def unlock(store: Store, repository: str, keys: tuple[Key, ...]) -> bytes:
+    """The master key, by the first slot that one of the keys opens. Raises WrongKey, Missing."""
+    found = slots(store)
+    if not found:
+        raise Missing("The repository has no key slot.", advice="Restore an exported key into keys/.")
+    for slot in found:
+        try:
+            facts = json.loads(store.get(KEYS + slot)[0])
+            for key in keys:
+                master = key.unwrap(facts, _context(repository, slot)) if facts["kind"] == key.kind else None
+                if master is not None and len(master) == MASTER_BYTES:
+                    return master
+        except (ValueError, KeyError, TypeError, Missing):
+            continue  # a slot that is damaged or was just removed opens nothing; another may
+    raise WrongKey("No key slot opens with what was given.")
+
+
+def _context(repository: str, slot: str) -> str:
+    return f"snapfleet/slot/{repository}/{slot}"
+
+
+def new_key(text: str | None, file: bytes | None) -> Key:
+    """A key from what a command was given: exactly one of passphrase and file. Raises RepositoryError."""
+    if (text is None) == (file is None):
+        raise RepositoryError("Give a passphrase or a key file, one of them.")
+    return Passphrase(text) if text is not None else KeyFile(file or b"")

@@ -1,0 +1,103 @@
+"""Repair: save what is sound, list what is lost, and never pretend.
+
+A generation with damage gets a new manifest in which the lost blocks are zeros and are listed; a lease that is
+missing or unreadable beside a whole manifest is written anew; a manifest that is lost is hidden, so that pruning
+works again. Nothing is deleted here.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from workers.repository.archive import new_job_id
+from workers.repository.generations import Index, manifest_name, read_index
+from workers.repository.lease import COMMITTED, OPEN, Lease
+from workers.repository.manifest import Generation, SegmentRef
+from workers.repository.mapwriter import MapWriter
+from workers.repository.names import generation_name, lease_name
+from workers.repository.prune import hide
+from workers.repository.repository import Repository
+from workers.repository.segment import BLOCKS, Segment
+from workers.repository.verify import Verified, spans
+
+
+@dataclass
+class Repaired:
+    """What was done: generations with their lost spans of (first block, blocks); leases written anew; manifests
+    given up for lost."""
+
+    lost: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    leases: list[str] = field(default_factory=list)
+    given_up: list[str] = field(default_factory=list)
+
+
+def repair(repository: Repository, found: Verified) -> Repaired:
+    """Act on what a verification found (best a full one). Raises Fenced, StoreUnavailable."""
+    repository.assert_writable()
+    done = Repaired()
+    index = read_index(repository)
+    _leases(repository, index, done)
+    for name in sorted(index.lost):
+        hide(repository, name, "lost")
+        done.given_up.append(name)
+    for name in index.unreadable:
+        if name.startswith("generations/"):
+            hide(repository, name, "damaged")
+            done.given_up.append(name)
+    for generation in read_index(repository).generations:
+        blocks = found.affected.get(generation.id)
+        if blocks:
+            _salvage(repository, generation, blocks)
+            done.lost[generation.id] = blocks
+    return done
+
+
+def _leases(repository: Repository, index: Index, done: Repaired) -> None:
+    """A whole manifest whose lease is gone or unreadable counts again; one that was never committed does not."""
+    broken = {name.removeprefix("leases/") for name in index.unreadable if name.startswith("leases/")}
+    missing = {index.jobs[name] for name in index.orphans} - set(index.leases)
+    for job in sorted(broken | missing):
+        names = tuple(sorted(name for name, owner in index.jobs.items() if owner == job))
+        now = repository.clock()
+        if not names:
+            continue  # a job that made nothing: its lease is revoked by nobody, its packs stay until it is removed
+        generation = repository.read_manifest(names[0])
+        lease = Lease(job, "repair", generation.lineage, COMMITTED, now, now, (), names)
+        repository.store.delete([lease_name(job)])
+        repository.leases.open(lease)
+        done.leases.append(job)
+
+
+def _salvage(repository: Repository, generation: Generation, lost: list[tuple[int, int]]) -> Generation:
+    """Write a manifest without the lost blocks, in a job of its own."""
+    now = repository.clock()
+    old = manifest_name(repository, generation)
+    lease = repository.leases.open(Lease(new_job_id(), "repair", generation.lineage, OPEN, now, now, (old,)))
+    maps = MapWriter(repository, lease.job)
+    gone = [block for first, count in lost for block in range(first, first + count)]
+    refs: list[SegmentRef | None] = list(generation.segments)
+    for number in sorted({block // BLOCKS for block in gone}):
+        mine = [block for block in gone if block // BLOCKS == number]
+        length = min(BLOCKS, generation.blocks - number * BLOCKS)
+        if len(mine) == length:
+            refs[number] = None
+            continue
+        segment: Segment = repository.segment(generation, number)
+        for block in mine:
+            segment.set(block, None, 0)
+        refs[number] = None
+        if not segment.is_empty():
+            maps.add(number, segment)
+    written = maps.finish()
+    all_lost = sorted({*gone, *(b for first, count in generation.lost for b in range(first, first + count))})
+    new = replace(
+        generation,
+        job=lease.job,
+        segments=tuple(written.get(number, ref) for number, ref in enumerate(refs)),
+        replaces=generation.identity,
+        created_at=max(now, generation.created_at + timedelta(seconds=1)),
+        lost=tuple(spans(all_lost)),
+    )
+    identity = repository.write_manifest(new)
+    repository.leases.commit(lease, (generation_name(repository.sealer.label(new.lineage), identity),))
+    hide(repository, old, "repaired")
+    return replace(new, identity=identity)
