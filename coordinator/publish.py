@@ -37,9 +37,11 @@ def publish(publisher: Publisher, counters: Counters, at: datetime) -> int:
     if not publisher.available:
         return 0
     with transaction():
-        flight = _in_flight(at)
-        open_lanes = [lane for lane in Lane if flight.queued[lane] < LANES[lane].capacity]
-        chosen = _locked(choose(_candidates(at, open_lanes), flight, COPY_SLOTS)[:BATCH], at)
+        queued = _queued()
+        candidates = _candidates(at, [lane for lane in Lane if queued[lane] < LANES[lane].capacity])
+        # Counted after the candidates were read: what another coordinator has published since is then in the count,
+        # and what it is publishing at this moment is among our candidates and locked.
+        chosen = _locked(choose(candidates, _in_flight(at), COPY_SLOTS)[:BATCH], at)
         if not chosen:
             return 0
         reach("coordinator.before-publish")
@@ -96,10 +98,13 @@ def _candidates(at: datetime, lanes: Sequence[Lane]) -> list[Candidate]:
     ]
 
 
+def _queued() -> Counter[Lane]:
+    counts = rows(Job.select(Job.lane, fn.COUNT(Job.id)).where(Job.state == JobState.QUEUED).group_by(Job.lane))
+    return Counter({Lane(lane): count for lane, count in counts})
+
+
 def _in_flight(at: datetime) -> InFlight:
-    flight = InFlight()
-    queued = rows(Job.select(Job.lane, fn.COUNT(Job.id)).where(Job.state == JobState.QUEUED).group_by(Job.lane))
-    flight.queued = Counter({Lane(lane): count for lane, count in queued})
+    flight = InFlight(queued=_queued())
     copying = rows(
         Job.select(Job.account, Job.region, fn.SUM(Job.slots))
         .where(Job.lane == Lane.COPY, Job.state.in_(_IN_FLIGHT))

@@ -23,6 +23,9 @@ from tasks.errors import Invalid, Unavailable
 
 # A statement that runs longer than this is a defect, not work: the largest sweep takes under 5 s at 50,000 points.
 STATEMENT_TIMEOUT_MS = 60_000
+# A transaction that does nothing for so long belongs to a process that was frozen or cut off: its locks are given back.
+# The longest honest pause is the wait for a broker's confirms, 15 s.
+IDLE_TRANSACTION_MS = 60_000
 # How long a thread waits for a free connection before it says so. Longer would hide a leak.
 POOL_WAIT_SECONDS = 10
 # SQLite has one writer: others queue this long. Writes here are milliseconds.
@@ -56,7 +59,8 @@ def open_catalog(url: str, *, max_connections: int = 40) -> None:
             stale_timeout=300,
             autoconnect=False,
             prefer_psycopg3=True,
-            options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",
+            options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC"
+            f" -c idle_in_transaction_session_timeout={IDLE_TRANSACTION_MS}",
         )
     elif parsed.scheme == "sqlite":
         path = unquote(parsed.path)

@@ -1,0 +1,136 @@
+"""The outbox goes to the broker: nothing lost, nothing sent past its turn, side by side without sending twice."""
+
+import threading
+
+import pytest
+
+from coordinator.admission import Candidate
+from coordinator.publish import _locked, publish
+from tasks.catalog import Budget, Job, Outbox, session, transaction
+from tasks.catalog.transitions import add_jobs
+from tasks.lanes import LANES, Lane
+from tasks.messages import JobMessage
+from tasks.states import JobState
+from tasks.telemetry import Counters
+from tests.coordinator.house import MINUTE, House, Queue
+
+
+def jobs(house: House, count: int, **columns: object) -> list[int]:
+    account = house.account() if not columns.get("account") else columns["account"]
+    row = {"kind": "discover", "lane": str(Lane.DISCOVER), "account": account, "region": "us-east-1", **columns}
+    with transaction():
+        return add_jobs([dict(row) for _ in range(count)], house.clock.timer())
+
+
+def send(house: House, queue: Queue | None = None) -> int:
+    with session():
+        return publish(queue or house.queue, Counters(), house.clock.timer())
+
+
+def test_a_confirmed_message_leaves_the_outbox_and_a_refused_one_stays(house: House) -> None:
+    first, second = jobs(house, 2)
+
+    class Half(Queue):
+        def publish(self, messages: list[tuple[Lane, JobMessage]]) -> list[bool]:  # type: ignore[override]
+            super().publish(messages)
+            return [message.job == first for _, message in messages]
+
+    assert send(house, Half()) == 1
+    with session():
+        assert {row.id: row.state for row in Job.select()} == {first: JobState.QUEUED, second: JobState.PENDING}
+    assert send(house) == 1
+    assert [message.job for _, message in house.queue.sent] == [second]
+
+
+def test_a_crash_between_the_confirm_and_the_commit_sends_again_and_the_claim_drops_one(house: House) -> None:
+    (job,) = jobs(house, 1, kind="snapshot", lane=str(Lane.SNAPSHOT))
+
+    class Dies(Queue):
+        def publish(self, messages: list[tuple[Lane, JobMessage]]) -> list[bool]:  # type: ignore[override]
+            super().publish(messages)
+            raise KeyboardInterrupt
+
+    dying = Dies()
+    with pytest.raises(KeyboardInterrupt):
+        send(house, dying)
+    assert house.outbox() == 1
+    assert send(house) == 1
+    assert [message.job for _, message in (*dying.sent, *house.queue.sent)] == [job, job]
+    assert house.deliver([*dying.sent, *house.queue.sent]) == 1
+
+
+def test_a_broker_that_is_away_costs_nothing_but_time(house: House) -> None:
+    jobs(house, 3)
+    house.queue.available = False
+    assert send(house) == 0
+    assert house.outbox() == 3
+    house.queue.available = True
+    assert send(house) == 3
+    assert house.outbox() == 0
+
+
+def test_coordinators_that_publish_at_once_send_each_message_once(house: House) -> None:
+    jobs(house, 300)
+    queues = [Queue() for _ in range(4)]
+    errors: list[BaseException] = []
+    start = threading.Barrier(len(queues))
+
+    def drain(queue: Queue) -> None:
+        try:
+            start.wait()
+            for _ in range(12):
+                send(house, queue)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=drain, args=(queue,)) for queue in queues]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    sent = [message.job for queue in queues for _, message in queue.sent]
+    assert len(sent) == len(set(sent))
+    with session():
+        queued = Job.select().where(Job.state == JobState.QUEUED).count()
+    assert queued == len(sent) == min(300, LANES[Lane.DISCOVER].capacity)
+
+
+def test_a_message_put_off_while_it_was_looked_at_is_not_sent(house: House) -> None:
+    (job,) = jobs(house, 1)
+    at = house.clock.timer()
+    old = Candidate(job, Lane.DISCOVER, 1, "us-east-1", 50, 1, fence=7)
+    with transaction():
+        assert _locked([old], at) == []
+        Outbox.update(ready_at=at + MINUTE).execute()
+        assert _locked([Candidate(job, Lane.DISCOVER, 1, "us-east-1", 50, 1)], at) == []
+
+
+def test_a_chain_goes_one_at_a_time_what_was_asked_for_first_and_else_in_order(house: House) -> None:
+    """feature 12: an on-demand job does not wait behind its own target's backlog."""
+    first, second = jobs(house, 2, chain="snapshot:1")
+    assert send(house) == 1
+    assert house.queue.sent[-1][1].job == first
+    (wished,) = jobs(house, 1, account=1, chain="snapshot:1", priority=1000)
+    assert send(house) == 0
+    with transaction():
+        Job.update(state=JobState.DONE).where(Job.id == first).execute()
+    assert send(house) == 1
+    assert house.queue.sent[-1][1].job == wished
+    with transaction():
+        Job.update(state=JobState.DONE).where(Job.id == wished).execute()
+    assert send(house) == 1
+    assert house.queue.sent[-1][1].job == second
+
+
+def test_starts_in_one_place_keep_the_clouds_pace_whoever_publishes(house: House) -> None:
+    jobs(house, 200, kind="snapshot", lane=str(Lane.SNAPSHOT))
+    for _ in range(4):
+        send(house)
+    assert len(house.queue.sent) == 60
+    for _ in range(3):
+        house.clock.advance(MINUTE / 6)
+        send(house)
+    assert len(house.queue.sent) == 150
+    with session():
+        assert [row.name for row in Budget.select()] == ["starts:1:us-east-1"]
