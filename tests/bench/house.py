@@ -27,15 +27,14 @@ from tests.services import ForeignPostgres, ForeignRabbit, PostgresServer, Rabbi
 ROOT = Path(__file__).resolve().parents[2]
 SNAPFLEET = Path(sys.executable).with_name("snapfleet")
 FIRST_NIGHT = datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
-# Workers start their threads and coordinators connect before the slot is due, as on any evening.
-BEFORE_SLOT = timedelta(seconds=6)
 _DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 @dataclass(frozen=True)
 class Size:
     """How large the estate and the fleet are. `snapshot_seconds` is how long the cloud takes for a snapshot,
-    `poll_floor` the product's shortest pause between two questions, as it ships."""
+    `poll_floor` the product's shortest pause between two questions, as it ships; the fleet starts `head_start` seconds
+    before the slot is due, so that it is there, as on any evening."""
 
     instances: int = 10_000
     accounts: int = 20
@@ -46,6 +45,7 @@ class Size:
     threads: int = 8
     snapshot_seconds: float = 20.0
     poll_floor: float = 15.0
+    head_start: float = 6.0
 
     @property
     def places(self) -> int:
@@ -121,7 +121,7 @@ class House:
 
     def _at(self, night: int) -> dict[str, str]:
         slot = FIRST_NIGHT + timedelta(days=night - 1)
-        real, virtual = datetime.now(UTC), slot - (BEFORE_SLOT if night else timedelta(hours=1))
+        real, virtual = datetime.now(UTC), slot - timedelta(seconds=self.size.head_start if night else 3600)
         return {**self.env, "SNAPFLEET_FAST_CLOCK": f"{real.isoformat()},{virtual.isoformat()},1"}
 
 
