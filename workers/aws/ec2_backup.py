@@ -12,7 +12,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from tasks.errors import Gone, Impossible, Invalid, NotReady
-from workers.aws.ec2_describe import describe_instance, describe_volume, hidden_attributes
+from workers.aws.ec2_describe import HIDDEN, describe_instance, describe_volume, hidden_attributes
 from workers.aws.ec2_lookup import find, image_for, living_set, snapshots_with, tagged_snapshots
 from workers.aws.errors import translate, translated
 from workers.aws.keys import DefaultKeys
@@ -70,11 +70,20 @@ def _as_it_is(clients: Clients, resource: Resource, request: BackupRequest) -> t
         with translated("a description"):
             if resource.type == "volume":
                 return describe_volume(clients, resource.external_id), []
-            return _with_hidden(clients, describe_instance(clients, resource.external_id))
+            return _with_hidden(clients, _with_known(describe_instance(clients, resource.external_id), resource))
     except Gone:
         if not find(clients, request.key):
             raise
         return resource, [f"{resource.external_id} was deleted after this backup of it had begun."]
+
+
+def _with_known(now: Resource, before: Resource) -> Resource:
+    """A second look at the same launch keeps what only an earlier backup knew."""
+    if now.attributes.get("launched_at") != before.attributes.get("launched_at"):
+        return now
+    return replace(
+        now, attributes={**{k: before.attributes[k] for k in HIDDEN if k in before.attributes}, **now.attributes}
+    )
 
 
 def _with_hidden(clients: Clients, now: Resource) -> tuple[Resource, list[str]]:

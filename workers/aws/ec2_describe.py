@@ -73,6 +73,9 @@ def describe_volume(clients: Clients, volume_id: str) -> Resource:
     raise Gone(f"The volume {volume_id} does not exist any more.")
 
 
+HIDDEN = ("user_data", "termination_protection")  # what `hidden_attributes` reads
+
+
 def hidden_attributes(clients: Clients, instance_id: str) -> dict[str, Any]:
     """What DescribeInstances leaves out: `user_data` (base64, '' when none), `termination_protection`. SDK errors."""
     ask = clients.read().describe_instance_attribute
