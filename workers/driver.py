@@ -188,11 +188,15 @@ class Created:
 
 @dataclass(frozen=True)
 class StepStarted:
-    """What a restore step began and made; `outputs` is what later steps refer to."""
+    """What a restore step began, made and took away again; `outputs` is what later steps refer to.
+
+    `removed` has the external ids of what an earlier step made and what is not there any more.
+    """
 
     operations: tuple[Operation, ...] = ()
     created: tuple[Created, ...] = ()
     outputs: Mapping[str, Any] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

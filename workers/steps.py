@@ -30,6 +30,16 @@ def record_creations(context: Context, job: Job, created: Iterable[driver.Create
         ).on_conflict_ignore().execute()
 
 
+def record_removals(context: Context, job: Job, external_ids: Sequence[str]) -> None:
+    """Note what a step took away again of what this restore had made: nobody has to look for it any more."""
+    if external_ids:
+        Creation.update(removed_at=context.clock.timer()).where(
+            Creation.restore == job.restore_id,
+            Creation.external_id.in_(list(external_ids)),
+            Creation.removed_at.is_null(),
+        ).execute()
+
+
 def close_done(context: Context, job: Job, rows: Sequence[Operation]) -> None:
     """Every operation of the step is done: what they made known joins its outputs. Call inside a transaction."""
     step = step_of(job)

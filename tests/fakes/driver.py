@@ -246,6 +246,10 @@ class FakeDriver:
         kinds = {"create-volume": "volume", "register-image": "image", "run-instance": "instance"}
         with self._call("start_restore", *place, step.kind) as fault:
             kind = kinds.get(step.kind)
+            if step.kind in ("delete-volume", "deregister-image"):
+                gone = str(step.params.get("volume_id") or step.params.get("image_id"))
+                self.cloud.remove(gone)
+                return driver.StepStarted(removed=(gone,))
             if kind is None:
                 return driver.StepStarted(outputs={"done": step.kind})
             snapshot = step.params.get("snapshot_id")

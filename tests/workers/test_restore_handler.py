@@ -76,6 +76,20 @@ def test_a_step_that_begins_nothing_is_done_at_once(world: World, restore: Resto
     assert (state(restore, 1).state, state(restore, 1).outputs) == (JobState.DONE, {"done": "tag-resources"})
 
 
+def test_what_a_later_step_takes_away_is_not_called_made_any_more(world: World, restore: Restore, made: Job) -> None:
+    """A temporary volume or image: an undo has nothing to do with it, and nobody is told to look for it."""
+    world.poll()
+    volume = creations(restore)[0].external_id
+    with session():
+        job = step(world, restore, 1, "delete-volume")
+    with transaction():
+        Job.update(spec={"step": 1, "kind": "delete-volume", "params": {"volume_id": volume}}).where(
+            Job.id == job.id
+        ).execute()
+    assert world.work(job) == "done"
+    assert [one.removed_at for one in creations(restore)] == [world.clock.timer()]
+
+
 def test_a_step_whose_answer_was_lost_makes_nothing_twice(world: World, restore: Restore) -> None:
     with session():
         job = step(world, restore, 0, "create-volume")

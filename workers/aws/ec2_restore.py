@@ -294,7 +294,7 @@ def _deregister_image(step: _Step) -> StepStarted:
         if not is_ours(read_tags(image.get("Tags"))):
             raise Refused(f"The image {image_id} is not ours, so it stays.", code="not-ours")
         step.clients.read().deregister_image(ImageId=image_id)
-    return StepStarted()
+    return StepStarted(removed=(image_id,))
 
 
 def _delete_volume(step: _Step) -> StepStarted:
@@ -307,7 +307,7 @@ def _delete_volume(step: _Step) -> StepStarted:
         if volume.get("Attachments"):
             raise InUse(f"The volume {volume_id} is still attached.")
         step.clients.read().delete_volume(VolumeId=volume_id)
-    return StepStarted()
+    return StepStarted(removed=(volume_id,))
 
 
 def _replace_root(step: _Step) -> StepStarted:

@@ -23,6 +23,7 @@ def run_step(context: Context, job: Job) -> None:
     with transaction():
         fence.keep(job)
         steps.record_creations(context, job, started.created)
+        steps.record_removals(context, job, started.removed)
         RestoreStep.update(outputs=dict(started.outputs)).where(
             RestoreStep.restore == job.restore_id, RestoreStep.number == job.spec["step"]
         ).execute()
