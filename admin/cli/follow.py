@@ -21,6 +21,8 @@ LOOK_SECONDS = 0.5
 ANSWER_LOOKS = 20
 # How long nobody may be there before waiting is given up: longer than a restart, or a failover to another coordinator.
 ALONE_LOOKS = 120
+# `snapfleet up &` and the next command are often typed together: a coordinator reports itself within this many looks.
+STARTING_LOOKS = 8
 _RUN_EXITS = {"done": Exit.DONE, "partial": Exit.PARTLY}
 _RESTORE_ENDS = {str(RestoreState.DONE), str(RestoreState.FAILED), str(RestoreState.CANCELLED)}
 _REASONS = 20  # failed jobs that are told; `snapfleet runs show` has them all
@@ -45,7 +47,7 @@ def settle(
 
     Raises Refused when the coordinator said no, and with `wait` Unavailable when nothing runs that could take it up.
     """
-    if not somebody_runs(at.clock):
+    if not (_comes_up(at) if wait else somebody_runs(at.clock)):
         if wait:
             raise Unavailable(f"Request {wish} is recorded, but nothing runs that would do it.", advice=_START)
         text = f"Recorded as request {wish}; it is done as soon as something runs. {_START}"
@@ -57,6 +59,15 @@ def settle(
     elif not wait:
         at.output.result({"request": wish, "state": "accepted", **named(found)}, said(named(found)))
     return found
+
+
+def _comes_up(at: Context) -> bool:
+    """Whether a coordinator is there, or is just starting."""
+    for _ in range(STARTING_LOOKS):
+        if somebody_runs(at.clock):
+            return True
+        threading.Event().wait(LOOK_SECONDS)
+    return False
 
 
 def named(result: Mapping[str, Any]) -> dict[str, Any]:

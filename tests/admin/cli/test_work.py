@@ -80,10 +80,28 @@ def test_waiting_for_work_while_nothing_runs_fails_and_names_up(cli: Cli) -> Non
     said = cli("run", "web", "--wait")
     assert said.code == 1
     assert said.err == f"Request 1 is recorded, but nothing runs that would do it. {START}"
-    with transaction():  # a coordinator that has been silent for a minute does not count
+
+
+def test_a_coordinator_that_has_been_silent_does_not_count(cli: Cli) -> None:
+    seed()
+    with transaction():
         heartbeat()
         Process.update(seen_at=AT).execute()
-    assert cli("run", "web", "--wait").code == 1
+    assert cli("run", "web", "-o", "json").json == {"request": 1, "state": "recorded"}
+
+
+def test_waiting_gives_what_is_just_starting_a_moment(cli: Cli, background: Background) -> None:
+    """`snapfleet up &` and the next line are pasted together."""
+    seed()
+    asked = []
+
+    def step() -> None:
+        asked.append(1)
+        if len(asked) > 10:
+            finish(RunState.DONE)()
+
+    background(step)
+    assert cli("run", "web", "--wait").code == 0
 
 
 def test_an_unknown_policy_is_answered_with_close_ones_and_nothing_is_recorded(cli: Cli) -> None:
