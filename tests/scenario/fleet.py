@@ -13,16 +13,26 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tasks.catalog import Account, Meta, Policy, database_time, open_catalog, transaction
+from tasks.catalog import Account, Meta, Policy, PolicySchedule, Schedule, database_time, open_catalog, transaction
 from tasks.catalog.migrate import migrate
 from tasks.secrets import MasterKey
 from tests.fakes.cloud import FakeCloud
 
 SNAPFLEET = Path(sys.executable).parent / "snapfleet"
 ROOT = Path(__file__).parent.parent.parent
+
+
+# The calendar of these fleets: it starts here and runs 200 times as fast, so that 15 minutes pass in 4.5 seconds.
+VIRTUAL = datetime(2026, 3, 1, tzinfo=UTC)
+RATE = 200
+
+
+def _calendar() -> str:
+    return f"{datetime.now(UTC).isoformat()},{VIRTUAL.isoformat()},{RATE}"
 
 
 @dataclass
@@ -104,6 +114,8 @@ class Fleet:
             "SNAPFLEET_TICK_SECONDS": "0.1",
             "SNAPFLEET_DISCOVER_SECONDS": "5",
             "SNAPFLEET_THREADS": "4",
+            "SNAPFLEET_GUARD_SECONDS": "0.1",
+            "SNAPFLEET_FAST_CLOCK": _calendar(),
             "PYTHONPATH": str(ROOT),
         }
         open_catalog(catalog_url)
@@ -113,8 +125,8 @@ class Fleet:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._supervise, daemon=True)
 
-    def estate(self, volumes: int, policies: dict[str, dict[str, Any]]) -> None:
-        """An account with volumes and instances to protect, a DR account, and the policies."""
+    def estate(self, volumes: int, policies: dict[str, dict[str, Any]], schedule: dict[str, Any]) -> None:
+        """An account with volumes to protect, a DR account, and policies that all follow one schedule."""
         for number in range(volumes):
             self.cloud.volume(f"vol-{number:04d}", tags={"backup": "gold"})
         at = database_time()
@@ -122,8 +134,10 @@ class Fleet:
             Meta.create(key="installation", value="fleet-under-test")
             Account.create(name="prod", regions=["us-east-1"])
             Account.create(name="vault", kind="dr", regions=["eu-central-1"])
+            grid = Schedule.create(name="often", spec=schedule, created_at=at, changed_at=at)
             for name, spec in policies.items():
-                Policy.create(name=name, spec=spec, created_at=at, changed_at=at)
+                policy = Policy.create(name=name, spec=spec, created_at=at, changed_at=at)
+                PolicySchedule.create(policy=policy, schedule=grid, last_slot_at=VIRTUAL, next_start_at=VIRTUAL)
 
     def seat(self, role: str, points: Iterable[str] = (), **more: str) -> Seat:
         """Add a process; it is started by `start` or at once when the fleet runs."""
