@@ -13,6 +13,7 @@ from admin.estate_plan import Change, EstatePlan
 from tasks.errors import Invalid
 
 _SIGNS = {"add": "+", "change": "~", "remove": "-"}
+_DONE = {"add": "added", "change": "changed", "remove": "removed"}
 
 
 @command(example="snapfleet apply -f estate.yaml --dry-run")
@@ -54,8 +55,11 @@ def _print(at: Context, plan: EstatePlan, dry_run: bool) -> None:
         at.output.line("Nothing to change.")
         return
     counts = {word: sum(item.action == word for item in plan.changes) for word in _SIGNS}
-    words = ", ".join(f"{count} to {word}" for word, count in counts.items() if count)
-    at.output.line(f"Dry run: {words}; nothing was changed." if dry_run else f"Applied: {words}.")
+    if dry_run:
+        words = ", ".join(f"{count} to {word}" for word, count in counts.items() if count)
+        at.output.line(f"Dry run: {words}; nothing was changed.")
+        return
+    at.output.line("Applied: " + ", ".join(f"{count} {_DONE[word]}" for word, count in counts.items() if count) + ".")
 
 
 def _warn(at: Context, change: Change) -> None:

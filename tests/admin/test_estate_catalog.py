@@ -253,4 +253,4 @@ def test_two_processes_at_once_do_one_after_the_other(sqlite_url: str, tmp_path:
     both = [subprocess.Popen(call, env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = sorted(process.communicate(timeout=60)[0].splitlines()[-1] for process in both)
     assert [process.returncode for process in both] == [0, 0]
-    assert said == ["Applied: 4 to add.", "Nothing to change."]
+    assert said == ["Applied: 4 added.", "Nothing to change."]

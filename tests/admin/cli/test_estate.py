@@ -31,7 +31,7 @@ def test_an_estate_is_applied_once_and_then_there_is_nothing_to_change(cli: Cli,
         "+ accounts vault",
         "+ schedules nightly",
         "+ policies web",
-        "Applied: 4 to add.",
+        "Applied: 4 added.",
     ]
     assert cli("apply", "-f", str(file)).out == "Nothing to change.\n"
     assert cli("apply", "-f", str(file), "-o", "json").json == {"changes": [], "left": [], "dry_run": False}
