@@ -46,7 +46,7 @@ def test_a_change_is_shown_field_by_field(cli: Cli, file: Path) -> None:
     assert said.out.splitlines()[:2] == ["~ policies web", "    targets[]: "
     "{'tag': {'backup': 'gold'}, 'types': ['instance', 'volume'], 'accounts': ['prod']} -> (nothing)"]  # fmt: skip
     assert "    generations: 14 -> 3" in said.out
-    assert said.out.splitlines()[-1] == "Applied: 1 to change."
+    assert said.out.splitlines()[-1] == "Applied: 1 changed."
 
 
 def test_what_the_file_does_not_name_is_said_and_removed_only_with_prune(cli: Cli, file: Path) -> None:
@@ -55,7 +55,7 @@ def test_what_the_file_does_not_name_is_said_and_removed_only_with_prune(cli: Cl
     kept = cli("apply", "-f", str(file))
     assert "policies web is not in the file and stays (--prune removes it)" in kept.out
     assert kept.out.splitlines()[-1] == "Nothing to change."
-    assert cli("apply", "-f", str(file), "--prune").out.splitlines()[-1] == "Applied: 4 to remove."
+    assert cli("apply", "-f", str(file), "--prune").out.splitlines()[-1] == "Applied: 4 removed."
     assert cli("policies", "-o", "json").json == []
 
 
