@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+from peewee import Case
+
 from tasks.catalog import Job, Operation, lock_rows, session, transaction
 from tasks.catalog.transitions import fail_attempt, finish_job, finish_operations, move_operation
 from tasks.crash import reach
@@ -112,8 +114,11 @@ def _conclude_good(context: Context, ended: Mapping[int, Answers]) -> set[int]:
         jobs = {job.id: job for job in lock_rows(waiting.order_by(Job.id))}
         rows = list(Operation.select().where(Operation.job.in_(list(jobs)))) if jobs else []
         answered = {row.id: answer for mine in ended.values() for row, answer in mine}
+        jobs = {number: job for number, job in jobs.items() if number in {row.job_id for row in rows}}
         for row in rows:
-            if row.state is not OperationState.DONE and row.id not in answered:
+            # What another poll has closed without success stays so, whatever this one was told before.
+            done_now = row.state is OperationState.RUNNING and row.id in answered
+            if row.state is not OperationState.DONE and not done_now:
                 jobs.pop(row.job_id, None)
         good = {row.id: row for row in rows if row.job_id in jobs}
         for number in finish_operations([one for one in good if one in answered], at):
@@ -128,12 +133,16 @@ def _conclude_good(context: Context, ended: Mapping[int, Answers]) -> set[int]:
 
 
 def _note_running(context: Context, answers: Answers) -> None:
-    at = context.clock.timer()
-    groups: dict[tuple[int, timedelta], list[Operation]] = defaultdict(list)
+    """In a statement for each pause, however many operations: pauses are cut to a third of the shortest one."""
+    at, step = context.clock.timer(), context.settings.poll_floor / 3
+    pauses: dict[timedelta, list[tuple[Operation, int]]] = defaultdict(list)
     for row, answer in answers:
-        groups[answer.percent, max(answer.ask_again, context.settings.poll_floor)].append(row)
+        wait = max(answer.ask_again, context.settings.poll_floor)
+        pauses[wait // step * step if step else wait].append((row, answer.percent))
     with transaction():
-        for (percent, wait), rows in groups.items():
+        for wait, pairs in pauses.items():
+            percent = Case(Operation.id, [(row.id, number) for row, number in pairs], 0)
+            rows = [row for row, _ in pairs]
             _update_running(rows, percent=percent, polls=Operation.polls + 1, next_poll_at=at + wait)
         for row, answer in answers:
             if answer.detail:
@@ -153,7 +162,7 @@ def _conclude(context: Context, job_id: int, answers: Answers) -> None:
                 _count(context, row, answer, at)
         reach("poll.concluding")
         rows = operations.of_job(job)
-        if all(row.state is not OperationState.RUNNING for row in rows):
+        if rows and all(row.state is not OperationState.RUNNING for row in rows):
             _close(context, job, rows)
 
 
