@@ -191,6 +191,40 @@ def test_answers_about_halves_of_a_job_that_arrive_together_still_conclude_it(wo
     assert (world.row(job).state, world.point(job).state) == (JobState.DONE, PointState.GOOD)
 
 
+def _answered(world: World, job: Job) -> poll.Answers:
+    """The job's operations with what the cloud says now, as a poll holds them before it writes."""
+    rows = world.operations(job)
+    with session():
+        asked = [poll._value(world.context.account(row.account), row) for row in rows]
+    return list(zip(rows, world.context.drivers["instance"].progress(asked), strict=True))
+
+
+def test_an_answer_that_comes_late_does_not_make_good_what_another_poll_found_failed(world: World) -> None:
+    """Promise 5: a slow poll was told "completed" about both volumes; a later one found one of them gone meanwhile."""
+    job = world.snapshot_job()
+    world.work(job)
+    world.clock.advance(timedelta(minutes=10))
+    late = _answered(world, job)
+    lost = world.operations(job)[0]
+    world.cloud.remove(lost.external_id)
+    world.cloud.set("answers", 5)
+    poll._write(world.context, _answered(world, job))
+    assert [one.state for one in world.operations(job)] == [OperationState.GONE, OperationState.RUNNING]
+    poll._write(world.context, late)
+    assert (world.row(job).state, world.point(job).state) == (JobState.PENDING, PointState.FAILED)
+
+
+def test_a_waiting_job_without_operations_is_never_taken_for_good(world: World) -> None:
+    job = world.snapshot_job()
+    world.work(job)
+    world.clock.advance(timedelta(minutes=10))
+    answers = _answered(world, job)
+    with session():
+        Operation.delete().where(Operation.job == job.id).execute()
+    poll._write(world.context, answers)
+    assert (world.row(job).state, world.point(job).state) == (JobState.WAITING, PointState.CREATING)
+
+
 def test_no_connection_outlives_a_poll(world: World) -> None:
     """Promise 6, for the pool: everything that was taken is given back."""
     job = world.snapshot_job()

@@ -114,7 +114,7 @@ def _conclude_good(context: Context, ended: Mapping[int, Answers]) -> set[int]:
         jobs = {job.id: job for job in lock_rows(waiting.order_by(Job.id))}
         rows = list(Operation.select().where(Operation.job.in_(list(jobs)))) if jobs else []
         answered = {row.id: answer for mine in ended.values() for row, answer in mine}
-        jobs = {number: job for number, job in jobs.items() if number in {row.job_id for row in rows}}
+        jobs = {row.job_id: jobs[row.job_id] for row in rows}
         for row in rows:
             # What another poll has closed without success stays so, whatever this one was told before.
             done_now = row.state is OperationState.RUNNING and row.id in answered
