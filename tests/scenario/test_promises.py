@@ -158,6 +158,8 @@ def test_a_pass_that_takes_too_much_is_stopped_by_the_brake_alone(house: House) 
     for _ in range(5):
         house.wished("run", policy="gold")
         house.work(2 * MINUTE, MINUTE)
+    house.clock.advance(HOUR)
+    house.step()
     with transaction():
         Policy.update(spec={**policy.spec, "generations": 2}).execute()
     house.clock.advance(HOUR)
