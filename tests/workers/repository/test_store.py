@@ -1,0 +1,240 @@
+"""One contract suite for every store: memory, folder, S3 as moto knows it, S3 as the thin stand-in knows it."""
+
+import secrets
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workers.repository.servers import bucket
+from workers.repository.errors import Archived, Conflict, Missing, RepositoryError, StoreUnavailable, Unsuitable
+from workers.repository.folder import FolderStore
+from workers.repository.memory import MemoryStore
+from workers.repository.places import store_at
+from workers.repository.s3 import S3Store
+from workers.repository.store import PLAIN, Put, Store, Thaw, probe
+
+
+@pytest.fixture(params=["memory", "folder", "moto", "thin"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "memory":
+        return MemoryStore()
+    if request.param == "folder":
+        return FolderStore(tmp_path / "repository")
+    name = f"bucket-{secrets.token_hex(4)}"
+    endpoint = (
+        request.getfixturevalue("moto_endpoint") if request.param == "moto" else request.getfixturevalue("thin")[1]
+    )
+    return S3Store(bucket(endpoint, name), name, "some/prefix")
+
+
+def test_what_was_put_is_read_listed_and_gone_when_deleted(store: Store) -> None:
+    store.put("packs/a/1", b"one")
+    store.put("packs/a/2", bytearray(b"two!"))
+    store.put("maps/b", b"")
+    assert store.get("packs/a/1")[0] == b"one"
+    assert [(s.name, s.size) for s in store.list("packs/")] == [("packs/a/1", 3), ("packs/a/2", 4)]
+    assert [s.name for s in store.list("packs/a/2")] == ["packs/a/2"]
+    assert [s.name for s in store.list("")] == ["maps/b", "packs/a/1", "packs/a/2"]
+    assert abs(store.stat("packs/a/1").modified_at - datetime.now(UTC)) < timedelta(minutes=1)
+    assert store.delete(["packs/a/1", "packs/a/1", "never/there"]) == {}
+    assert [s.name for s in store.list("packs/")] == ["packs/a/2"]
+
+
+def test_what_is_not_there_is_missing_in_every_call(store: Store) -> None:
+    for call in (
+        lambda: store.get("no"),
+        lambda: store.read("no", 0, 5),
+        lambda: store.stat("no"),
+        lambda: store.replace("no", b"x", '"tag"'),
+    ):
+        with pytest.raises(Missing):
+            call()
+
+
+def test_ranges_end_where_the_object_ends(store: Store) -> None:
+    store.put("o", bytes(range(100)))
+    assert store.read("o", 10, 5) == bytes(range(10, 15))
+    assert store.read("o", 95, 50) == bytes(range(95, 100))
+    assert store.read("o", 200, 5) == b""
+    assert store.read("o", 0, 100) == bytes(range(100))
+
+
+def test_an_object_is_created_once(store: Store) -> None:
+    store.create("o", b"first")
+    with pytest.raises(Conflict):
+        store.create("o", b"second")
+    assert store.get("o")[0] == b"first"
+
+
+def test_creating_again_with_the_same_bytes_is_ones_own_success(store: Store) -> None:
+    tag = store.create("o", b"mine")
+    assert store.create("o", b"mine") == tag
+    new = store.replace("o", b"newer", tag)
+    assert store.replace("o", b"newer", tag) == new
+
+
+def test_an_object_is_replaced_only_by_who_saw_its_last_state(store: Store) -> None:
+    first = store.create("o", b"1")
+    second = store.replace("o", b"2", first)
+    with pytest.raises(Conflict):
+        store.replace("o", b"3", first)
+    assert store.get("o") == (b"2", second)
+    store.replace("o", b"3", second)
+
+
+def test_of_many_who_create_and_replace_at_once_one_wins(store: Store) -> None:
+    tag = store.create("o", b"start")
+    won: list[tuple[str, int]] = []
+
+    def one(number: int) -> None:
+        for name, write in (
+            ("new", lambda: store.create("new", b"%d" % number)),
+            ("o", lambda: store.replace("o", b"%d" % number, tag)),
+        ):
+            try:
+                write()
+                won.append((name, number))
+            except Conflict:
+                pass
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(name for name, _ in won) == ["new", "o"]
+    assert {name: store.get(name)[0] for name, _ in won} == {name: b"%d" % number for name, number in won}
+
+
+def test_a_store_with_conditional_writes_passes_the_probe_and_keeps_nothing_of_it(store: Store) -> None:
+    assert probe(store)
+    assert not list(store.list("probe/"))
+
+
+def test_many_objects_are_listed_in_order_and_deleted_in_one_go(store: Store) -> None:
+    names = [f"packs/{number:05}" for number in range(1205 if isinstance(store, MemoryStore) else 12)]
+    for name in names:
+        store.put(name, b"x")
+    assert [s.name for s in store.list("packs/")] == names
+    assert store.delete(names) == {}
+    assert not list(store.list(""))
+
+
+def test_a_store_that_ignores_conditions_is_found_out() -> None:
+    class Careless(MemoryStore):
+        def create(self, name: str, body: bytes, how: Put = PLAIN) -> str:
+            return self.put(name, body, how)
+
+        def replace(self, name: str, body: bytes, tag: str) -> str:
+            return self.put(name, body)
+
+    assert not probe(Careless())
+
+
+def test_listings_of_more_than_a_page_are_whole(thin: Any) -> None:
+    world, endpoint = thin
+    world.page = 7
+    store = S3Store(bucket(endpoint, "big"), "big")
+    for number in range(30):
+        store.put(f"packs/{number:05}", b"")
+    assert len(list(store.list("packs/"))) == 30
+    assert world.counts["GET bucket"] >= 5
+    assert store.delete([f"packs/{number:05}" for number in range(30)]) == {}
+    assert not list(store.list(""))
+
+
+@pytest.fixture(params=["memory", "moto"])
+def locking(request: pytest.FixtureRequest) -> Iterator[Store]:
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    name = f"locked-{secrets.token_hex(4)}"
+    yield S3Store(bucket(request.getfixturevalue("moto_endpoint"), name, ObjectLockEnabledForBucket=True), name, "p")
+
+
+def test_a_locked_object_stays_and_the_reason_is_told(locking: Store) -> None:
+    """feature C20: locks are respected, and extended, never shortened."""
+    until = datetime.now(UTC) + timedelta(days=2)
+    locking.put("packs/locked", b"x", Put(retain_until=until))
+    locking.put("packs/free", b"x")
+    kept = locking.delete(["packs/locked", "packs/free"])
+    assert list(kept) == ["packs/locked"]
+    assert "locked" in kept["packs/locked"]
+    locking.extend_lock("packs/locked", until + timedelta(days=2))
+    assert list(locking.delete(["packs/locked"])) == ["packs/locked"]
+    assert locking.features().object_lock
+
+
+def test_what_is_deleted_in_a_bucket_with_versions_is_gone_for_good(moto_endpoint: str) -> None:
+    client = bucket(moto_endpoint, "versions")
+    client.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+    store = S3Store(client, "versions")
+    for body in (b"1", b"2"):
+        store.put("o", body)
+    assert store.delete(["o"]) == {}
+    left = client.list_object_versions(Bucket="versions")
+    assert not left.get("Versions")
+    assert not left.get("DeleteMarkers")
+
+
+def test_an_archived_object_is_retrieved_by_asking_again_until_it_is_there(moto_endpoint: str) -> None:
+    store = S3Store(bucket(moto_endpoint, "cold"), "cold")
+    store.put("packs/cold", b"x", Put(storage_class="DEEP_ARCHIVE"))
+    store.put("packs/warm", b"x")
+    assert store.stat("packs/cold").storage_class == "DEEP_ARCHIVE"
+    assert store.stat("packs/warm").storage_class == ""
+    with pytest.raises(Archived):
+        store.get("packs/cold")
+    states = store.thaw(["packs/cold", "packs/warm"], 2, "Bulk")
+    assert states["packs/warm"] is Thaw.READY
+    assert store.thaw(["packs/cold"], 2, "Bulk")["packs/cold"] in (Thaw.READY, Thaw.UNDERWAY)
+
+
+def test_an_object_moves_to_another_class(moto_endpoint: str) -> None:
+    store = S3Store(bucket(moto_endpoint, "classes"), "classes")
+    store.put("packs/o", b"x")
+    store.reclass("packs/o", "STANDARD_IA")
+    assert store.stat("packs/o").storage_class == "STANDARD_IA"
+    assert store.get("packs/o")[0] == b"x"
+
+
+def test_server_side_encryption_is_asked_for(moto_endpoint: str) -> None:
+    client = bucket(moto_endpoint, "sse")
+    S3Store(client, "sse", encryption={"ServerSideEncryption": "AES256"}).put("o", b"x")
+    assert client.head_object(Bucket="sse", Key="o")["ServerSideEncryption"] == "AES256"
+
+
+def test_a_lifecycle_rule_that_would_eat_packs_is_told(moto_endpoint: str) -> None:
+    client = bucket(moto_endpoint, "rules")
+    rule = {"ID": "eat", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 3}}
+    client.put_bucket_lifecycle_configuration(Bucket="rules", LifecycleConfiguration={"Rules": [rule]})
+    assert "eat" in S3Store(client, "rules", "p").features().warnings[0]
+
+
+def test_a_busy_store_is_waited_for_and_a_missing_bucket_is_told(thin: Any) -> None:
+    world, endpoint = thin
+    store = S3Store(bucket(endpoint, "busy"), "busy")
+    world.limit = 3
+    for number in range(5):
+        store.put(f"o{number}", b"x")
+    assert world.counts["PUT"] > 5
+    with pytest.raises(Unsuitable, match="no such bucket"):
+        S3Store(bucket(endpoint, "other"), "absent").put("o", b"x")
+
+
+def test_a_server_that_is_not_there_is_unavailable_not_missing() -> None:
+    from tests.workers.repository.servers import impatient
+
+    with pytest.raises(StoreUnavailable):
+        S3Store(impatient("http://127.0.0.1:9"), "b").get("o")
+
+
+def test_addresses_name_stores(tmp_path: Path) -> None:
+    assert store_at(f"file://{tmp_path}/r").url.endswith("/r")
+    for wrong in ("ftp://x", "s3://", "nonsense"):
+        with pytest.raises(RepositoryError, match="no address"):
+            store_at(wrong)
