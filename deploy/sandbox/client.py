@@ -79,6 +79,13 @@ class ControlClient:
     def clear_calls(self) -> None:
         self.ask("DELETE", "calls")
 
+    def s3_usage(self) -> dict[str, list[dict]]:
+        """`requests` by account, bucket, operation, storage class and tier; `stored` by bucket and storage class."""
+        return self.ask("GET", "s3")
+
+    def clear_s3_usage(self) -> None:
+        self.ask("DELETE", "s3")
+
     def write(self, account: str, region: str, volume: str, offset: int, data: bytes) -> None:
         """What a guest does: write a byte range of its volume."""
         self.ask("PUT", f"volumes/{account}/{region}/{volume}/data", data, offset=offset)

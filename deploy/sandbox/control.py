@@ -6,6 +6,8 @@ DELETE calls | faults | faults/<id>
 GET    volumes/<account>/<region>/<id>[/data[?offset=&length=] | /sha256 | /fingerprint]     likewise snapshots/
 PUT    volumes/<account>/<region>/<id>/data?offset=N     the guest writes
 GET    instances/<account>/<region>/<id>     boots, and volumes by device
+GET    s3                                    requests by operation and storage class, and what is stored
+DELETE s3                                    forgets the requests counted so far
 GET    state/<account>/<region>              ids of everything there
 GET    snapshots/<account>/<region>          id, volume, state and tags of every snapshot there
 """
@@ -21,6 +23,7 @@ from deploy.sandbox.dispatch import Cloud
 from deploy.sandbox.http import Request, Response
 from deploy.sandbox.images import drop_image
 from deploy.sandbox.instances import forget, release
+from deploy.sandbox.s3_usage import stored
 from deploy.sandbox.seeds import plant
 from deploy.sandbox.snapshots import drop_snapshot
 from deploy.sandbox.volumes import drop_volume
@@ -44,6 +47,8 @@ class Control:
             ("GET", "faults"): lambda q, b: self.cloud.faults.listed(),
             ("POST", "faults"): lambda q, b: vars(self.cloud.faults.add(b)),
             ("DELETE", "faults"): lambda q, b: self.cloud.faults.remove(),
+            ("GET", "s3"): lambda q, b: {"requests": self.cloud.s3_usage.listed(), "stored": stored()},
+            ("DELETE", "s3"): lambda q, b: self.cloud.s3_usage.clear(),
             ("GET", "roles"): lambda q, b: [vars(r) for r in self.cloud.directory.roles.values()],
             ("POST", "roles"): lambda q, b: vars(self.cloud.directory.put_role(b)),
             ("POST", "seed"): lambda q, b: plant(self.cloud, b),
@@ -94,6 +99,7 @@ class Control:
             self.world.clear()
             self.cloud.faults.remove()
             self.cloud.calls.clear()
+            self.cloud.s3_usage.clear()
             self.cloud.meter.clear()
             self.cloud.directory.clear()
             self.cloud.moto.reset()

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+from deploy.sandbox import s3_moto
+
 
 def apply() -> None:
     """Correct moto once for the process."""
     _fast_tags()
     _keys_by_any_name()
     _managed_keys()
+    s3_moto.apply()
 
 
 def _fast_tags() -> None:

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.sandbox import ebsdirect_http, kms, signing, sts, wire
+from deploy.sandbox import ebsdirect_http, kms, s3, s3_moto, signing, sts, wire
 from deploy.sandbox.call import Call, Principal
 from deploy.sandbox.calls import CallLog
 from deploy.sandbox.errors import AwsError, missing
@@ -22,6 +22,7 @@ from deploy.sandbox.http import Request, Response
 from deploy.sandbox.metering import Meter, blocks_throttled
 from deploy.sandbox.operations import OPERATIONS
 from deploy.sandbox.passthrough import Moto
+from deploy.sandbox.s3_usage import Usage
 from deploy.sandbox.world import World
 
 log = logging.getLogger("sandbox")
@@ -74,9 +75,10 @@ class Cloud:
         self.world = world
         self.faults, self.meter = Faults(), Meter(world.config)
         self.calls = CallLog(world.config.recent_calls)
-        self.moto = Moto()
+        self.moto, self.s3_usage = Moto(), Usage()
+        s3_moto.follow(world)
         self.directory = sts.attach(world)
-        self._moto_lock = threading.RLock()
+        self.moto_lock = threading.RLock()
 
     def handle(self, request: Request) -> Response:
         began, request_id = time.monotonic(), secrets.token_hex(8)
@@ -142,10 +144,13 @@ class Cloud:
             self.meter.check(asked.account, asked.region, asked.operation, asked.parameters)
         if asked.service == "ebs":
             self.meter.check_blocks(asked.account, asked.region, asked.operation)
-        if not principal.allows(f"{asked.service}:{asked.operation}") and asked.operation != "GetCallerIdentity":
+        free = asked.service == "s3" or asked.operation == "GetCallerIdentity"  # S3 looks at bucket policies too
+        if not free and not principal.allows(f"{asked.service}:{asked.operation}"):
             raise _denied(asked)
         if asked.service == "ebs":
             response = ebsdirect_http.answer(self._call(principal, asked), request, asked.parameters)
+        elif asked.service == "s3":
+            response = self._s3(request, principal, asked)
         else:
             own_answer = own is not None
             response = self._own(own, principal, asked, request_id, facts) if own_answer else self._moto(request, asked)
@@ -182,6 +187,12 @@ class Cloud:
             now = world.settle()
         return Call(world, self.faults, principal, asked.operation, asked.account, asked.region, now)
 
+    def _s3(self, request: Request, principal: Principal, asked: Asked) -> Response:
+        try:
+            return s3.answer(self, self._call(principal, asked), request)
+        except NotImplementedError as error:
+            raise AwsError("NotImplemented", f"moto does not answer {asked.operation}: {error}", 501) from error
+
     def _own(self, own: Any, principal: Principal, asked: Asked, request_id: str, facts: tuple) -> Response:
         world = self.world
         with world.lock:
@@ -205,7 +216,7 @@ class Cloud:
         if asked.service == "ec2" and asked.parameters.get("DryRun"):
             raise AwsError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
         try:
-            with self._moto_lock:
+            with self.moto_lock:
                 return self.moto.handle(
                     request, kms.answering_account(asked.account, asked.operation, asked.parameters)
                 )
@@ -216,7 +227,9 @@ class Cloud:
 
 def _understood(request: Request, service: str) -> tuple[str, dict]:
     """(operation, parameters) as far as the path and the headers tell them."""
-    return ebsdirect_http.route(request) if service == "ebs" else (_operation_name(request, service), {})
+    if service == "ebs":
+        return ebsdirect_http.route(request)
+    return s3.route(request) if service == "s3" else (_operation_name(request, service), {})
 
 
 def _operation_name(request: Request, service: str) -> str:
@@ -241,6 +254,8 @@ def _spoil(fault: Fault, asked: Asked) -> Exception:
             return AwsError("RequestLimitExceeded", "Request limit exceeded.", 503)
         if asked.service == "ebs":
             return blocks_throttled()
+        if asked.service == "s3":
+            return AwsError("SlowDown", "Please reduce your request rate.", 503)
         return AwsError("ThrottlingException", "Rate exceeded", 400)
     if fault.kind == "denied":
         return _denied(asked)

@@ -40,7 +40,10 @@ class Moto:
             parts.close()
         status, headers = answered
         kept = {k: v for k, v in headers if k.lower() not in ("content-length", "connection", "server", "date")}
-        return Response(status, kept, body)
+        said = (
+            next((v for k, v in headers if k.lower() == "content-length"), None) if request.method == "HEAD" else None
+        )
+        return Response(status, kept, body, length=int(said or 0))
 
     @staticmethod
     def _environ(request: Request, account: str) -> dict[str, Any]:
@@ -79,7 +82,7 @@ class Moto:
         import moto.backends
         from moto.core.base_backend import BackendDict
 
-        for service in ("ec2", "kms", "iam", "sts"):
+        for service in ("ec2", "kms", "iam", "sts", "s3"):
             held = moto.backends.get_backend(service)
             if isinstance(held, BackendDict):
                 held.reset()

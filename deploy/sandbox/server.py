@@ -31,6 +31,12 @@ class Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = _handle
 
+    def handle_expect_100(self) -> bool:
+        """Say so at once: the client holds its body back, for up to a second, until it hears this."""
+        super().handle_expect_100()
+        self.wfile.flush()
+        return True
+
     def _body(self, length: int, headers: dict[str, str]) -> bytes:
         if headers.get("transfer-encoding", "").lower() != "chunked":
             return self.rfile.read(length) if length else b""
@@ -47,7 +53,8 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
-        length = response.length if response.stream is not None else len(response.body)
+        whole = response.stream is not None or self.command == "HEAD"
+        length = response.length if whole else len(response.body)
         lines = [f"HTTP/1.1 {response.status} {self.responses.get(response.status, ('Unknown',))[0]}"]
         lines += [f"{k}: {v}" for k, v in response.headers.items()]
         lines += [f"Content-Length: {length}", "", ""]
