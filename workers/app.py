@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from tasks.catalog import Job, Restore, session, transaction
-from tasks.catalog.transitions import fail_attempt, verdict
+from tasks.catalog.transitions import fail_attempt, verdict_on
 from tasks.crash import reach
 from tasks.errors import FenceLost, Internal, SnapfleetError, Unavailable
 from tasks.lanes import Lane
@@ -101,9 +101,9 @@ def _give_up(context: Context, job: Job, error: SnapfleetError) -> str:
 
 def _made_so_far(context: Context, job: Job, error: SnapfleetError) -> list[driver.Created]:
     """What a step that will not be tried again may have made before it failed, so that an undo finds it."""
-    if verdict(error, attempt=job.attempt, max_attempts=job.max_attempts, retry_wait=error.wait).again:
-        return []
     try:
+        if verdict_on(job, error, context.clock.timer()).again:
+            return []
         with session():
             point = context.point(Restore.get_by_id(job.restore_id).point)
         found = context.driver_of(point.resource.type).find(point.account, job.region, token(job))

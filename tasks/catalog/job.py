@@ -72,7 +72,7 @@ class Job(CatalogModel):
     attempt = IntegerField(default=0)
     max_attempts = IntegerField(default=3)
     retry_wait_s = IntegerField(default=300)
-    claims = IntegerField(default=0)  # every claim counts: a job that kills its worker ends here
+    claims = IntegerField(default=0)  # since an attempt last came to an end: a job that kills its worker ends by it
     fence = IntegerField(default=0)
     lease_owner = TextField(default="")
     lease_until_at = UtcField(null=True)
@@ -83,7 +83,7 @@ class Job(CatalogModel):
     result = JSONField(default=dict)  # what the job found out, for whoever asked
     settled = BooleanField(default=False)  # the coordinator has planned what follows
     created_at = UtcField()
-    started_at = UtcField(null=True)
+    started_at = UtcField(null=True)  # when it was first claimed; of a standing job, in its present round
     finished_at = UtcField(null=True, index=True)
 
     class Meta:

@@ -20,9 +20,12 @@ from tasks.errors import FenceLost, Retry, SnapfleetError
 from tasks.lanes import Lane
 from tasks.states import JOB_EDGES, JOB_OPEN, POINT_EDGES, JobState, OperationState, PointState
 
-# A job that was claimed this often without ever finishing kills whoever takes it: it ends as failed, with an alert.
-# It counts above the attempts a policy allows, since workers are also stopped while they are healthy.
+# A job that was claimed this often, with no attempt that came to an end, kills whoever takes it: it ends as failed, with
+# an alert. It counts above the attempts a policy allows, since workers are also stopped while they are healthy.
 CLAIMS_BEYOND_ATTEMPTS = 20
+# What the cloud asks us to wait for costs nothing for so long: more than the longest night of copies. What has not come
+# by then (a quota that never frees) counts as attempts, so that the job ends and somebody is told.
+FREE_FOR = timedelta(hours=24)
 BATCH = 400  # rows in one statement: SQLite takes 32,766 parameters, a job has some thirty columns
 MAX_TEXT = 500  # an error's text in the catalog: one sentence, never a page
 
@@ -36,13 +39,26 @@ class Verdict:
     burns: bool = True
 
 
-def verdict(error: SnapfleetError, *, attempt: int, max_attempts: int, retry_wait: timedelta) -> Verdict:
-    """The retry decision for attempt number `attempt` (from 1) of a job; pure."""
-    if error.retry is Retry.FREE:
+def verdict(
+    error: SnapfleetError, *, attempt: int, max_attempts: int, retry_wait: timedelta, age: timedelta = timedelta(0)
+) -> Verdict:
+    """The retry decision for attempt number `attempt` (from 1) of a job whose first one was `age` ago; pure."""
+    if error.retry is Retry.FREE and age < FREE_FOR:
         return Verdict(True, error.wait, burns=False)
-    if error.retry is Retry.ATTEMPT and attempt < max_attempts:
+    if error.retry is not Retry.NEVER and attempt < max_attempts:
         return Verdict(True, max(error.wait, retry_wait))
     return Verdict(False)
+
+
+def verdict_on(job: Job, error: SnapfleetError, at: datetime) -> Verdict:
+    """The retry decision for the attempt that is under way."""
+    return verdict(
+        error,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        retry_wait=timedelta(seconds=job.retry_wait_s),
+        age=at - (job.started_at or at),
+    )
 
 
 def add_job(*, lane: Lane, at: datetime, ready_at: datetime | None = None, **columns: Any) -> Job:
@@ -192,13 +208,9 @@ def fail_attempt(job: Job, error: SnapfleetError, at: datetime, *, over: bool = 
     an operator's requeue, gets a new epoch (a new token) and adopts none of it. Any other failure keeps the epoch,
     so that the next attempt adopts what this one may have made.
     """
-    decision = verdict(
-        error,
-        attempt=job.attempt,
-        max_attempts=job.max_attempts,
-        retry_wait=timedelta(seconds=job.retry_wait_s),
-    )
+    decision = verdict_on(job, error, at)
     text = {
+        "claims": 0,
         "error_code": error.code,
         "error_text": str(error)[:MAX_TEXT],
         "lease_owner": "",
@@ -242,6 +254,7 @@ def requeue_idle(job_ids: Sequence[int], at: datetime, **columns: Any) -> int:
             attempt=0,
             claims=0,
             not_before_at=at,
+            started_at=None,
             finished_at=None,
             published_at=None,
             **columns,

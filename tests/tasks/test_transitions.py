@@ -298,13 +298,15 @@ _ERRORS = st.sampled_from(
 
 @pytest.mark.unit
 @settings(deadline=None)
-@given(kind=_ERRORS, attempt=st.integers(1, 10), most=st.integers(1, 10), wait=st.integers(0, 3600))
-def test_the_verdict_ends_for_every_error_that_costs_and_never_for_one_that_does_not(
-    kind: type[errors.SnapfleetError], attempt: int, most: int, wait: int
+@given(
+    kind=_ERRORS, attempt=st.integers(1, 10), most=st.integers(1, 10), wait=st.integers(0, 3600), age=st.integers(0, 48)
+)
+def test_the_verdict_ends_for_every_error_that_costs_and_within_a_day_for_one_that_does_not(
+    kind: type[errors.SnapfleetError], attempt: int, most: int, wait: int, age: int
 ) -> None:
-    pause = timedelta(seconds=wait)
-    decision = t.verdict(kind("x"), attempt=attempt, max_attempts=most, retry_wait=pause)
-    if kind.retry is errors.Retry.FREE:
+    pause, hours = timedelta(seconds=wait), timedelta(hours=age)
+    decision = t.verdict(kind("x"), attempt=attempt, max_attempts=most, retry_wait=pause, age=hours)
+    if kind.retry is errors.Retry.FREE and hours < t.FREE_FOR:
         assert (decision.again, decision.burns) == (True, False)
     elif kind.retry is errors.Retry.NEVER or attempt >= most:
         assert not decision.again

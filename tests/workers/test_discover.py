@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from tasks.catalog import Account, Job, Resource, Scan, session, transaction
-from tasks.catalog.transitions import requeue
+from tasks.catalog.transitions import requeue, requeue_idle
 from tasks.errors import FenceLost
 from tasks.lanes import Lane
 from tasks.states import AccountState
@@ -135,3 +135,15 @@ def test_a_check_of_an_account_that_cannot_be_entered_is_an_answer_too(world: Wo
     assert world.work(job) == "done"
     assert world.row(job).result["checks"][0]["outcome"] == "missing"
     assert account(world).state is AccountState.UNREACHABLE
+
+
+def test_a_standing_look_is_put_off_for_nothing_in_each_of_its_rounds(world: World) -> None:
+    """The day after which waiting costs attempts counts from the round's own beginning, not from the row's."""
+    job = look(world)
+    assert world.work(job) == "done"
+    world.clock.advance(timedelta(days=30))
+    with transaction():
+        assert requeue_idle([job.id], world.clock.timer()) == 1
+    world.cloud.fault("discover", "throttle")
+    assert world.work(job) == "deferred"
+    assert world.work(job) == "done"

@@ -80,9 +80,22 @@ def test_a_throttled_attempt_costs_no_attempt_and_keeps_its_point(world: World) 
         assert world.work(job) == "deferred"
         world.clock.advance(timedelta(minutes=1))
     row = world.row(job)
-    assert (row.state, row.attempt, row.claims, row.error_code) == (JobState.PENDING, 0, 5, "throttled")
+    # Attempts that came to an end are no sign of a job that kills its worker, however many they are.
+    assert (row.state, row.attempt, row.claims, row.error_code) == (JobState.PENDING, 0, 0, "throttled")
     assert world.work(job) == "waiting"
     assert len(world.points()) == 1
+
+
+def test_a_quota_that_never_frees_ends_the_job_after_a_day_so_that_somebody_is_told(world: World) -> None:
+    """A copy of a chain that is put off for ever would hold up its run and all later copies, and nobody would know."""
+    job = world.snapshot_job(max_attempts=2)
+    world.cloud.fault("start_backup", "throttle", times=30)
+    outcomes = []
+    while world.row(job).state is JobState.PENDING:
+        outcomes.append(world.work(job))
+        world.clock.advance(timedelta(hours=1))
+    assert outcomes == ["deferred"] * 24 + ["retry", "failed"]
+    assert (world.row(job).error_code, world.point(job).state) == ("throttled", PointState.FAILED)
 
 
 def test_a_refusal_that_no_retry_cures_fails_the_job_and_its_point(world: World) -> None:
