@@ -20,8 +20,8 @@ from tasks.errors import FenceLost, Retry, SnapfleetError
 from tasks.lanes import Lane
 from tasks.states import JOB_EDGES, JOB_OPEN, POINT_EDGES, JobState, OperationState, PointState
 
-# A job that was claimed this often, with no attempt that came to an end, kills whoever takes it: it ends as failed, with
-# an alert. It counts above the attempts a policy allows, since workers are also stopped while they are healthy.
+# A job that was claimed this often, and no attempt came to an end, kills whoever takes it: it ends as failed, with an
+# alert. It counts above the attempts a policy allows, since workers are also stopped while they are healthy.
 CLAIMS_BEYOND_ATTEMPTS = 20
 # What the cloud asks us to wait for costs nothing for so long: more than the longest night of copies. What has not come
 # by then (a quota that never frees) counts as attempts, so that the job ends and somebody is told.
