@@ -108,7 +108,7 @@ def execute_prune(repository: Repository, plan: PrunePlan) -> PruneReport:
     Raises PruneRefused, Unsuitable (the clock is off, a foreign writer), Damaged, Missing.
     """
     repository.assert_writable()
-    check_clock(repository)
+    check_clock(repository.store, repository.clock)
     report = PruneReport()
     for name, generation in plan.expire.items():
         hide(repository, name, "expired")

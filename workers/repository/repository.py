@@ -164,6 +164,7 @@ def create(
             f"{store.url} ignores conditional writes, so two workers could harm each other.",
             advice="Create the repository through a catalog, which then keeps its leases.",
         )
+    check_clock(store, clock)
     master, identity = secrets.token_bytes(MASTER_BYTES), secrets.token_hex(16)
     config = Config(identity, VERSION, stamp(clock()), outside)
     slot = add_slot(store, identity, master, key)
@@ -172,9 +173,7 @@ def create(
     except Conflict:
         store.delete([f"keys/{slot}"])
         raise
-    repository = Repository(store, config, master, clock, commits)
-    check_clock(repository)
-    return repository
+    return Repository(store, config, master, clock, commits)
 
 
 def open_repository(
@@ -192,12 +191,12 @@ def open_repository(
     return Repository(store, config, master, clock, commits)
 
 
-def check_clock(repository: Repository) -> None:
+def check_clock(store: Store, clock: Clock) -> None:
     """Raises Unsuitable when the host's clock is further off the store's than five minutes. Writes one object."""
     name = f"probe/{secrets.token_hex(8)}"
-    repository.store.put(name, b"clock")
-    off = abs(repository.store.stat(name).modified_at - repository.clock())
-    repository.store.delete([name])
+    store.put(name, b"clock")
+    off = abs(store.stat(name).modified_at - clock())
+    store.delete([name])
     if off > _CLOCK_TOLERANCE:
         raise Unsuitable(f"This host's clock is {off} off the store's.", advice="Set the clock, then try again.")
 

@@ -1,0 +1,165 @@
+"""Break glass: list, verify and restore with nothing else running. `python -m workers.repository --help`.
+
+Needs the bucket, a key and Python with zstandard, cryptography and (for S3) boto3: no catalog, no queue, no
+database. Credentials come from the SDK's own settings. Exit 0 done, 1 failed, 2 wrong usage, 3 damage was found.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from workers.repository.errors import RepositoryError
+from workers.repository.generations import Index, read_index
+from workers.repository.keys import Key, KeyFile, Passphrase
+from workers.repository.manifest import Generation
+from workers.repository.places import store_at
+from workers.repository.repository import Repository, open_repository
+from workers.repository.restore import packs_of, restore, start_retrieval
+from workers.repository.source import FileSink, StreamSink
+from workers.repository.store import Thaw
+from workers.repository.verify import verify
+
+
+@dataclass
+class Screen:
+    """Where lines go: results to `out`, what went wrong to `err`."""
+
+    out: TextIO
+    err: TextIO
+
+    def say(self, text: str = "") -> None:
+        """A line of the result."""
+        self.out.write(text + "\n")
+
+    def complain(self, text: str) -> None:
+        """A line for the operator."""
+        self.err.write(text + "\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="python -m workers.repository", description=__doc__)
+    top.add_argument("url", help="s3://BUCKET/PREFIX or file:///PATH")
+    top.add_argument("--passphrase-env", metavar="NAME", help="environment variable with the passphrase")
+    top.add_argument("--key-file", type=Path, help="key file")
+    top.add_argument("--endpoint", help="address of another S3 server")
+    verbs = top.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("list", help="the generations")
+    check = verbs.add_parser("verify", help="structure and presence; with --full every byte")
+    check.add_argument("--full", action="store_true")
+    check.add_argument("--share", metavar="K/N", help="read the K-th of N shares of the packs")
+    back = verbs.add_parser("restore", help="a generation to a file, or with - to standard output")
+    back.add_argument("generation", help="its id; a unique beginning is enough; or latest:LINEAGE")
+    back.add_argument("target", help="a file that does not exist yet, or -")
+    thaw = verbs.add_parser("retrieve", help="ask for a generation's archived packs; again to see how far it is")
+    thaw.add_argument("generation")
+    thaw.add_argument("--days", type=int, default=7)
+    thaw.add_argument("--tier", default="Bulk")
+    return top
+
+
+def main(arguments: Sequence[str], screen: Screen) -> int:
+    """Run one command; its exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        repository = open_repository(store_at(options.url, options.endpoint), *_keys(options))
+        if options.verb == "list":
+            return _list(repository, screen)
+        if options.verb == "verify":
+            return _verify(repository, options, screen)
+        generation = _chosen(read_index(repository), options.generation)
+        if options.verb == "retrieve":
+            return _retrieve(repository, generation, options, screen)
+        return _restore(repository, generation, options.target, screen)
+    except RepositoryError as error:
+        screen.complain(f"{error} [{error.code}]")
+        return 1
+
+
+def _keys(options: argparse.Namespace) -> list[Key]:
+    keys: list[Key] = []
+    if options.passphrase_env:
+        if options.passphrase_env not in os.environ:
+            raise RepositoryError(f"The environment has no {options.passphrase_env}.")
+        keys.append(Passphrase(os.environ[options.passphrase_env]))
+    if options.key_file:
+        try:
+            keys.append(KeyFile(options.key_file.read_bytes()))
+        except (OSError, ValueError) as error:
+            raise RepositoryError(f"The key file cannot be used: {error}.") from None
+    if not keys:
+        raise RepositoryError("No key is given.", advice="Use --passphrase-env or --key-file.")
+    return keys
+
+
+def _chosen(index: Index, wanted: str) -> Generation:
+    if not wanted.startswith("latest:"):
+        return index.of(wanted)
+    mine = [g for g in index.generations if g.lineage == wanted.removeprefix("latest:")]
+    if not mine:
+        raise RepositoryError("There is no generation of that lineage.", advice="List the generations.")
+    return mine[-1]
+
+
+def _list(repository: Repository, screen: Screen) -> int:
+    index = read_index(repository)
+    for g in index.generations:
+        lost = f"  lost blocks: {sum(count for _, count in g.lost)}" if g.lost else ""
+        name = "".join(c if c.isprintable() else "?" for c in g.lineage)
+        screen.say(f"{g.id}  {g.taken_at:%Y-%m-%d %H:%M:%S}Z  {g.size:>16} bytes  {name}{lost}")
+    for lease in index.open_jobs():
+        screen.complain(f"Job {lease.job} is under way since {lease.started_at:%Y-%m-%d %H:%M}Z, or died.")
+    for name, error in index.unreadable.items():
+        screen.complain(f"{name}: {error}")
+    return 3 if index.unreadable or index.lost else 0
+
+
+def _verify(repository: Repository, options: argparse.Namespace, screen: Screen) -> int:
+    share = None
+    if options.share:
+        try:
+            number, _, shares = options.share.partition("/")
+            share = (int(number), max(1, int(shares)))
+        except ValueError:
+            raise RepositoryError("A share is written K/N.") from None
+    done = verify(repository, share, options.full)
+    for problem in done.problems:
+        screen.say(f"{problem.name}: {problem.kind}: {problem.detail}")
+    for generation, lost in done.affected.items():
+        screen.say(f"generation {generation}: {sum(count for _, count in lost)} blocks cannot be restored")
+    screen.say(
+        f"{done.generations} generations, {done.packs} packs, {done.read_packs} of them read byte by byte, "
+        f"{done.archived} archived, {len(done.problems)} problems"
+    )
+    return 0 if done.sound else 3
+
+
+def _retrieve(repository: Repository, generation: Generation, options: argparse.Namespace, screen: Screen) -> int:
+    states = start_retrieval(repository, generation, options.days, options.tier)
+    ready = sum(state is Thaw.READY for state in states.values())
+    screen.say(f"{ready} of {len(states)} packs can be read")
+    return 0
+
+
+def _restore(repository: Repository, generation: Generation, target: str, screen: Screen) -> int:
+    if target == "-":
+        restore(repository, generation, StreamSink(sys.stdout.buffer, generation.size, generation.block_bytes))
+        return 0
+    path = Path(target)
+    if path.exists():
+        raise RepositoryError(f"{target} exists already.", advice="Name a file that does not exist.")
+    figures = restore(repository, generation, FileSink(path, generation.size, generation.block_bytes))
+    count = len(packs_of(repository, generation))
+    screen.say(f"{generation.size} bytes, {figures.written_bytes} of them data, from {count} packs")
+    if generation.lost:
+        screen.complain("Some blocks were lost before and are zeros here; `list` shows how many.")
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], Screen(sys.stdout, sys.stderr)))
