@@ -98,6 +98,8 @@ def _key(settings: Settings) -> list[Finding]:
         settings.master_key()
     except SnapfleetError as error:
         return [Finding("key", FAIL, error.text, error.advice)]
+    if settings.key_command:
+        return [Finding("key", OK, "the key command answers")]
     finding = _private("key", settings.key_path, 0o600)
     return [Finding("key", FAIL if finding.outcome == WARN else OK, finding.text, finding.advice)]
 

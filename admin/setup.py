@@ -69,17 +69,17 @@ def prepare_catalog(settings: Settings) -> Setup:
     found.made += [f"schema {name}" for name in applied]
     with session():
         known = {row.key: row.value for row in Meta.select().where(Meta.key.in_(["installation", KEY_ID]))}
-    there = settings.key_path.exists()
+    there = bool(settings.key_command) or settings.key_path.exists()
     if known.get(KEY_ID) and not there:
         raise Refused(
             f"This catalog is in use with a master key that is not at {settings.key_path}.",
             advice="Bring keys/master.key from the host that was set up first.",
         )
-    key = MasterKey.create(settings.key_path)
+    key = settings.master_key() if there else MasterKey.create(settings.key_path)
     found.made += [] if there else [f"key {settings.key_path}"]
     if known.get(KEY_ID, key.key_id) != key.key_id:
         raise Refused(
-            f"The master key at {settings.key_path} is not this catalog's.", advice="Bring the key that belongs to it."
+            f"The master key {settings.key_place} is not this catalog's.", advice="Bring the key that belongs to it."
         )
     with transaction():
         for name, value in (("installation", secrets.token_hex(8)), (KEY_ID, key.key_id)):

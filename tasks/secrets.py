@@ -1,7 +1,7 @@
 """Secrets: a value whose repr hides it, and the envelope in which the catalog keeps one.
 
 Envelope encryption: every value is sealed with a fresh data key (AES-256-GCM); the data key is wrapped by the master
-key, which lives outside the database (a key file, or an external KMS behind the same port). The place of the value
+key, which lives outside the database: in a key file, or in a KMS or vault that a command asks. The place of the value
 (table, column, row) is authenticated with it, so that a sealed value moved to another row does not open.
 """
 
@@ -9,6 +9,8 @@ import base64
 import json
 import os
 import secrets
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +23,7 @@ from tasks.errors import Invalid
 
 _NONCE_BYTES = 12  # the size AES-GCM is specified for
 _KEY_BYTES = 32
+_COMMAND_SECONDS = 30  # a KMS answers within a second; a person is not asked
 
 
 class Secret:
@@ -96,6 +99,24 @@ class MasterKey:
             os.fsync(file.fileno())
         return cls.load(path)
 
+    @classmethod
+    def from_command(cls, command: str) -> "MasterKey":
+        """The key that a command prints as base64: how a KMS or a vault that holds it is asked.
+
+        The command is run without a shell. Raises Invalid when it fails, takes too long or prints something else; what
+        it printed is never repeated.
+        """
+        try:
+            done = subprocess.run(shlex.split(command), capture_output=True, timeout=_COMMAND_SECONDS, check=False)
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+            raise Invalid(f"The key command could not be run ({type(error).__name__}).") from None
+        if done.returncode:
+            raise Invalid(f"The key command ended with {done.returncode}.", advice="Run it by hand to see why.")
+        try:
+            return cls(base64.b64decode(done.stdout.strip(), validate=True))
+        except ValueError:
+            raise Invalid("The key command did not print a base64 key.") from None
+
     def derive(self, purpose: bytes) -> bytes:
         """A 32-byte key for one purpose (message signatures, cookies), by HKDF-SHA256."""
         return HKDF(algorithm=hashes.SHA256(), length=_KEY_BYTES, salt=None, info=purpose).derive(self._key)
@@ -107,7 +128,7 @@ class MasterKey:
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
         try:
             return AESGCM(self._key).decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], context)
-        except InvalidTag:
+        except (InvalidTag, ValueError):  # ValueError: a nonce of the wrong length
             raise Invalid(
                 "A secret in the catalog does not open with this key.",
                 advice="Use the key file that belongs to this catalog.",

@@ -31,8 +31,10 @@ class Settings:
     broker_url: str = field(
         default="", metadata={"about": "amqp(s)://… for a fleet; empty: in-process (snapfleet up only)"}
     )
-    broker_ca_file: str = field(default="", metadata={"about": "authority that signed the broker's certificate"})
     key_file: str = field(default="", metadata={"about": "master key; empty: keys/master.key in the home folder"})
+    key_command: str = field(
+        default="", metadata={"about": "command that prints the master key as base64: a KMS or vault instead of a file"}
+    )
     fast_clock: str = field(
         default="", metadata={"about": "REAL,VIRTUAL,RATE: a fast calendar, for try-outs and tests only"}
     )
@@ -65,7 +67,6 @@ class Settings:
         default=0.0, metadata={"about": "how long a claim is good without renewal; 0: as each lane says"}
     )
     lost_seconds: float = field(default=120.0, metadata={"about": "age at which an unclaimed message is sent again"})
-    brake_share: float = field(default=0.2, metadata={"about": "share of a policy's points that may expire unasked"})
     proxy: str = field(
         default="", metadata={"about": "HTTP proxy for the clouds and webhooks, as HOST:PORT; NO_PROXY is honoured"}
     )
@@ -86,7 +87,12 @@ class Settings:
 
     def master_key(self) -> MasterKey:
         """The key that seals secrets and signs messages. Raises Invalid when `init` was not run."""
-        return MasterKey.load(self.key_path)
+        return MasterKey.from_command(self.key_command) if self.key_command else MasterKey.load(self.key_path)
+
+    @property
+    def key_place(self) -> str:
+        """Where the master key comes from, in words."""
+        return "that the key command prints" if self.key_command else f"at {self.key_path}"
 
     @property
     def key_path(self) -> Path:
