@@ -4,6 +4,7 @@ import base64
 import hashlib
 import http.client
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -40,6 +41,23 @@ def test_if_none_match_lets_one_writer_create(s3):
     assert s3.get_object(Bucket="repo", Key="lock")["Body"].read() == b"first"
     s3.complete_multipart_upload(**upload(s3, "new", b"whole"), IfNoneMatch="*")
     refused("NotImplemented", s3.put_object, Bucket="repo", Key="x", Body=b"", IfNoneMatch='"etag"')
+
+
+def test_one_of_many_creators_wins(sandbox, s3):
+    """AWS, "Conditional writes": of writers at the same time the first to finish succeeds, all others get 412."""
+    wide = client(sandbox, max_pool_connections=8)
+
+    def create(number: int) -> str:
+        try:
+            wide.put_object(Bucket="repo", Key="lease", Body=str(number).encode(), IfNoneMatch="*")
+        except wide.exceptions.ClientError as error:
+            return error.response["Error"]["Code"]
+        return str(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(create, range(24)))
+    winner = s3.get_object(Bucket="repo", Key="lease")["Body"].read().decode()
+    assert sorted(outcomes) == [winner] + ["PreconditionFailed"] * 23
 
 
 def test_if_match_lets_only_the_last_reader_replace(s3):
