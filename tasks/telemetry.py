@@ -86,7 +86,7 @@ _REFUSALS = _set(
     "not-json too-large too-deep unsigned unknown-key bad-signature wrong-type missing-field unknown-field "
     "unknown-version out-of-range options args unknown-queue"
 )
-_EXPIRY = _set("generations keep failed intermediate lost outdated")
+_EXPIRY = _set("outlived failed_superseded intermediate intermediate_done failed lost outdated")
 _STATES = _set("ready published delayed running waiting")
 
 LABEL_VALUES: Mapping[str, frozenset[str] | None] = MappingProxyType(

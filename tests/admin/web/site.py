@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from tasks.catalog import (
     Outbox,
     Point,
     Policy,
+    PolicySchedule,
     Process,
     Resource,
     Run,
+    Schedule,
     User,
     transaction,
 )
@@ -65,6 +67,12 @@ class Site:
     def serve(cls, home: Path, url: str, **changed: Any) -> "Site":
         settings = settings_for(home, url, **changed)
         add_persons()
+        return cls(settings, start(settings))
+
+    @classmethod
+    def serve_again(cls, before: "Site", **changed: Any) -> "Site":
+        """The same installation with other settings, after it was stopped."""
+        settings = replace(before.settings, port=free_port(), **changed)
         return cls(settings, start(settings))
 
     def client(self, name: str = "") -> "Client":
@@ -117,6 +125,7 @@ def fill(hostile: bool = False) -> None:
         resources = [_resource(account, number, next(names), at) for number in range(len(HOSTILE) if hostile else 24)]
         for hour, state in enumerate(("open", "partial", "done", "failed", "done", "cancelled")):
             _run(policies[hour % 3], resources, account, at - timedelta(hours=hour), state, hostile)
+        _schedule(policies, at)
         for severity in ("critical", "warning", "info"):
             text = next(names) if hostile else "The role may not create snapshots: allow ec2:CreateSnapshot."
             title = next(names) if hostile else "vol-0000000003 has no new recovery point under policy silver"
@@ -136,6 +145,16 @@ def fill(hostile: bool = False) -> None:
             reason=next(names) if hostile else "4 slots passed while no coordinator was there.",
         )
         _processes(at, next(names) if hostile else "ops-1")
+
+
+def _schedule(policies: list[Policy], at: datetime) -> None:
+    """Every four hours, for longer than the runs that are shown."""
+    grid = {"every": "4h", "starts_at": "2026-01-01T00:07", "time_zone": "UTC"}
+    schedule = Schedule.create(name="four-hourly", spec=grid, created_at=at, changed_at=at)
+    first = at - timedelta(hours=9)
+    for policy in policies:
+        PolicySchedule.create(policy=policy, schedule=schedule)
+        Run.create(policy=policy, state="done", slot_at=first, created_at=first, finished_at=first)
 
 
 def _resource(account: Account, number: int, name: str, at: datetime) -> Resource:
