@@ -4,7 +4,7 @@ The builders read rows inside a session and return plain values, so that no conn
 driver is called.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ from tasks.resources import TYPES
 from tasks.secrets import KeyWrapper, unseal
 from tasks.settings import Settings
 from tasks.telemetry import Counters
-from workers import driver
+from workers import driver, fence
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,10 @@ class Context:
         """How long a claim in this lane is good without renewal."""
         seconds = self.settings.lease_seconds
         return timedelta(seconds=seconds) if seconds else LANES[lane].lease
+
+    def proceed(self, job: catalog.Job) -> Callable[[], None]:
+        """What a driver calls before it makes something for this job; it raises FenceLost for one taken over."""
+        return lambda: fence.may_create(job, self.clock.timer(), self.lease(Lane(job.lane)))
 
     def account(self, row: catalog.Account) -> driver.Account:
         """An account as drivers enter it, its external id unsealed. Raises Invalid when it does not open."""

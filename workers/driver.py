@@ -10,7 +10,7 @@ Keys: `request.key` names one wish for ever. It is written as the tag `snapfleet
 it creates, and creates with exactly one attempt of the SDK (aws.md rule 1: botocore re-sends creates by itself).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
@@ -75,12 +75,19 @@ class ResourcePage:
     next_page: str | None = None
 
 
+def always() -> None:
+    """A `proceed` for whoever cannot be overtaken: nothing stands against the call."""
+
+
 @dataclass(frozen=True)
 class BackupRequest:
     """`mode` is 'snapshots' or 'image'; `exclude` names volumes; tags go on everything created.
 
     `fresh` says that nobody can have called the cloud with this key before, and that the resource was looked at
     shortly before: then nothing is looked up first, so that calls grow with the work and not with twice the work.
+
+    `proceed` is called directly before every call that creates without a token of the cloud's own. It raises FenceLost
+    when the wish is somebody else's by now (this worker was paused, or its look-ups took too long): nothing is made.
     """
 
     key: str
@@ -90,6 +97,7 @@ class BackupRequest:
     exclude: frozenset[str] = frozenset()
     reboot: bool = False
     fresh: bool = False
+    proceed: Callable[[], None] = always
 
 
 @dataclass(frozen=True)
@@ -162,12 +170,13 @@ class Destination:
 
 @dataclass(frozen=True)
 class CopyRequest:
-    """`key` and `fresh` as in BackupRequest."""
+    """`key`, `fresh` and `proceed` as in BackupRequest."""
 
     key: str
     tags: Mapping[str, str]
     description: str = ""
     fresh: bool = False
+    proceed: Callable[[], None] = always
 
 
 @dataclass(frozen=True)

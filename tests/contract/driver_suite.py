@@ -14,6 +14,11 @@ from tests.contract.rig import AWAY, HOME, TAGS, VAULT, Rig
 from workers.driver import TAG_JOB, TAG_OUTDATED, CopyRequest, Destination, Operation, Scope
 
 
+def overtaken() -> None:
+    """The `proceed` of a worker whose job another one has taken over."""
+    raise errors.FenceLost("Job 1 was taken over by another worker.")
+
+
 class BackupContract:
     """Beginning a backup: once, found again, tagged by the creating call, and refused in words."""
 
@@ -95,6 +100,13 @@ class BackupContract:
             rig.backup(resource)
         assert rig.sandbox.count(rig.creating()) == 1
         rig.backup(resource)
+
+    @pytest.mark.parametrize("fresh", [False, True])
+    def test_a_backup_of_somebody_else_by_now_is_not_begun(self, rig: Rig, fresh: bool) -> None:
+        """The driver asks right before it creates, so that a worker that was paused makes nothing a second time."""
+        with pytest.raises(errors.FenceLost):
+            rig.backup(rig.resource(), fresh=fresh, proceed=overtaken)
+        assert rig.sandbox.count(rig.creating()) == 0
 
     def test_throttled_reads_are_repeated_until_they_are_answered(self, rig: Rig) -> None:
         resource = rig.resource()
@@ -242,6 +254,12 @@ class CopyContract:
             assert (part.source_id, part.device) == (source.source_id, source.device)
         assert {one.state for one in rig.driver.progress(started.operations)} == {OperationState.DONE}
         assert rig.sandbox.count("ModifySnapshotAttribute") == 0
+
+    def test_a_copy_of_somebody_else_by_now_is_not_begun(self, rig: Rig) -> None:
+        point = rig.taken()
+        with pytest.raises(errors.FenceLost):
+            rig.driver.start_copy(point, rig.away(), CopyRequest("copy-1", TAGS, proceed=overtaken))
+        assert rig.sandbox.count("CopySnapshot") == 0
 
     def test_the_same_copy_again_adopts_and_is_found(self, rig: Rig) -> None:
         point = rig.taken()

@@ -108,6 +108,7 @@ class FakeDriver:
             made = [one for one in self.cloud.with_key(request.key) if one.doc.get("fate") != "error"]
             adopted = bool(made)
             if not made:
+                request.proceed()
                 made = [
                     self._snapshot(one, request, fault if number == 0 else "") for number, one in enumerate(volumes)
                 ]
@@ -186,6 +187,7 @@ class FakeDriver:
                 key = f"{request.key}/{part.external_id}"
                 found = next(iter(self.cloud.with_key(key)), None)
                 if found is None:
+                    request.proceed()
                     found, adopted = self._copy(part, place, key, request, fault), False
                 made.append(found)
         return self._started(destination.account, destination.region, made, {"copy": True}, adopted)

@@ -166,6 +166,34 @@ def test_a_worker_overtaken_during_the_call_writes_nothing_of_it(world: World) -
     assert not world.parts(world.points()[0])
 
 
+def test_a_worker_that_was_paused_right_before_the_call_makes_nothing_a_second_time(world: World) -> None:
+    """Promise 2: it looked, or did not need to, and was frozen; meanwhile another took over and made the backup."""
+    job = world.snapshot_job()
+    late = world.claim(job)
+
+    def overtake(method: str) -> None:
+        if method == "start_backup" and world.row(job).fence == 1:
+            with transaction():
+                requeue(world.row(job), world.clock.timer())
+            assert world.work(job) == "waiting"
+
+    world.cloud.before_call = overtake
+    assert work(world.context, late) == "fence-lost"
+    assert len(world.cloud.calls("create:snapshot")) == 2
+    assert (world.row(job).state, world.row(job).fence) == (JobState.WAITING, 2)
+
+
+def test_a_creating_call_is_begun_only_with_a_lease_that_outlasts_it(world: World) -> None:
+    """Look-ups that took long have used the lease up: it is renewed first, and nobody takes over during the call."""
+    job = world.claim(world.snapshot_job())
+    proceed = world.context.proceed(job)
+    proceed()
+    assert world.row(job).lease_until_at == START + LEASE
+    world.clock.advance(LEASE - timedelta(seconds=20))
+    proceed()
+    assert world.row(job).lease_until_at == world.clock.timer() + LEASE
+
+
 def test_an_image_knows_its_snapshots_when_it_is_there(world: World) -> None:
     job = world.snapshot_job(spec={"mode": "image"})
     world.work(job)

@@ -17,7 +17,7 @@ from workers.aws.ec2_lookup import find, image_for, living_set, snapshots_with, 
 from workers.aws.errors import translate, translated
 from workers.aws.keys import DefaultKeys
 from workers.aws.pace import Pace
-from workers.aws.session import Clients
+from workers.aws.session import Client, Clients
 from workers.aws.tags import fit_tags, name_for, part_key, specify
 from workers.driver import BackupRequest, Operation, Part, Resource, Started
 
@@ -42,6 +42,12 @@ class Backup:
         """What was begun, with the time from which its absence is judged."""
         started = {"started_at": self.pace.clock.timer().isoformat(), "key": self.request.key, **detail}
         return Operation(kind, external_id, self.clients.account, self.clients.region, started)
+
+    def creating(self) -> Client:
+        """The client for a call that makes something, right before that call. Raises FenceLost."""
+        client = self.clients.create()
+        self.request.proceed()
+        return client
 
 
 def start_backup(
@@ -123,7 +129,7 @@ def _made_before(backup: Backup) -> list[dict[str, Any]]:
 
 def _snapshot_one(backup: Backup, volume_id: str, tags: Mapping[str, str]) -> dict[str, Any]:
     with translated("CreateSnapshot", guard=backup.pace.guard):
-        answer: dict[str, Any] = backup.clients.create().create_snapshot(
+        answer: dict[str, Any] = backup.creating().create_snapshot(
             VolumeId=volume_id,
             Description=describe_text(backup.request.description),
             TagSpecifications=specify(tags, "snapshot"),
@@ -156,7 +162,7 @@ def _start_set(backup: Backup) -> Started:
     if data:
         specification["ExcludeDataVolumeIds"] = data
     with translated("CreateSnapshots", guard=backup.pace.guard):
-        answer = backup.clients.create().create_snapshots(
+        answer = backup.creating().create_snapshots(
             InstanceSpecification=specification,
             Description=describe_text(backup.request.description),
             TagSpecifications=specify(backup.tags, "snapshot"),
@@ -262,7 +268,7 @@ def _start_image(backup: Backup) -> Started:
     if out:
         request["BlockDeviceMappings"] = [{"DeviceName": volume["device"], "NoDevice": ""} for volume in out]
     with translated("CreateImage", guard=backup.pace.guard):
-        answer = backup.clients.create().create_image(**request)
+        answer = backup.creating().create_image(**request)
     return _image_started(backup, answer["ImageId"], adopted=False)
 
 

@@ -16,7 +16,7 @@ from workers.aws.ec2_lookup import image_for, snapshots_with
 from workers.aws.ec2_progress import describe_snapshots
 from workers.aws.errors import translated
 from workers.aws.pace import Pace
-from workers.aws.session import Clients
+from workers.aws.session import Client, Clients
 from workers.aws.tags import TAG_SOURCE_SNAPSHOT, fit_tags, name_for, part_key, read_tags, specify, token_for
 from workers.driver import TAG_JOB, Account, CopyRequest, Destination, Operation, Part, Point, Started
 
@@ -71,6 +71,12 @@ class Copying:
         key = self.destination.kms_key
         return {"Encrypted": True, "KmsKeyId": key} if key else {}
 
+    def creating(self) -> Client:
+        """The destination's client for a call that makes something, right before that call. Raises FenceLost."""
+        client = self.target.create()
+        self.request.proceed()
+        return client
+
 
 def start_copy(copying: Copying, point: Point) -> Started:
     """Begin copying every part, or adopt what this key began; a quota met half way keeps what is under way."""
@@ -121,7 +127,7 @@ def _copy(copying: Copying, key: str, part: Part) -> tuple[str, list[str]]:
     tags, lost = fit_tags(key, ours, users)
     try:
         with translated("CopySnapshot", guard=copying.pace.guard):
-            answer = copying.target.create().copy_snapshot(
+            answer = copying.creating().copy_snapshot(
                 SourceRegion=copying.source.region,
                 SourceSnapshotId=part.external_id,
                 Description=describe_text(copying.request.description),
@@ -161,7 +167,7 @@ def _start_image(copying: Copying, point: Point) -> Started:
     if image is None:
         tags, lost = fit_tags(copying.request.key, copying.request.tags, point.resource.tags)
         with translated("CopyImage", guard=copying.pace.guard):
-            image = copying.target.create().copy_image(
+            image = copying.creating().copy_image(
                 SourceRegion=copying.source.region,
                 SourceImageId=point.image_id,
                 Name=name,

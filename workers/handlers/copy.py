@@ -19,7 +19,11 @@ def run(context: Context, job: Job) -> None:
         point = context.point(source)
         destination = driver.Destination(context.account(job.account), job.region, spec.get("kms_key", ""))
         request = driver.CopyRequest(
-            token(job), context.tags(job, point.resource.external_id), _title(source), fresh=is_first(job)
+            key=token(job),
+            tags=context.tags(job, point.resource.external_id),
+            description=_title(source),
+            fresh=is_first(job),
+            proceed=context.proceed(job),
         )
     copier = context.driver_of(point.resource.type)
     problem = copier.plan_copy_problem(point, destination)

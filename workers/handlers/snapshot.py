@@ -65,6 +65,7 @@ def _request(
         exclude=frozenset(job.spec.get("exclude", ())),
         reboot=bool(job.spec.get("reboot", False)),
         fresh=is_first(job) and context.clock.timer() - seen_at < LOOK_IS_FRESH,
+        proceed=context.proceed(job),
     )
 
 
