@@ -224,7 +224,7 @@ def _decode(body: bytes) -> Config:
     try:
         facts = json.loads(body)
         if facts["format"] != _FORMAT:
-            raise RepositoryError("This place belongs to another program.", advice="Choose another prefix.")
+            raise RepositoryError(f"{CONFIG} belongs to another program.", advice="Choose another prefix.")
         if facts["version"] > VERSION:
             raise Newer(f"The repository has version {facts['version']}; this program knows up to {VERSION}.")
         return Config(facts["id"], facts["version"], facts["created_at"], facts["leases"] == "outside")
