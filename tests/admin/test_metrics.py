@@ -57,7 +57,7 @@ def series(found: Any, name: str, **labels: str) -> float:
 
 
 def test_each_lane_is_shown_as_the_catalog_has_it(catalog: str) -> None:
-    """Feature 38, C24: one job in each state, an old one, a letter, a worker and a silent one."""
+    """Feature 38: one job in each state, an old one, a letter, a worker and a silent one."""
     clock = FixedClock(AT)
     with transaction():
         account = Account.create(name="prod")
@@ -114,7 +114,7 @@ def test_the_lanes_word_tells_the_worst() -> None:
 
 
 def test_policies_show_the_age_of_their_worst_target_and_when_it_is_too_old(catalog: str) -> None:
-    """Feature 38, C6: against the points themselves; a target that never had a point counts from its first slot."""
+    """Feature 38, feature C6: against the points themselves; a target that never had a point counts from its first slot."""
     with transaction():
         account = Account.create(name="prod")
         policy = Policy.create(name="gold", spec={}, created_at=AT, changed_at=AT)
@@ -149,7 +149,7 @@ def test_policies_show_the_age_of_their_worst_target_and_when_it_is_too_old(cata
 
 
 def test_counters_and_histograms_are_the_sum_of_all_processes_and_begin_at_zero(catalog: str) -> None:
-    """C24: buckets add up, the last one is the count, and what nobody counted yet is 0 instead of missing."""
+    """Buckets add up, the last one is the count, and what nobody counted yet is 0 instead of missing."""
     clock = FixedClock(AT)
     assert series(read(clock), "jobs_claimed_total", lane="copy") == 0
     for _ in range(2):
@@ -167,7 +167,7 @@ def test_counters_and_histograms_are_the_sum_of_all_processes_and_begin_at_zero(
 
 
 def test_every_metric_of_the_vocabulary_is_exported_and_no_other(embedded_catalog: str) -> None:
-    """C24."""
+    """The vocabulary and the exporter agree."""
     with session():
         slow = Estate().slow()
     shown = {family.name + ("_total" if family.type == "counter" else "") for family in families(FixedClock(AT), slow)}
@@ -175,7 +175,7 @@ def test_every_metric_of_the_vocabulary_is_exported_and_no_other(embedded_catalo
 
 
 def test_a_large_estate_is_read_quickly_and_shown_in_few_series(postgres_catalog_url: str) -> None:
-    """C24: 50,000 resources, 500,000 points, 2,000 policies: at most 10,000 series, a quarter second of a core."""
+    """50,000 resources, 500,000 points, 2,000 policies: at most 10,000 series, a quarter second of a core."""
     open_catalog(postgres_catalog_url)
     with transaction():
         for statement in LARGE.read_text().split(";\n"):
@@ -198,7 +198,7 @@ def test_a_large_estate_is_read_quickly_and_shown_in_few_series(postgres_catalog
 
 
 def test_more_policies_than_there_is_room_for_are_counted_not_dropped_quietly(embedded_catalog: str) -> None:
-    """C24: those furthest behind are shown."""
+    """Those furthest behind are shown."""
     _fill_policies(2_100)
     found = read(FixedClock(AT))
     assert series(found, "series_omitted") == 300

@@ -97,7 +97,7 @@ def open_keys() -> set[str]:
 
 
 def test_an_alert_is_one_row_while_its_condition_lasts_and_a_new_row_after_it_ended(catalog: str) -> None:
-    """C6: raised once, seen again, cleared, raised anew; each change has one delivery."""
+    """Feature C6: raised once, seen again, cleared, raised anew; each change has one delivery."""
     with session():
         assert raise_alert("brake:web", "critical", "Stopped", "Because.", AT)
         assert not raise_alert("brake:web", "critical", "Stopped", "Because of more.", AT + MINUTE)
@@ -115,7 +115,7 @@ def test_an_alert_is_one_row_while_its_condition_lasts_and_a_new_row_after_it_en
 
 
 def test_a_change_that_is_rolled_back_is_delivered_to_nobody(catalog: str) -> None:
-    """C6: the delivery is written with the alert's change."""
+    """Feature C6: the delivery is written with the alert's change."""
     with pytest.raises(RuntimeError), transaction():
         raise_alert("brake:web", "critical", "Stopped", "Because.", AT)
         raise RuntimeError
@@ -124,7 +124,7 @@ def test_a_change_that_is_rolled_back_is_delivered_to_nobody(catalog: str) -> No
 
 
 def test_only_families_that_were_evaluated_are_cleared(catalog: str) -> None:
-    """C6: alerts that others raise, and rules that were not looked at this time, stay."""
+    """Feature C6: alerts that others raise, and rules that were not looked at this time, stay."""
     with session():
         for key in ("brake:web", "no-worker:copy", "points-too-old:web"):
             raise_alert(key, "warning", key, "", AT)
@@ -133,7 +133,7 @@ def test_only_families_that_were_evaluated_are_cleared(catalog: str) -> None:
 
 
 def test_an_evaluation_writes_a_lasting_alert_once_a_minute(catalog: str) -> None:
-    """C6: thousands of lasting alerts cost no writes at every sweep."""
+    """Feature C6: thousands of lasting alerts cost no writes at every sweep."""
     lasting = [Condition("no-worker:copy", "critical", "None", "Since long.")]
     with session():
         for seconds in range(0, 121, 5):
@@ -142,7 +142,7 @@ def test_an_evaluation_writes_a_lasting_alert_once_a_minute(catalog: str) -> Non
 
 
 def test_a_target_that_fails_at_every_run_is_one_alert_until_it_succeeds(estate: Estate) -> None:
-    """C6, feature 38: one alert for policy and resource, whatever the number of runs."""
+    """Feature C6, feature 38: one alert for policy and resource, whatever the number of runs."""
     with session():
         sick, well = estate.volume("vol-sick"), estate.volume("vol-well")
         for hour in range(3):
@@ -157,7 +157,7 @@ def test_a_target_that_fails_at_every_run_is_one_alert_until_it_succeeds(estate:
 
 
 def test_a_partial_run_clears_its_own_target_only(estate: Estate) -> None:
-    """C6: a manual run of one resource says nothing about the others."""
+    """Feature C6: a manual run of one resource says nothing about the others."""
     with session():
         one, two = estate.volume("vol-one"), estate.volume("vol-two")
         well = estate.volume("vol-well")
@@ -170,7 +170,7 @@ def test_a_partial_run_clears_its_own_target_only(estate: Estate) -> None:
 
 
 def test_a_resource_that_is_gone_fails_no_longer(estate: Estate) -> None:
-    """C6: nobody can repair what does not exist."""
+    """Feature C6: nobody can repair what does not exist."""
     with session():
         gone, well = estate.volume("vol-gone"), estate.volume("vol-well")
         estate.run(AT, {gone: "failed", well: "done"})
@@ -182,7 +182,7 @@ def test_a_resource_that_is_gone_fails_no_longer(estate: Estate) -> None:
 
 
 def test_a_run_that_failed_for_all_targets_is_an_alert_of_its_own(estate: Estate) -> None:
-    """C6: the policy protects nothing."""
+    """Feature C6: the policy protects nothing."""
     with session():
         estate.run(AT, {estate.volume("vol-a"): "failed"})
         evaluate(estate.clock)
@@ -193,7 +193,7 @@ def test_a_run_that_failed_for_all_targets_is_an_alert_of_its_own(estate: Estate
 
 
 def test_what_concerns_the_installation_is_told_and_cleared(estate: Estate) -> None:
-    """C6, feature 39: missed slots, an account, dead letters, a lane without a worker."""
+    """Feature C6, feature 39: missed slots, an account, dead letters, a lane without a worker."""
     with session():
         MissedSlots.create(
             policy=estate.policy, first_at=AT - HOUR, last_at=AT, count=7, recorded_at=AT, reason="Nobody was there."
@@ -220,7 +220,7 @@ def test_what_concerns_the_installation_is_told_and_cleared(estate: Estate) -> N
 
 
 def test_copies_that_wait_for_their_slot_are_not_a_stuck_outbox(estate: Estate) -> None:
-    """C6: admission holds them back on purpose, for hours."""
+    """Feature C6: admission holds them back on purpose, for hours."""
     with session():
         Process.create(name="w", role="worker", lanes=["copy"], started_at=AT, seen_at=AT)
         job = estate.job(estate.volume("vol-a"), None, "pending", lane="copy", kind="copy", slots=1)
@@ -230,7 +230,7 @@ def test_copies_that_wait_for_their_slot_are_not_a_stuck_outbox(estate: Estate) 
 
 
 def test_points_are_too_old_when_two_slots_came_without_a_new_one(estate: Estate) -> None:
-    """C6: the age is judged by the policy's own slots, with the coordinator dead as well as alive."""
+    """Feature C6: the age is judged by the policy's own slots, with the coordinator dead as well as alive."""
     with session():
         a, b = estate.volume("vol-a"), estate.volume("vol-b")
         estate.run(AT, {a: "done", b: "done"})
@@ -279,7 +279,7 @@ LONG_AGO = AT - HOUR
     ],
 )
 def test_each_rule_fires_on_its_facts_and_only_on_them(facts: Facts, keys: list[str]) -> None:
-    """C6: a table of facts and the keys of what they mean."""
+    """Feature C6: a table of facts and the keys of what they mean."""
     found = conditions(facts, AT)
     assert [condition.key for condition in found] == keys
     assert all(condition.severity in {"info", "warning", "critical"} for condition in found)
@@ -288,5 +288,5 @@ def test_each_rule_fires_on_its_facts_and_only_on_them(facts: Facts, keys: list[
 
 @pytest.mark.unit
 def test_a_key_comes_out_once_though_facts_repeat() -> None:
-    """C6: two failed jobs of one target are one condition."""
+    """Feature C6: two failed jobs of one target are one condition."""
     assert len(conditions(Facts(targets=[failed(1), failed(1)]), AT)) == 1

@@ -67,7 +67,7 @@ def deliveries() -> list[Delivery]:
 
 
 def test_a_receiver_can_prove_that_a_call_is_ours_and_fresh(catalog: str, receiver: Receiver) -> None:
-    """C6: the signature covers the time and the body; the body names the alert and what happened to it."""
+    """Feature C6: the signature covers the time and the body; the body names the alert and what happened to it."""
     raise_alert("no-worker:copy", "critical", "No worker", "Start one.", AT, {"lane": "copy"})
     clear_alert("no-worker:copy", AT)
     notifier = Notifier(replace(SETTINGS, webhook_url=receiver.url), FixedClock(AT))
@@ -92,7 +92,7 @@ def test_a_receiver_can_prove_that_a_call_is_ours_and_fresh(catalog: str, receiv
 def test_whatever_is_not_a_success_is_tried_again_later_and_redirects_are_not_followed(
     embedded_catalog: str, receiver: Receiver, status: int
 ) -> None:
-    """C6: one call to the receiver itself, none to where it points."""
+    """Feature C6: one call to the receiver itself, none to where it points."""
     receiver.status, receiver.headers = status, {"Location": "http://169.254.169.254/latest/"}
     clock = FixedClock(AT)
     raise_alert("brake:web", "critical", "Stopped", "Because.", AT)
@@ -110,7 +110,7 @@ def test_whatever_is_not_a_success_is_tried_again_later_and_redirects_are_not_fo
 
 @pytest.mark.parametrize("drip", [False, True], ids=["silent", "dripping"])
 def test_a_receiver_that_never_finishes_its_answer_costs_a_bounded_time(embedded_catalog: str, drip: bool) -> None:
-    """C6: also when it sends a byte now and then."""
+    """Feature C6: also when it sends a byte now and then."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         ended = threading.Event()
         threading.Thread(target=answer_for_ever, args=(listener, drip, ended), daemon=True).start()
@@ -135,7 +135,7 @@ def answer_for_ever(listener: socket.socket, drip: bool, ended: threading.Event)
 
 
 def test_no_transaction_is_open_while_a_receiver_thinks(embedded_catalog: str, receiver: Receiver) -> None:
-    """C6: the coordinator writes while a call is on its way."""
+    """Feature C6: the coordinator writes while a call is on its way."""
     wrote = []
 
     class Slow(http.server.BaseHTTPRequestHandler):
@@ -156,7 +156,7 @@ def test_no_transaction_is_open_while_a_receiver_thinks(embedded_catalog: str, r
 
 
 def test_two_coordinators_do_not_make_the_same_call(catalog: str) -> None:
-    """C6: who takes a delivery has it for the time that its calls can last."""
+    """Feature C6: who takes a delivery has it for the time that its calls can last."""
     raise_alert("brake:web", "critical", "Stopped", "Because.", AT)
     assert len(take(AT)) == 1
     assert take(AT + timedelta(seconds=30)) == []
@@ -165,14 +165,14 @@ def test_two_coordinators_do_not_make_the_same_call(catalog: str) -> None:
 
 
 def test_without_a_receiver_nothing_piles_up(embedded_catalog: str) -> None:
-    """C6: deliveries go; the alerts stay to be read."""
+    """Feature C6: deliveries go; the alerts stay to be read."""
     raise_alert("brake:web", "critical", "Stopped", "Because.", AT)
     Notifier(SETTINGS, FixedClock(AT)).deliver()
     assert deliveries() == []
 
 
 def test_the_thread_delivers_and_ends(embedded_catalog: str, receiver: Receiver) -> None:
-    """C6: start returns at once, and stop ends the thread."""
+    """Feature C6: start returns at once, and stop ends the thread."""
     raise_alert("brake:web", "critical", "Stopped", "Because.", AT)
     notifier = Notifier(replace(SETTINGS, webhook_url=receiver.url), FixedClock(AT))
     notifier.start()
@@ -219,7 +219,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("url", REFUSED)
 def test_addresses_where_clouds_keep_credentials_are_never_called(embedded_catalog: str, url: str) -> None:
-    """C6: whichever way the address is written; the text of the refusal does not repeat the URL."""
+    """Feature C6: whichever way the address is written; the text of the refusal does not repeat the URL."""
     raise_alert("brake:web", "critical", "Stopped", "Because.", AT)
     assert Notifier(replace(SETTINGS, webhook_url=url), FixedClock(AT)).deliver() == 0
     assert deliveries()[0].error_text.startswith(Refusal.PREFIX)
@@ -231,12 +231,12 @@ def test_addresses_where_clouds_keep_credentials_are_never_called(embedded_catal
     ("scheme", "host"), [("https", "203.0.113.7"), ("https", "10.0.0.5"), ("http", "127.0.0.1"), ("http", "::1")]
 )
 def test_receivers_inside_and_outside_are_allowed_over_https(scheme: str, host: str) -> None:
-    """C6: a private receiver is an operator's own choice; plain http stays on this host."""
+    """Feature C6: a private receiver is an operator's own choice; plain http stays on this host."""
     assert address_of(scheme, host, 443) == host
 
 
 def test_a_call_goes_through_the_proxy_with_its_login_and_never_asks_for_the_name(embedded_catalog: str) -> None:
-    """C6: the proxy is asked for a tunnel to the receiver's name."""
+    """Feature C6: the proxy is asked for a tunnel to the receiver's name."""
     asked: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=refuse_tunnel, args=(listener, asked.append), daemon=True).start()
@@ -263,7 +263,7 @@ def refuse_tunnel(listener: socket.socket, note: Callable[[bytes], Any]) -> None
 
 @pytest.mark.unit
 def test_pauses_grow_and_are_bounded() -> None:
-    """C6: at once when it was a moment, hourly when it lasts."""
+    """Feature C6: at once when it was a moment, hourly when it lasts."""
     waits = [wait_after(number) for number in range(1, 40)]
     assert waits[:3] == [timedelta(seconds=10), timedelta(seconds=20), timedelta(seconds=40)]
     assert waits == sorted(waits)

@@ -51,14 +51,14 @@ def rules() -> list[dict[str, Any]]:
 
 
 def test_prometheus_accepts_the_configuration_and_the_rules() -> None:
-    """C24: by its own tool."""
+    """By its own tool."""
     for arguments in (("check", "config", "--syntax-only", "prometheus.yml"), ("check", "rules", "rules.yml")):
         done = promtool(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_rule_fires_on_its_series_and_none_while_all_is_well() -> None:
-    """C24: Prometheus itself evaluates them; each rule is in both kinds of test."""
+    """Prometheus itself evaluates them; each rule is in both kinds of test."""
     done = promtool("test", "rules", "rules_test.yml")
     assert done.returncode == 0, done.stdout + done.stderr
     tests = yaml.safe_load((FOLDER / "rules_test.yml").read_text())["tests"]
@@ -70,7 +70,7 @@ def test_every_rule_fires_on_its_series_and_none_while_all_is_well() -> None:
 
 
 def test_every_rule_says_how_bad_it_is_and_what_to_do() -> None:
-    """C24: the runbook has a section for each, and none for a rule that is gone."""
+    """The runbook has a section for each, and none for a rule that is gone."""
     text = (FOLDER / "README.md").read_text()
     assert {rule["labels"]["severity"] for rule in rules()} == {"warning", "critical"}
     for rule in rules():
@@ -80,7 +80,7 @@ def test_every_rule_says_how_bad_it_is_and_what_to_do() -> None:
 
 
 def test_rules_name_only_metrics_and_label_values_that_exist() -> None:
-    """C24: no rule that can never fire."""
+    """No rule that can never fire."""
     seen = set()
     for rule in rules():
         for name, selector in re.findall(r"(snapfleet_\w+)(\{[^}]*\})?", rule["expr"]):
@@ -94,7 +94,7 @@ def test_rules_name_only_metrics_and_label_values_that_exist() -> None:
 
 
 def test_datadog_lists_every_metric_and_no_other() -> None:
-    """C24: counters without _total, as the Agent's check wants them."""
+    """Counters without _total, as the Agent's check wants them."""
     (instance,) = yaml.safe_load((FOLDER / "datadog.yaml").read_text())["instances"]
     listed = [name for entry in instance["metrics"] for name in entry]
     assert sorted(listed) == sorted(
@@ -106,7 +106,7 @@ def test_datadog_lists_every_metric_and_no_other() -> None:
 
 
 def test_prometheus_finds_nothing_to_say_about_the_live_metrics(site: Site) -> None:
-    """C24: `promtool check metrics` prints not one line."""
+    """`promtool check metrics` prints not one line."""
     text = site.client().get("/metrics").text
     assert text.count("\n") > 500
     done = promtool("check", "metrics", text=text)
@@ -127,7 +127,7 @@ print(json.dumps(sorted(aggregator.metric_names)) if not result else sys.exit(re
 
 
 def test_datadogs_own_check_collects_every_metric_with_the_shipped_configuration(site: Site, tmp_path: Path) -> None:
-    """C24: over HTTPS, with the page's certificate and a token from a file; only places are changed in what we ship."""
+    """Over HTTPS, with the page's certificate and a token from a file; only places are changed in what we ship."""
     if not PYTHON_OF_DATADOG.exists():
         pytest.fail("Datadog's check is missing: make datadog.")
     (config,) = yaml.safe_load((FOLDER / "datadog.yaml").read_text())["instances"]

@@ -20,7 +20,7 @@ def values(name: str) -> dict[str, int]:
 
 @pytest.mark.unit
 def test_names_follow_the_rules_of_prometheus() -> None:
-    """C24: own prefix, base units, `_total` on counters only, a help text that is a sentence."""
+    """Own prefix, base units, `_total` on counters only, a help text that is a sentence."""
     assert len(METRICS) > 40
     for metric in METRICS.values():
         assert re.fullmatch(r"snapfleet_[a-z]+(_[a-z]+)*", metric.name)
@@ -33,7 +33,7 @@ def test_names_follow_the_rules_of_prometheus() -> None:
 
 @pytest.mark.unit
 def test_the_number_of_series_is_bounded_by_the_table_itself() -> None:
-    """C24: no label takes a resource's id or name; only policies are named."""
+    """No label takes a resource's id or name; only policies are named."""
     total = 0
     for metric in METRICS.values():
         assert not {"resource", "run", "job", "point", "account", "region"} & set(metric.labels)
@@ -50,7 +50,7 @@ def test_the_number_of_series_is_bounded_by_the_table_itself() -> None:
 
 
 def test_what_several_threads_and_processes_count_is_added_up(catalog: str) -> None:
-    """C24: no increment is lost between threads, nor between two processes' flushes."""
+    """No increment is lost between threads, nor between two processes' flushes."""
     processes = [Counters(), Counters()]
 
     def count(counters: Counters) -> None:
@@ -72,7 +72,7 @@ def test_what_several_threads_and_processes_count_is_added_up(catalog: str) -> N
 
 
 def test_a_flush_that_fails_keeps_everything_for_the_next(catalog: str) -> None:
-    """C24: what was counted meanwhile is kept as well; nothing is written twice."""
+    """What was counted meanwhile is kept as well; nothing is written twice."""
     counters = Counters()
     counters.add("snapfleet_slots_started_total", 3)
     with transaction():
@@ -88,7 +88,7 @@ def test_a_flush_that_fails_keeps_everything_for_the_next(catalog: str) -> None:
 
 
 def test_a_flush_inside_a_transaction_that_is_undone_is_the_callers_loss(catalog: str) -> None:
-    """C24: the rows belong to the transaction around them; flush outside of others."""
+    """The rows belong to the transaction around them; flush outside of others."""
     counters = Counters()
     counters.add("snapfleet_slots_started_total")
     with pytest.raises(RuntimeError), transaction():
@@ -99,7 +99,7 @@ def test_a_flush_inside_a_transaction_that_is_undone_is_the_callers_loss(catalog
 
 @pytest.mark.unit
 def test_unknown_names_are_refused_and_unknown_values_become_other(embedded_catalog: str) -> None:
-    """C24: a wrong name is a defect; a strange value from outside is not."""
+    """A wrong name is a defect; a strange value from outside is not."""
     counters = Counters()
     for name, labels in (
         ("snapfleet_nothing_total", {}),
@@ -118,7 +118,7 @@ def test_unknown_names_are_refused_and_unknown_values_become_other(embedded_cata
 
 @pytest.mark.unit
 def test_one_call_to_a_cloud_is_counted_with_all_that_is_said_about_calls(embedded_catalog: str) -> None:
-    """C24: throttles also count by themselves."""
+    """Throttles also count by themselves."""
     counters = Counters()
     counters.api_call("ec2", "CreateSnapshots", "ok", 0.3)
     counters.api_call("ec2", "CreateSnapshots", "RequestLimitExceeded", 0.04)
@@ -153,5 +153,5 @@ def test_one_call_to_a_cloud_is_counted_with_all_that_is_said_about_calls(embedd
     ],
 )
 def test_codes_of_clouds_become_a_few_results(code: str, result: str) -> None:
-    """C24."""
+    """What the SDK of a cloud says ends in one of five results."""
     assert api_result(code) == result
