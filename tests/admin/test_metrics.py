@@ -114,7 +114,7 @@ def test_the_lanes_word_tells_the_worst() -> None:
 
 
 def test_policies_show_the_age_of_their_worst_target_and_when_it_is_too_old(catalog: str) -> None:
-    """Feature 38, feature C6: against the points themselves; a target that never had a point counts from its first slot."""
+    """Feature 38: against the points themselves; a target without any point counts from its first slot."""
     with transaction():
         account = Account.create(name="prod")
         policy = Policy.create(name="gold", spec={}, created_at=AT, changed_at=AT)
