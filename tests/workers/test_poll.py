@@ -3,7 +3,9 @@
 import threading
 from datetime import timedelta
 
-from tasks.catalog import Job, Operation, close_catalog, database, session
+import pytest
+
+from tasks.catalog import Account, Job, Operation, close_catalog, database, session, transaction
 from tasks.catalog.fields import is_postgres
 from tasks.states import JobState, OperationState, PointState
 from tests.workers.world import World
@@ -115,11 +117,17 @@ def test_a_set_of_which_one_snapshot_was_deleted_is_failed_so_that_the_rest_is_c
     assert world.point(job).state is PointState.FAILED
 
 
-def test_a_failing_cloud_is_not_asked_again_at_once(world: World) -> None:
-    """The next question is put off before the poll fails, else the coordinator would wake it every second."""
+@pytest.mark.parametrize("fault", ["lost-request", "bug", "sealed"])
+def test_a_failing_cloud_is_not_asked_again_at_once(world: World, fault: str) -> None:
+    """The next question is put off before the poll fails, else the coordinator would wake it every second: also when
+    it fails on a defect, or on an account whose secret does not open."""
     job = world.snapshot_job()
     world.work(job)
-    world.cloud.fault("progress", "lost-request")
+    if fault == "sealed":
+        with transaction():
+            Account.update(external_id_sealed="not sealed").execute()
+    else:
+        world.cloud.fault("progress", fault)
     assert world.poll() == "failed"
     assert {one.next_poll_at for one in world.operations(job)} == {world.clock.timer() + timedelta(seconds=15)}
     assert world.row(job).state is JobState.WAITING

@@ -28,25 +28,29 @@ Answers = list[tuple[Operation, driver.Progress]]
 def run(context: Context, job: Job) -> None:
     """Ask about the operations that are due at this place, write the answers, conclude what has ended.
 
-    Raises what the driver raises, after putting the next question off, so that a failing cloud is not asked at once
-    again. Answers are facts of the cloud: they are written even by a poll that was overtaken.
+    Raises what kept it from that, a defect too, after putting the next question off, so that a failing cloud is not
+    asked at once again. Answers are facts of the cloud: they are written even by a poll that was overtaken.
     """
     with session():
         rows = _due(job, context.clock.timer() + context.settings.poll_floor * TAKEN_ALONG)
-        account = context.account(job.account)
-        asked = [_value(account, row) for row in rows]
     if rows:
         try:
-            answers = context.drivers_of(job.service)[0].progress(asked)
-        except SnapfleetError as error:
-            _put_off(context, rows, error)
+            _ask(context, job, rows)
+        except Exception as error:
+            _put_off(context, rows, error.wait if isinstance(error, SnapfleetError) else timedelta(0))
             raise
-        reach("poll.asked")
-        context.counters.add("snapfleet_operations_polled_total", len(rows), service=job.service)
-        _write(context, list(zip(rows, answers, strict=True)))
     reach("poll.recorded")
     with transaction():
         finish_job(fence.reread(job), context.clock.timer(), result={"asked": len(rows)})
+
+
+def _ask(context: Context, job: Job, rows: Sequence[Operation]) -> None:
+    with session():
+        account = context.account(job.account)
+    answers = context.drivers_of(job.service)[0].progress([_value(account, row) for row in rows])
+    reach("poll.asked")
+    context.counters.add("snapfleet_operations_polled_total", len(rows), service=job.service)
+    _write(context, list(zip(rows, answers, strict=True)))
 
 
 def _due(job: Job, until: datetime) -> list[Operation]:
@@ -69,8 +73,8 @@ def _value(account: driver.Account, row: Operation) -> driver.Operation:
     return driver.Operation(row.kind, row.external_id, account, row.region, row.detail)
 
 
-def _put_off(context: Context, rows: Sequence[Operation], error: SnapfleetError) -> None:
-    ready = context.clock.timer() + max(error.wait, context.settings.poll_floor)
+def _put_off(context: Context, rows: Sequence[Operation], wait: timedelta) -> None:
+    ready = context.clock.timer() + max(wait, context.settings.poll_floor)
     with transaction():
         _update_running(rows, next_poll_at=ready)
 
