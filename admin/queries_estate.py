@@ -1,5 +1,6 @@
 """Questions to the catalog about the estate and its keepers: accounts, resources, policies, schedules, alerts, who."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -14,6 +15,7 @@ from tasks.catalog import (
     Alert,
     Audit,
     DeadLetter,
+    Job,
     Point,
     Policy,
     PolicySchedule,
@@ -28,7 +30,7 @@ from tasks.catalog import (
 )
 from tasks.errors import Invalid
 from tasks.resources import TYPES
-from tasks.states import PointState
+from tasks.states import JOB_TERMINAL, JobState, PointState
 
 _BATCH = 5_000  # ids in one query; SQLite takes 32,766 parameters
 # Attributes are large and never listed.
@@ -226,6 +228,28 @@ def list_processes() -> list[Row]:
     keys = ("name", "role", "lanes", "threads", "busy", "version", "draining", "started_at", "seen_at")
     with session():
         return [{key: getattr(row, key) for key in keys} for row in Process.select().order_by(Process.name)]
+
+
+def list_looks(jobs: Sequence[int], asked_at: datetime) -> list[Row]:
+    """The looks of these jobs: `state` is open until one that was asked for at `asked_at` has ended, done or failed."""
+    with session():
+        query: Any = Job.select(Job, Account.name).join(Account).where(Job.id.in_(list(jobs)))
+        return [
+            {
+                "account": row.account.name,
+                "region": row.region,
+                "service": row.service,
+                "state": _look_state(row, asked_at),
+                "found": row.result.get("found") if row.state == JobState.DONE else None,
+                "note": row.error_text if row.state == JobState.FAILED else "",
+            }
+            for row in query.order_by(Account.name, Job.region)
+        ]
+
+
+def _look_state(row: Job, asked_at: datetime) -> str:
+    over = row.state in JOB_TERMINAL and row.finished_at is not None and row.finished_at >= asked_at
+    return ("done" if row.state == JobState.DONE else "failed") if over else "open"
 
 
 def list_audit(*, limit: int = LIMIT) -> list[Row]:

@@ -4,17 +4,19 @@ import click
 
 from admin.cli.command import command
 from admin.cli.context import Context
-from admin.cli.follow import settle
+from admin.cli.follow import follow_looks, settle
 from admin.cli.output import columns
 from admin.queries import LIMIT
 from admin.queries_estate import list_accounts, list_capabilities, list_resources
 from admin.requests import request_look
+from tasks.errors import Exit
 from tasks.resources import TYPES
 
 _ACCOUNTS = columns("name", "cloud", "kind", "number", "regions", "state", "resources#", "looked=looked_at", "note")
 _RESOURCES = columns(
     "id", "name", "type", "account", "region", "last good=last_good_at", "seen=seen_at", "gone=gone_at"
 )
+_LOOKS = columns("account", "region", "service", "state", "found#", "note")
 _TYPES = columns("type", "cloud", "cross_region", "cross_account", "repository", "cold", "notes")
 
 
@@ -46,10 +48,23 @@ def resources(at: Context, account: str, kind: str | None, gone: bool, limit: in
 
 @command(example="snapfleet discover --account prod")
 @click.option("--account", help="Only this account.")
-def discover(at: Context, account: str | None) -> None:
-    """Look at what exists now."""
+@click.option("--wait", is_flag=True, help="Wait until every look has ended and exit by the outcome.")
+def discover(at: Context, account: str | None, wait: bool) -> int | None:
+    """Look at what exists now.
+
+    With --wait: exit 0 when all was seen, 3 when some places could not be looked at, 1 when none could.
+    """
+    asked_at = at.clock.timer()
     wish = request_look("discover", account, who=at.who, clock=at.clock)
-    settle(at, wish, lambda got: f"{len(got.get('jobs', ()))} looks were asked for.")
+    got = settle(at, wish, lambda got: f"{len(got.get('jobs', ()))} looks were asked for.", wait=wait)
+    if not wait or got is None:
+        return None
+    rows = follow_looks(at, got["jobs"], asked_at)
+    if rows is None:
+        return int(Exit.FAILED)
+    at.output.rows(rows, _LOOKS, "There is no account to look at.")
+    failed = sum(row["state"] != "done" for row in rows)
+    return int(Exit.DONE if not failed else Exit.PARTLY if failed < len(rows) else Exit.FAILED)
 
 
 @command(example="snapfleet capabilities --output json")

@@ -6,12 +6,14 @@ the last one of type `result`. Ctrl-C stops the waiting, never the work.
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from admin.cli.context import Context
 from admin.queries import show_restore, show_run, sum_up_run
+from admin.queries_estate import list_looks
 from admin.requests import answer, somebody_runs
 from tasks.errors import Exit, Unavailable
 from tasks.states import RUN_TERMINAL, RestoreState
@@ -113,6 +115,21 @@ def follow_run(at: Context, run: str) -> int:
             at.output.line(f"{job['resource']} {job['kind']}: {job['reason'] or job['error_code']}")
         at.output.line(f"{row['id']} of {row['policy']}: {row['state']} ({_counts(row)}).")
     return int(_RUN_EXITS.get(row["state"], Exit.FAILED))
+
+
+def follow_looks(at: Context, jobs: Sequence[int], asked_at: datetime) -> list[Row] | None:
+    """Wait until looks that were asked for at `asked_at` have ended; what they saw, or None when the person left."""
+    alone = 0
+    try:
+        while True:
+            rows = list_looks(jobs, asked_at)
+            if all(row["state"] != "open" for row in rows):
+                return rows
+            alone = _alone(at, alone)
+            threading.Event().wait(LOOK_SECONDS)
+    except KeyboardInterrupt:
+        _stopped("the look", "snapfleet accounts")
+        return None
 
 
 def follow_restore(at: Context, restore: str) -> int:

@@ -19,6 +19,7 @@ _LANES = columns(
     "workers#=consumers", "threads#", "per min#=rate_per_min", "dead#",
 )  # fmt: skip
 _PROCESSES = columns("process=name", "role", "lanes", "threads#", "busy#", "version", "draining", "seen=seen_at")
+_NOBODY = "No process has reported itself; start `snapfleet up`."
 _LETTERS = columns("id#", "lane", "reason", "job#=job_id", "state", "received=received_at")
 
 
@@ -42,13 +43,23 @@ queue.add_command(queue_status)
 
 def _status(at: Context) -> None:
     lanes: list[Mapping[str, Any]] = [dict(lane) for lane in queue_health(at.clock)]
-    processes = list_processes()
+    running = list_processes()
     if at.output.json:
-        at.output.value({"lanes": lanes, "processes": processes})
+        at.output.value({"lanes": lanes, "processes": running})
         return
     at.output.rows(lanes, _LANES)
     at.output.line()
-    at.output.rows(processes, _PROCESSES, "No process has reported itself; start `snapfleet up`.")
+    at.output.rows(running, _PROCESSES, _NOBODY)
+
+
+@command(example="snapfleet processes")
+def processes(at: Context) -> None:
+    """List processes that run.
+
+    Coordinators, workers and pages report themselves every five seconds.
+    """
+    at.open()
+    at.output.rows(list_processes(), _PROCESSES, _NOBODY)
 
 
 @group(example="snapfleet dead list")

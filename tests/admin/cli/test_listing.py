@@ -19,7 +19,8 @@ LISTS = (
     "points", "runs", "runs show 1", "run-show run-1", "point 1", "why rp-1", "restores", "restores show 1", "policies",
     "schedules", "schedules preview nightly", "accounts", "resources", "capabilities", "alerts", "alerts --all",
     "audit",
-    "queue", "queue status", "dead", "dead list", "dead list --all", "users", "users list", "tokens", "tokens list",
+    "queue", "queue status", "processes", "retention", "retention simulate --policy web --until 2030-01-01",
+    "dead", "dead list", "dead list --all", "users", "users list", "tokens", "tokens list",
     "cleanup --dry-run", "export", "version", "upgrade --dry-run", "doctor --wait 0",
 )  # fmt: skip
 # What a terminal would act on, or show as something else.

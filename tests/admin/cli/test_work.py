@@ -13,6 +13,7 @@ import pytest
 
 from coordinator.requests import handle_requests
 from tasks.catalog import (
+    Account,
     Audit,
     DeadLetter,
     Job,
@@ -246,6 +247,39 @@ def test_looks_are_asked_for_by_account(cli: Cli) -> None:
     assert cli("discover", "--account", "prod").code == 0
     assert cli("discover", "--account", "prd").code == 2
     assert requests() == [("discover", {"account": "prod"})]
+
+
+def look(error: str = "") -> Callable[[], None]:
+    """A coordinator whose looks end at once, in one region with an error."""
+
+    def step() -> None:
+        coordinate()
+        with transaction():
+            for job in list(Job.select().where(Job.kind == "discover")):
+                bad = bool(error) and job.region == "us-east-1"
+                state, result = (JobState.FAILED, {}) if bad else (JobState.DONE, {"found": 3})
+                Job.update(state=state, result=result, error_text=error if bad else "", finished_at=host_time()).where(
+                    Job.id == job.id
+                ).execute()
+
+    return step
+
+
+@pytest.mark.parametrize(("regions", "error", "code"), [(1, "", 0), (2, "no right", 3), (1, "no right", 1)])
+def test_a_look_is_waited_for_and_its_exit_code_says_how_it_ended(
+    cli: Cli, background: Background, regions: int, error: str, code: int
+) -> None:
+    seed()
+    with transaction():
+        Account.update(regions=["us-east-1", "eu-west-1"][:regions]).execute()
+    heartbeat()
+    background(look(error))
+    said = cli("discover", "--wait", "-o", "json")
+    assert said.code == code, said.err
+    assert [(row["region"], row["state"]) for row in said.json if row["region"] == "us-east-1"] == [
+        ("us-east-1", "failed" if error else "done")
+    ]
+    assert {row["note"] for row in said.json} == ({"no right", ""} if regions == 2 else {error})
 
 
 def restores(state: RestoreState) -> Callable[[], None]:
