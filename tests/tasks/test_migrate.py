@@ -43,6 +43,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_the_scripts_make_exactly_what_the_models_say(empty_url: str) -> None:
+    """feature 63: one schema on PostgreSQL and on SQLite."""
     open_catalog(empty_url)
     assert migrations.pending()
     migrations.migrate()

@@ -1,17 +1,13 @@
 """How accounts are entered: by the environment, a profile, a role; through a proxy; with credentials that renew."""
 
-import base64
-import http.client
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from tasks.secrets import Secret
+from tests.proxy import login_proxy
 from tests.sandbox import Sandbox
 from workers.aws.credentials import assumed_role
 from workers.aws.session import AwsSettings, Sessions
@@ -31,36 +27,8 @@ def cloud(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
 
 @pytest.fixture
 def proxy() -> Iterator[tuple[int, list[str]]]:
-    """A proxy that wants the login robot:p@ss and notes whom it was asked for."""
-    hosts: list[str] = []
-    wanted = "Basic " + base64.b64encode(b"robot:p@ss").decode()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            target = urlsplit(self.path)
-            if self.headers.get("Proxy-Authorization") != wanted:
-                self.send_error(407)
-                return
-            hosts.append(target.netloc)
-            onward = http.client.HTTPConnection(target.netloc, timeout=10)
-            kept = {k: v for k, v in self.headers.items() if not k.lower().startswith(("proxy-", "connection"))}
-            onward.request("POST", target.path or "/", body, kept)
-            answer = onward.getresponse()
-            content = answer.read()
-            self.send_response(answer.status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_port, hosts
-    server.shutdown()
-    server.server_close()
+    with login_proxy("robot", "p@ss") as found:
+        yield found
 
 
 def test_without_a_role_the_environment_says_who_we_are(cloud: Sandbox) -> None:
