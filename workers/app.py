@@ -6,16 +6,16 @@ Nothing raised here reaches dramatiq: expected failures and defects alike become
 import logging
 from collections.abc import Callable, Mapping
 
-from tasks.catalog import Job, Restore, session, transaction
+from tasks.catalog import Job, session, transaction
 from tasks.catalog.transitions import fail_attempt, verdict_on
 from tasks.crash import reach
-from tasks.errors import FenceLost, Internal, SnapfleetError, Unavailable
+from tasks.errors import FenceLost, Internal, Retry, SnapfleetError, Unavailable
 from tasks.lanes import Lane
 from tasks.logs import clean, place_of
 from tasks.messages import JobMessage
 from tasks.states import JobState
 from workers import driver, fence, points, steps
-from workers.context import Context, token
+from workers.context import Context, is_first, token
 from workers.handlers import check, cleanup, copy, discover, poll, restore, snapshot
 from workers.held import Held
 
@@ -32,6 +32,7 @@ HANDLERS: Mapping[str, Callable[[Context, Job], None]] = {
     "cleanup": cleanup.run,
 }
 _MAKES_A_POINT = frozenset({"snapshot", "copy"})
+_CREATES = _MAKES_A_POINT | {"restore-step"}
 
 
 def runner(context: Context, held: Held) -> Callable[[Lane, JobMessage], None]:
@@ -80,16 +81,18 @@ def _attempt(context: Context, job: Job) -> str:
 
 def _give_up(context: Context, job: Job, error: SnapfleetError) -> str:
     """Record a failed attempt, and with it what becomes of the point or the restore step it was for."""
-    made = _made_so_far(context, job, error) if job.kind == "restore-step" else []
+    made = _made_so_far(context, job, error)
     at = context.clock.timer()
     reach("job.failing")
     with transaction():
         row = fence.reread(job)
-        decision = fail_attempt(row, error, at)
+        # What is recorded as left over goes with its failed point: no later attempt may adopt it.
+        decision = fail_attempt(row, error, at, over=bool(made) and row.kind in _MAKES_A_POINT)
         if row.kind == "restore-step":
-            steps.record_creations(context, row, made)
+            steps.record_creations(context, row, [driver.Created(one.kind, one.external_id) for one in made])
             steps.mirror(row)
         elif row.kind in _MAKES_A_POINT and not decision.again:
+            points.record_left_over(row, made)
             points.close_failed(context, row, error)
     reach("job.failed")
     context.counters.add("snapfleet_job_errors_total", kind=job.kind, code=error.code)
@@ -99,15 +102,16 @@ def _give_up(context: Context, job: Job, error: SnapfleetError) -> str:
     return "retry" if decision.burns else "deferred"
 
 
-def _made_so_far(context: Context, job: Job, error: SnapfleetError) -> list[driver.Created]:
-    """What a step that will not be tried again may have made before it failed, so that an undo finds it."""
-    try:
-        if verdict_on(job, error, context.clock.timer()).again:
-            return []
-        with session():
-            point = context.point(Restore.get_by_id(job.restore_id).point)
-        found = context.driver_of(point.resource.type).find(point.account, job.region, token(job))
-    except SnapfleetError as another:
-        log.warning("what the failed step made is unknown: %s", another.text)
+def _made_so_far(context: Context, job: Job, error: SnapfleetError) -> list[driver.Found]:
+    """What a job that will not be tried again may have made before it failed and the catalog does not know, so that an
+    undo or a cleanup finds it. Nobody is asked when the very first call was refused."""
+    refused = is_first(job) and error.retry is Retry.NEVER
+    if refused or job.kind not in _CREATES or verdict_on(job, error, context.clock.timer()).again:
         return []
-    return [driver.Created(one.kind, one.external_id) for one in found]
+    try:
+        with session():
+            account, driver_ = context.account(job.account), context.drivers_of(job.service)[0]
+        return driver_.find(account, job.region, token(job))
+    except Exception as another:  # noqa: BLE001 - it must not keep the failure itself from being recorded
+        log.warning("what the failed job made is unknown (%s)", type(another).__name__)
+        return []

@@ -148,6 +148,20 @@ def _complete_parts(point_id: int, row: Operation) -> None:
         Part.update(**known).where(Part.point == point_id, Part.external_id == row.external_id).execute()
 
 
+def record_left_over(job: Job, found: Sequence[driver.Found]) -> None:
+    """What an attempt whose answer was lost has made after all belongs to its failed point, with which it is deleted.
+
+    Call inside the transaction that fails the job.
+    """
+    if job.point_id is None or not found:
+        return
+    snapshots = [driver.Part(one.external_id) for one in found if one.kind == "snapshot"]
+    if snapshots:
+        _write_parts(job.point_id, snapshots)
+    for image in (one for one in found if one.kind == "image"):
+        Point.update(image_id=image.external_id).where(Point.id == job.point_id, Point.image_id == "").execute()
+
+
 def close_failed(context: Context, job: Job, error: SnapfleetError, to: PointState = PointState.FAILED) -> None:
     """The attempt that made the job's point is over without a good one. Only a point being created is touched."""
     point = Point.get_or_none(Point.id == job.point_id, Point.state == PointState.CREATING)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from peewee import EXCLUDED, fn
+from peewee import EXCLUDED, Case, fn
 
 from tasks.catalog.database import transaction
 from tasks.catalog.job import Job, Operation, Outbox
@@ -322,7 +322,8 @@ def cancel_jobs(which: Any, at: datetime, reason: str) -> int:
 def fail_unclaimed(which: Any, at: datetime, code: str, text: str) -> int:
     """Fail every job that `which` holds for and that no worker has in hand just now, also one the cloud works for.
 
-    How many. The fence rises, so that messages on their way start nothing.
+    How many. The fence rises, so that messages on their way start nothing; and the epoch where the cloud works, because
+    what it makes goes with the point that fails now, and no later attempt may adopt it.
     """
     open_states = Job.state.in_([JobState.PENDING, JobState.QUEUED, JobState.WAITING])
     Outbox.delete().where(Outbox.job.in_(Job.select(Job.id).where(which, open_states))).execute()
@@ -333,6 +334,7 @@ def fail_unclaimed(which: Any, at: datetime, code: str, text: str) -> int:
             error_code=code,
             error_text=text[:MAX_TEXT],
             fence=Job.fence + 1,
+            epoch=Case(None, [(Job.state == JobState.WAITING, Job.epoch + 1)], Job.epoch),
         )
         .where(which, open_states)
         .execute()

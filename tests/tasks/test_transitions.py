@@ -227,6 +227,18 @@ def test_only_what_has_not_begun_can_be_cancelled(account: Account) -> None:
         assert t.claim(waiting.id, 0, "one", AT, LEASE) is None
 
 
+def test_what_the_cloud_works_for_when_its_job_is_given_up_is_adopted_by_no_later_attempt(account: Account) -> None:
+    """Its snapshots belong to the point that fails now; as parts of a second point they would be deleted with it."""
+    waiting, pending = claimed(add(account)), add(account)
+    with transaction():
+        t.start_waiting(waiting)
+        assert t.fail_unclaimed(Job.account == account.id, AT, "account-removed", "Its account was removed.") == 2
+    assert [(row(job).state, row(job).epoch) for job in (waiting, pending)] == [
+        (JobState.FAILED, 1),
+        (JobState.FAILED, 0),
+    ]
+
+
 def test_a_requeued_job_is_pending_without_a_lease(account: Account) -> None:
     job = claimed(add(account))
     with transaction():

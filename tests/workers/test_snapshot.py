@@ -86,6 +86,32 @@ def test_a_throttled_attempt_costs_no_attempt_and_keeps_its_point(world: World) 
     assert len(world.points()) == 1
 
 
+def test_what_a_job_made_whose_last_answer_was_lost_goes_with_its_failed_point(world: World) -> None:
+    """Nobody else knows of these snapshots: without a row they would be paid for until somebody looks by hand."""
+    job = world.snapshot_job(max_attempts=1)
+    world.cloud.fault("start_backup", "lost-response")
+    assert world.work(job) == "failed"
+    point = world.point(job)
+    assert (point.state, world.row(job).epoch) == (PointState.FAILED, 1)
+    assert {part.external_id for part in world.parts(point)} == {one.id for one in world.cloud.of_kind("snapshot")}
+    assert {part.state for part in world.parts(point)} == {PointState.FAILED}
+
+
+def test_a_failure_is_recorded_though_nobody_can_say_what_was_made(world: World) -> None:
+    job = world.snapshot_job(max_attempts=1)
+    world.cloud.fault("start_backup", "lost-response")
+    world.cloud.fault("find", "bug")
+    assert world.work(job) == "failed"
+    assert (world.point(job).state, world.row(job).epoch) == (PointState.FAILED, 0)
+
+
+def test_the_first_call_that_is_refused_is_not_looked_after(world: World) -> None:
+    job = world.snapshot_job()
+    world.cloud.fault("start_backup", "denied")
+    assert world.work(job) == "failed"
+    assert not world.cloud.calls("find")
+
+
 def test_a_quota_that_never_frees_ends_the_job_after_a_day_so_that_somebody_is_told(world: World) -> None:
     """A copy of a chain that is put off for ever would hold up its run and all later copies, and nobody would know."""
     job = world.snapshot_job(max_attempts=2)
