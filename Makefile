@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 SERVERS := rabbitmq-server postgresql e2fsprogs prometheus chromium
 DEMO_TOOLS := e2fsprogs
 
-.PHONY: help setup check test demo sandbox lock chaos bench-estate clean
+.PHONY: help setup datadog check test demo sandbox lock chaos bench-estate clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -25,7 +25,14 @@ check: setup ## format, lint, types, layers and unit tests, in under a minute
 	$(BIN)/mypy
 	$(BIN)/pytest -m unit -n 2 --no-header
 
-test: setup ## every test, on a real RabbitMQ and a real PostgreSQL
+# Datadog's own check package wants older versions than ours, so it lives in an environment of its own.
+datadog: .venv-datadog/.ready
+.venv-datadog/.ready:
+	$(PYTHON) -m venv .venv-datadog
+	.venv-datadog/bin/pip install --quiet --disable-pip-version-check "datadog-checks-base[deps]>=38,<39"
+	@touch $@
+
+test: setup datadog ## every test, on a real RabbitMQ and a real PostgreSQL
 	sh deploy/install-packages.sh $(SERVERS)
 	$(BIN)/pytest -n 2 --dist loadfile --no-header
 
@@ -51,4 +58,4 @@ lock: ## write requirements.lock anew from pyproject.toml
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
 
 clean: ## remove what was built here
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-datadog build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

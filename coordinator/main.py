@@ -9,12 +9,13 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib.metadata import version
 
-from peewee import InterfaceError, OperationalError
+from peewee import InterfaceError, OperationalError, fn
 
 from coordinator import alerts
 from coordinator.advance import ask_about_operations, close_runs
@@ -31,7 +32,7 @@ from coordinator.tick import tick
 from coordinator.watch import watch_additions
 from coordinator.webhook import Notifier
 from tasks.broker import Publisher
-from tasks.catalog import Meta, Process, close_catalog, open_catalog, session, transaction
+from tasks.catalog import Meta, Process, Restore, close_catalog, open_catalog, rows, session, transaction
 from tasks.catalog.migrate import require_current
 from tasks.clock import Clock
 from tasks.errors import SnapfleetError, Unavailable
@@ -68,6 +69,7 @@ class Coordinator:
         A part of it that fails on a defect is given up for this round, and the others go on: what cannot be planned
         must not keep what is planned from being published. Raises Unavailable when the catalog is away.
         """
+        began = time.monotonic()
         with session():
             now, at = self.clock.now(), self.clock.timer()
             self._part("beat", lambda: self._beat(at))
@@ -78,9 +80,17 @@ class Coordinator:
             busy += self._part("close", lambda: close_runs(at, self.counters))
             self._part("ask", lambda: ask_about_operations(at))
             busy += self._part("publish", lambda: publish(self.publisher, self.counters, at))
+            self._part("count", lambda: self._count_restores(at))
             if self._is_due("sweep", SWEEP_EVERY, at):
                 self._sweep(now, at)
+        self.counters.observe("snapfleet_tick_duration_seconds", time.monotonic() - began)
         return bool(busy)
+
+    def _count_restores(self, at: datetime) -> None:
+        """Restores end where their last step is settled, at this round's time."""
+        ended = Restore.select(Restore.state, fn.COUNT(Restore.id)).where(Restore.finished_at == at)
+        for state, count in rows(ended.group_by(Restore.state)):
+            self.counters.add("snapfleet_restores_finished_total", count, state=state)
 
     def _part(self, name: str, work: Callable[[], int | None]) -> int:
         try:
@@ -89,6 +99,7 @@ class Coordinator:
             raise  # the session turns it into Unavailable, and the loop waits for the catalog
         except Exception:  # the loop is what everything waits for: a defect in one part must not end it
             log.exception("The part %r of a round was given up on a defect.", name)
+            self.counters.add("snapfleet_tick_errors_total")
             return 0
 
     def _is_due(self, what: str, every: timedelta, at: datetime) -> bool:

@@ -175,7 +175,6 @@ _COUNTERS = (
     ),
     _counter("job_errors_total", "Attempts that failed, by the code of the error.", "kind", "code"),
     _counter("lease_expirations_total", "Jobs taken back from a worker that went silent.", "lane"),
-    _counter("admission_deferred_total", "Jobs held back.", "lane", reason="copy-slots pace capacity fair-share brake"),
     _counter(
         "api_calls_total", "Calls to clouds.", "service", "operation", result="ok throttled denied failed unanswered"
     ),
