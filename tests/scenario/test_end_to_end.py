@@ -283,7 +283,7 @@ def test_everything_but_the_catalog_and_the_key_may_be_lost_in_the_middle_of_a_r
     Last in the module: it takes the installation away.
     """
     here, sandbox = story.here, story.sandbox
-    sandbox.configure(snapshot_seconds=4.0)
+    sandbox.configure(snapshot_seconds=3600.0)
     here.type("discover", "--wait")
     held = set(sandbox.state(PROD, HOME)["snapshots"])
     run = here.type("run", "web")["run"]
@@ -296,7 +296,9 @@ def test_everything_but_the_catalog_and_the_key_may_be_lost_in_the_middle_of_a_r
         shutil.copy(part, moved)
     shutil.rmtree(here.home)
     here.env["SNAPFLEET_HOME"] = str(moved)
+    sandbox.configure(snapshot_seconds=0.0)
     here.up()
+    sandbox.advance(3600)
     ended = here.until("the end of the run", lambda: _ended(here, run))
     assert ended["state"] == "done"
     assert len(set(sandbox.state(PROD, HOME)["snapshots"]) - held) == len(story.disks)
