@@ -125,7 +125,9 @@ def _growth(one: dict[str, Any]) -> dict[str, Any]:
     steady = one["nights"]["steady"]
     names = ("seconds", "describe_calls", "describes_per_place_and_minute", "throttled")
     return {
-        **{"resources": one["instances"], "lost": one["lost"], "doubled": one["doubled"]},
+        "resources": one["instances"],
+        "lost": one["lost"],
+        "doubled": one["doubled"],
         **{name: steady[name] for name in names},
         "describes_per_snapshot_set": round(steady["describe_calls"] / one["instances"], 3),
     }
