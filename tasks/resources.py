@@ -15,7 +15,8 @@ class ResourceType:
     """One kind of thing that a policy can name.
 
     `service` groups calls to the cloud: discovery and polls of one service in one account and region go together.
-    `copy_slots` is how many copies the cloud runs at once per destination account and region.
+    `copy_slots` is how many copies the cloud runs at once per destination account and region. The actions are what a
+    role needs for each verb; `key_actions` go with customer-managed keys, and must be allowed by the key's policy too.
     """
 
     name: str
@@ -32,6 +33,7 @@ class ResourceType:
     copy_actions: tuple[str, ...] = ()
     restore_actions: tuple[str, ...] = ()
     delete_actions: tuple[str, ...] = ()
+    key_actions: tuple[str, ...] = ()
 
 
 _EBS_NOTES = (
@@ -39,6 +41,16 @@ _EBS_NOTES = (
 )
 # 20 snapshot copies at once per destination region, not adjustable (EBS quotas page); two are left to others.
 _EBS_COPY_SLOTS = 18
+
+# EBS user guide, "How Amazon EBS encryption works": what a principal needs on the keys of volumes and snapshots.
+_EBS_KEY_ACTIONS = (
+    "kms:DescribeKey",
+    "kms:CreateGrant",
+    "kms:Decrypt",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+)
 
 TYPES: Mapping[str, ResourceType] = MappingProxyType(
     {
@@ -66,8 +78,10 @@ TYPES: Mapping[str, ResourceType] = MappingProxyType(
             ),
             copy_actions=(
                 "ec2:CopySnapshot",
+                "ec2:CopyImage",
                 "ec2:ModifySnapshotAttribute",
                 "ec2:DescribeSnapshots",
+                "ec2:DescribeImages",
                 "ec2:CreateTags",
             ),
             restore_actions=(
@@ -88,6 +102,7 @@ TYPES: Mapping[str, ResourceType] = MappingProxyType(
                 "iam:PassRole",
             ),
             delete_actions=("ec2:DeleteSnapshot", "ec2:DeregisterImage", "ec2:CreateTags"),
+            key_actions=_EBS_KEY_ACTIONS,
         ),
         "volume": ResourceType(
             name="volume",
@@ -123,6 +138,7 @@ TYPES: Mapping[str, ResourceType] = MappingProxyType(
                 "ec2:CreateTags",
             ),
             delete_actions=("ec2:DeleteSnapshot", "ec2:CreateTags"),
+            key_actions=_EBS_KEY_ACTIONS,
         ),
     }
 )

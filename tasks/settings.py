@@ -24,7 +24,9 @@ DEFAULT_HOME = "~/.snapfleet"
 class Settings:
     """Everything an operator may set; each field says what it is for (`snapfleet doctor` prints this)."""
 
-    home: Path
+    home: Path = field(
+        metadata={"about": "folder of the embedded catalog, the keys, the page's certificate and snapfleet.toml"}
+    )
     catalog_url: str = field(
         default="", metadata={"about": "postgresql://… for a fleet; empty: SQLite in the home folder"}
     )
@@ -138,7 +140,11 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             values[name] = _convert(item.default, env[variable], variable, env)
         elif name in read:
             values[name] = _convert(item.default, str(read[name]), f"{name} in {file}", env)
-    return Settings(home=home, **values)  # type: ignore[arg-type]
+    found = Settings(home=home, **values)  # type: ignore[arg-type]
+    host, _, port = found.proxy.rpartition(":")
+    if found.proxy and not (host and port.isascii() and port.isdecimal()):
+        raise Invalid(f"The setting proxy is {found.proxy!r}.", advice="Write HOST:PORT.")
+    return found
 
 
 def _convert(default: object, text: str, where: str, env: Mapping[str, str]) -> object:
