@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 SERVERS := rabbitmq-server postgresql e2fsprogs prometheus chromium
 DEMO_TOOLS := e2fsprogs
 
-.PHONY: help setup datadog check test demo sandbox lock chaos bench-estate clean
+.PHONY: help setup datadog check test demo sandbox lock chaos bench-estate bench-repository clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -51,6 +51,10 @@ chaos: setup ## a thousand kills of real processes; figures as one JSON line
 bench-estate: setup ## 10,000 instances in 20 accounts and 3 regions; figures as one JSON line
 	sh deploy/install-packages.sh $(SERVERS)
 	$(BIN)/python -m tests.bench.estate
+
+bench-repository: setup ## the repository engine beside restic, on the same data and server; figures as one JSON line
+	sh deploy/install-packages.sh restic e2fsprogs
+	$(BIN)/python -m tests.bench.repository
 
 lock: ## write requirements.lock anew from pyproject.toml
 	$(BIN)/pip install --quiet pip-tools

@@ -124,11 +124,13 @@ class StreamSource:
 
 
 class FileSink:
-    """A file, made sparse: blocks that are not written stay holes. The file appears under its name when finished."""
+    """A file, made sparse: blocks that are not written stay holes. The file appears under its name when finished;
+    with `sync`, not before it would outlast a power cut."""
 
     proves = False
 
-    def __init__(self, path: Path, size: int, block_bytes: int = BLOCK_BYTES) -> None:
+    def __init__(self, path: Path, size: int, block_bytes: int = BLOCK_BYTES, sync: bool = True) -> None:
+        self._sync = sync
         self._path, self._partial = path, path.with_name(path.name + ".partial")
         self._block_bytes = block_bytes
         self._handle = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -141,7 +143,8 @@ class FileSink:
             view, at = view[done:], at + done
 
     def finish(self) -> None:
-        os.fsync(self._handle)
+        if self._sync:
+            os.fsync(self._handle)
         os.close(self._handle)
         os.replace(self._partial, self._path)
 

@@ -1,0 +1,244 @@
+"""`make bench-repository`: the engine beside restic, on the same data and the same S3 stand-in, in one run.
+
+The stand-in (thin_server.py) burns little of the two cores that everybody shares; both peers are separate processes,
+whose CPU seconds and peak memory are taken from the kernel. Repetitions are interleaved, as runs on a shared host
+differ by half; medians count. Neither peer syncs what it restores to the disk. Every peer's restored bytes are compared
+with the disk's. The engine reads the disk through the EBS direct stand-in, restic reads it as a file. The last line is
+one JSON object.
+
+Prices: Amazon S3 standard, us-east-1, PUT $0.005 and GET $0.0004 a thousand (read 2026-11).
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.bench.repository_data import BLOCK, disk, later, written
+
+PUT, GET = 0.005 / 1000, 0.0004 / 1000
+LOGIN = {
+    "AWS_ACCESS_KEY_ID": "AKIATESTTESTTESTTEST",
+    "AWS_SECRET_ACCESS_KEY": "test-secret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "RESTIC_PASSWORD": "bench",
+}
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+class Server:
+    """The stand-in as a process."""
+
+    def __init__(self, root: Path, first: Path, second: Path) -> None:
+        self.root = root
+        root.mkdir()
+        command = [sys.executable, "-m", "tests.bench.thin_server", "--root", str(root)]
+        command += ["--snapshot", f"snap-1={first}", "--snapshot", f"snap-2={second}"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout
+        self.endpoint = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
+
+    def stats(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.endpoint}/_stats") as answer:
+            return json.load(answer)
+
+    def set(self, **values: float) -> None:
+        query = "&".join(f"{name}={value}" for name, value in values.items())
+        request = urllib.request.Request(f"{self.endpoint}/_set?{query}", method="POST", data=b"")
+        urllib.request.urlopen(request).close()
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+@contextmanager
+def serving(folder: Path, first: Path, second: Path) -> Iterator[Server]:
+    server = Server(folder / "server", first, second)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def run(server: Server, command: list[str]) -> dict[str, Any]:
+    """Run a process: wall and CPU seconds, peak MiB, requests and bytes at the server, its last line."""
+    server.set()
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **LOGIN}
+    )
+    assert process.stdout
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - started
+    if status:
+        assert process.stderr
+        raise SystemExit(f"{command[:6]} failed: {process.stderr.read()[-800:]}")
+    stats = server.stats()
+    facts = {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "rss_mib": usage.ru_maxrss / 1024}
+    facts |= {"counts": stats["counts"], "moved": stats["moved"]}
+    lines = [line for line in output.splitlines() if line.strip()]
+    if lines and lines[-1].startswith("{"):
+        facts["said"] = json.loads(lines[-1])
+    return facts
+
+
+def ours(server: Server, step: str, path: str = "") -> dict[str, Any]:
+    return run(server, [sys.executable, "-m", "tests.bench.repository_peer", step, server.endpoint, path])
+
+
+def restic(server: Server, *arguments: str) -> dict[str, Any]:
+    return run(server, ["restic", "--no-cache", "-r", f"s3:{server.endpoint}/restic", *arguments])
+
+
+def same(one: Path, other: Path) -> bool:
+    return subprocess.run(["cmp", "-s", str(one), str(other)], check=False).returncode == 0
+
+
+def repetition(folder: Path, first: Path, second: Path) -> dict[str, Any]:
+    """Each peer once: full, changes, restore, verify; bytes compared."""
+    view = folder / "view"
+    view.mkdir(exist_ok=True)
+    target = view / "disk.img"
+    found: dict[str, Any] = {}
+    with serving(folder, first, second) as server:
+        found["zstd"] = run(server, [sys.executable, "-m", "tests.bench.repository_peer", "zstd", "-", str(first)])
+        ours(server, "create")
+        restic(server, "init")
+        found["ours_full"] = ours(server, "full")
+        target.unlink(missing_ok=True)
+        os.link(first, target)
+        found["restic_full"] = restic(server, "backup", "-q", str(target))
+        found["ours_changes"] = ours(server, "changes")
+        target.unlink()
+        os.link(second, target)
+        found["restic_changes"] = restic(server, "backup", "-q", str(target))
+        out = folder / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        found["ours_restore"] = ours(server, "restore", str(out / "ours.img"))
+        found["correct"] = same(second, out / "ours.img")
+        (out / "ours.img").unlink()
+        found["restic_restore"] = restic(server, "restore", "latest", "--target", str(out / "restic"))
+        found["correct"] &= same(second, out / "restic" / str(target).lstrip("/"))
+        shutil.rmtree(out)
+        found["ours_verify"] = ours(server, "verify")
+        found["restic_verify"] = restic(server, "check", "--read-data", "-q")
+        found["correct"] &= bool(found["ours_verify"]["said"]["sound"])
+    return found
+
+
+def delayed(folder: Path, first: Path, second: Path) -> dict[str, float]:
+    """A full archive with 30 ms before every answer, beside one without."""
+    with serving(folder, first, second) as server:
+        ours(server, "create")
+        plain = ours(server, "full", "64")["wall"]
+    with serving(folder, first, second) as server:
+        server.set(latency=0.03)
+        ours(server, "create")
+        slow = ours(server, "full", "64")["wall"]
+    return {"latency_30ms_cost": round(slow / plain - 1, 3)}
+
+
+def summary(rounds: list[dict[str, Any]], gib: float) -> dict[str, Any]:
+    def median(peer: str, key: str = "wall") -> float:
+        return statistics.median(one[peer][key] for one in rounds)
+
+    def ratio(step: str) -> float:
+        pairs = [(one[f"restic_{step}"]["wall"], one[f"ours_{step}"]["wall"]) for one in rounds]
+        return round(statistics.median(theirs / own for theirs, own in pairs), 2)
+
+    stored = {p: median_of(rounds, lambda one, p=p: one[f"{p}_full"]["moved"]["in"]) for p in ("ours", "restic")}
+    requests = median_of(rounds, lambda one: sum(store_requests(one["ours_full"]["counts"])))
+    puts = median_of(rounds, lambda one: one["ours_full"]["counts"].get("PUT", 0))
+    restic_puts = median_of(rounds, lambda one: one["restic_full"]["counts"].get("PUT", 0))
+    stored_gib = stored["ours"] / 2**30
+    return {
+        "full_vs_restic": ratio("full"),
+        "cpu_vs_restic": round(median("ours_full", "cpu") / median("restic_full", "cpu"), 3),
+        "full_vs_zstd": round(median("zstd") / median("ours_full"), 3),
+        "incremental_vs_restic": ratio("changes"),
+        "restore_vs_restic": ratio("restore"),
+        "verify_vs_restic": ratio("verify"),
+        "stored_vs_restic": round(stored["ours"] / stored["restic"], 3),
+        "rss_mib": round(
+            max(one[f"ours_{step}"]["rss_mib"] for one in rounds for step in ("full", "restore", "verify"))
+        ),
+        "requests_per_gib": round(requests / stored_gib, 1),
+        "usd_per_tib": round(puts * PUT / gib * 1024, 4),
+        "usd_per_tib_restic": round(restic_puts * PUT / gib * 1024, 4),
+        "usd_per_tib_one_object_a_block": round(2048 * 1024 * PUT, 2),
+        "mib_per_s": round(gib * 1024 / median("ours_full")),
+        "zstd_ratio": round(rounds[0]["zstd"]["said"]["out"] / rounds[0]["zstd"]["said"]["in"], 3),
+        "seconds": {f"{p}_{s}": round(median(f"{p}_{s}"), 2) for p in ("ours", "restic") for s in STEPS},
+        "cpu_seconds": {f"{p}_{s}": round(median(f"{p}_{s}", "cpu"), 2) for p in ("ours", "restic") for s in STEPS},
+        "correct": all(one["correct"] for one in rounds),
+    }
+
+
+STEPS = ("full", "changes", "restore", "verify")
+
+
+def store_requests(counts: dict[str, int]) -> Iterator[int]:
+    """Requests to S3; those to EBS have names in mixed case."""
+    return (count for verb, count in counts.items() if verb.split(" ")[0].isupper())
+
+
+def median_of(rounds: list[dict[str, Any]], pick: Any) -> float:
+    return statistics.median(pick(one) for one in rounds)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.repository", description="the engine beside restic")
+    parser.add_argument("--gib", type=float, default=8.0, help="size of the disk")
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--tib", type=int, default=64, help="size of the synthetic map; 0 leaves it out")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "snapfleet-bench")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    say("making the disk")
+    first = disk(options.folder, options.gib)
+    second = later(first)
+    gib = len(written(first)) * BLOCK / 2**30
+    version = subprocess.run(["restic", "version"], capture_output=True, text=True, check=True).stdout.strip()
+    say(f"{gib:.2f} GiB written of {options.gib:g}; {version}, auto compression, no cache; ours: zstd 1, 32 MiB packs")
+    rounds = []
+    for number in range(options.repeat):
+        work = Path(tempfile.mkdtemp(dir=options.folder))
+        rounds.append(repetition(work, first, second))
+        shutil.rmtree(work, ignore_errors=True)
+        walls = {name: round(one["wall"], 2) for name, one in rounds[-1].items() if isinstance(one, dict)}
+        say(f"{number + 1}: {json.dumps(walls)}")
+    report = summary(rounds, gib)
+    work = Path(tempfile.mkdtemp(dir=options.folder))
+    report |= delayed(work, first, second)
+    if options.tib:
+        command = [sys.executable, "-m", "tests.bench.repository_peer", "map", "-", str(options.tib)]
+        told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+        report |= {"map_tib": options.tib, "map_mib": round(told["map_bytes"] / 2**20)}
+        report["map_rss_mib"] = round(told["rss_mib"])
+    shutil.rmtree(work, ignore_errors=True)
+    report |= {"repetitions": options.repeat, "gib": round(gib, 2), "cores": os.cpu_count(), "peer": version}
+    report["python"] = platform.python_version()
+    print(json.dumps(report), flush=True)
+    return 0 if report["correct"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
