@@ -5,10 +5,12 @@ With the operations below a client takes 1.6 ms and 0.12 MB instead of 17.6 ms a
 botocore 1.44), so that a worker that looks after sixty accounts and regions spends its time on backups.
 """
 
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 import botocore.loaders
+from botocore.utils import parse_timestamp
 
 EC2_OPERATIONS = frozenset(
     {
@@ -38,3 +40,15 @@ class Models(botocore.loaders.Loader):
 def models() -> Models:
     """The loader that all sessions of this process share."""
     return Models()
+
+
+def instant(value: Any) -> datetime:
+    """What AWS writes for a time, as botocore reads it, but for ISO text in a tenth of the time.
+
+    A look at an estate reads three times for each machine, which was a third of its work (measured 2026-11).
+    """
+    try:
+        read = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return parse_timestamp(value)
+    return read if read.tzinfo else parse_timestamp(value)

@@ -23,7 +23,7 @@ from botocore.config import Config
 from tasks.secrets import Secret
 from workers.aws.credentials import assumed_role
 from workers.aws.errors import EXPIRED_CODES, outcome_code
-from workers.aws.models import models
+from workers.aws.models import instant, models
 from workers.driver import Account
 
 Client = Any  # a botocore client: its methods are generated from AWS's models at run time
@@ -137,6 +137,7 @@ class Sessions:
     def _bare(self, entry: Entry, profile: str) -> botocore.session.Session:
         session = botocore.session.Session(profile=profile or None)
         session.register_component("data_loader", models())
+        session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=instant)
         session.register("before-call", _note_start)
         session.register("after-call", lambda **event: self._ended(entry, **event))
         session.register("after-call-error", lambda **event: self._ended(entry, **event))

@@ -6,9 +6,10 @@ from pathlib import Path
 import botocore.loaders
 import pytest
 from botocore import xform_name
+from botocore.utils import parse_timestamp
 
 import workers.aws
-from workers.aws.models import EC2_OPERATIONS, models
+from workers.aws.models import EC2_OPERATIONS, instant, models
 from workers.aws.session import Sessions
 from workers.driver import Account
 
@@ -35,3 +36,19 @@ def test_a_client_has_the_named_operations_and_their_pages() -> None:
 def test_other_services_keep_all_of_their_operations() -> None:
     whole = botocore.loaders.create_loader().load_service_model("sts", "service-2")
     assert models().load_service_model("sts", "service-2")["operations"] == whole["operations"]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2026-11-22T12:32:45.168Z",
+        "2026-11-22T12:32:45Z",
+        "2026-11-22T12:32:45+01:00",
+        "2026-11-22T12:32:45",
+        "Sun, 22 Nov 2026 12:32:45 GMT",
+        1795350765,
+        "1795350765",
+    ],
+)
+def test_times_are_read_as_botocore_reads_them(written: object) -> None:
+    assert instant(written) == parse_timestamp(written)
