@@ -4,6 +4,7 @@ Readers and writers are built once for each shape, so that a page of a thousand 
 """
 
 import json
+import threading
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache
@@ -90,13 +91,15 @@ def iso(moment: datetime) -> str:
 
 Writer = Callable[[Any, list[str]], None]
 _writers: dict[int, Writer] = {}
+_building = threading.RLock()
 
 
 def _writer(shape: Any) -> Writer:
-    if id(shape) not in _writers:
-        _writers[id(shape)] = lambda value, out: _writers[id(shape)](value, out)  # for shapes inside themselves
-        _writers[id(shape)] = _build_writer(shape)
-    return _writers[id(shape)]
+    with _building:  # whoever comes meanwhile waits: the stand-in of a half-built writer would call itself for ever
+        if id(shape) not in _writers:
+            _writers[id(shape)] = lambda value, out: _writers[id(shape)](value, out)  # for shapes inside themselves
+            _writers[id(shape)] = _build_writer(shape)
+        return _writers[id(shape)]
 
 
 def _build_writer(shape: Any) -> Writer:
