@@ -70,13 +70,11 @@ def test_every_rule_fires_on_its_series_and_none_while_all_is_well() -> None:
 
 
 def test_every_rule_says_how_bad_it_is_and_what_to_do() -> None:
-    """The runbook has a section for each, and none for a rule that is gone."""
-    text = (FOLDER / "README.md").read_text()
+    """Its runbook is a file that names the rule."""
     assert {rule["labels"]["severity"] for rule in rules()} == {"warning", "critical"}
     for rule in rules():
         assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
-        assert rule["annotations"]["runbook_url"] == f"README.md#{rule['alert'].lower()}"
-    assert re.findall(r"^### (\w+)$", text, re.M) == [rule["alert"] for rule in rules()]
+        assert f"rule `{rule['alert']}`" in (FOLDER / rule["annotations"]["runbook_url"]).read_text()
 
 
 def test_rules_name_only_metrics_and_label_values_that_exist() -> None:
