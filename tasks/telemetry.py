@@ -81,7 +81,7 @@ _LANES = frozenset(str(lane) for lane in Lane)
 _KINDS = _set("snapshot copy restore-step restore-undo poll discover check cleanup archive verify")
 _SERVICES = frozenset({item.service for item in TYPES.values()} | {"sts", "kms", "iam", "ebs", "s3", "compute"})
 _OPERATIONS = frozenset(_actions() | {"AssumeRole", "GetCallerIdentity", "DescribeKey", "SimulatePrincipalPolicy"})
-_CODES = frozenset(_subclasses(SnapfleetError) | {"cancelled", "crash-loop"})
+_CODES = frozenset(_subclasses(SnapfleetError) | {"cancelled", "crash-loop", "place-strained"})
 _REFUSALS = _set(
     "not-json too-large too-deep unsigned unknown-key bad-signature wrong-type missing-field unknown-field "
     "unknown-version out-of-range options args unknown-queue"

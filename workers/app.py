@@ -4,19 +4,21 @@ Nothing raised here reaches dramatiq: expected failures and defects alike become
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 
 from tasks.catalog import Job, session, transaction
 from tasks.catalog.transitions import fail_attempt, verdict_on
 from tasks.crash import reach
-from tasks.errors import FenceLost, Internal, Retry, SnapfleetError, Unavailable
+from tasks.errors import FenceLost, Internal, Retry, SnapfleetError, Throttled, Transient, Unavailable
 from tasks.lanes import Lane
 from tasks.logs import clean, place_of
 from tasks.messages import JobMessage
 from tasks.states import JobState
 from workers import driver, fence, points, steps
 from workers.context import Context, is_first, token
-from workers.handlers import check, cleanup, copy, discover, poll, restore, snapshot
+from workers.handlers import archive, check, cleanup, copy, discover, poll, restore, snapshot
 from workers.held import Held
 
 log = logging.getLogger("snapfleet.worker")
@@ -24,6 +26,7 @@ log = logging.getLogger("snapfleet.worker")
 HANDLERS: Mapping[str, Callable[[Context, Job], None]] = {
     "snapshot": snapshot.run,
     "copy": copy.run,
+    "archive": archive.run,
     "restore-step": restore.run_step,
     "restore-undo": restore.run_undo,
     "poll": poll.run,
@@ -31,8 +34,10 @@ HANDLERS: Mapping[str, Callable[[Context, Job], None]] = {
     "check": check.run,
     "cleanup": cleanup.run,
 }
-_MAKES_A_POINT = frozenset({"snapshot", "copy"})
-_CREATES = _MAKES_A_POINT | {"restore-step"}
+_MAKES_A_POINT = frozenset({"snapshot", "copy", "archive"})
+_CREATES = frozenset({"snapshot", "copy", "restore-step"})
+# A restore has a person waiting, a look or a poll is one job for each place: those always try.
+_CAN_WAIT = frozenset({"snapshot", "copy", "cleanup"})
 
 
 def runner(context: Context, held: Held) -> Callable[[Lane, JobMessage], None]:
@@ -68,7 +73,7 @@ def _attempt(context: Context, job: Job) -> str:
     try:
         if job.kind not in HANDLERS:
             raise Internal(f"This version has no handler for {clean(job.kind)!r}.", code="unknown-kind")
-        HANDLERS[job.kind](context, job)
+        _handle(context, job)
     except FenceLost:
         raise
     except SnapfleetError as error:
@@ -77,6 +82,23 @@ def _attempt(context: Context, job: Job) -> str:
         log.error("a defect in %s: %s at %s", job.kind, type(error).__name__, place_of(error))
         return _give_up(context, job, Internal(f"A defect in this version: {type(error).__name__}."))
     return "waiting" if job.state is JobState.WAITING else "done"
+
+
+def _handle(context: Context, job: Job) -> None:
+    """Run the handler, unless this is work that can wait and its place answers nothing just now."""
+    place, at, began = (job.account_id, job.region), context.clock.timer(), time.monotonic()
+    pause = context.strain.pause(place, at) if job.kind in _CAN_WAIT else None
+    if pause is not None:
+        text = f"The account did not answer the last calls in {job.region}: others go first."
+        raise Throttled(text, code="place-strained", wait=pause * (1 + job.id % 10 / 20))  # not all at once again
+    strike = False
+    try:
+        HANDLERS[job.kind](context, job)
+    except (Throttled, Transient):
+        strike = True
+        raise
+    finally:
+        context.strain.note(place, at + timedelta(seconds=time.monotonic() - began), strike=strike)
 
 
 def _give_up(context: Context, job: Job, error: SnapfleetError) -> str:

@@ -5,7 +5,7 @@ driver is called.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from tasks import catalog
@@ -17,6 +17,11 @@ from tasks.secrets import KeyWrapper, unseal
 from tasks.settings import Settings
 from tasks.telemetry import Counters
 from workers import driver, fence
+from workers.strain import Strain
+
+# How long blocks are moved for one message: the lanes that move data allow six minutes, and the rest is for what was
+# read last to be stored and the checkpoint to be written.
+SLICE = timedelta(minutes=4, seconds=30)
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Context:
     installation: str
     counters: Counters
     owner: str
+    strain: Strain = field(default_factory=Strain)
+    slice: timedelta = SLICE
 
     def driver_of(self, type_name: str) -> driver.Driver:
         """The driver of a resource type. Raises Impossible when this process has none."""
