@@ -12,7 +12,7 @@ from typing import TypeVar
 from workers.repository.errors import Damaged, Missing, Newer, RepositoryError
 from workers.repository.lease import COMMITTED, OPEN, Lease
 from workers.repository.manifest import Generation
-from workers.repository.names import GENERATIONS, TOMBS, generation_name, identity_of
+from workers.repository.names import GENERATIONS, LEASES, TOMBS, generation_name, identity_of, lease_name, tomb_name
 from workers.repository.repository import Repository
 
 # Manifests and leases are small: latency is all, and 32 requests at a time hide it.
@@ -23,9 +23,10 @@ _TOGETHER = 32
 class Index:
     """What a repository holds.
 
-    `hidden` are manifests with a tombstone, by name; `orphans` names of manifests that no committed lease names;
-    `jobs` whose each manifest is; `unreadable` maps an object to what is wrong with it; `lost` names manifests that
-    a committed lease names and that are neither there nor tombstoned.
+    `hidden` are manifests with a tombstone, by name; `orphans` names of manifests that no committed lease names, and
+    `unowned` those of them whose job has no lease at all; `jobs` whose each manifest is; `unreadable` maps an object
+    to what is wrong with it; `lost` names manifests that a committed lease names and that are neither there nor
+    tombstoned.
     """
 
     generations: list[Generation] = field(default_factory=list)
@@ -34,6 +35,7 @@ class Index:
     leases: dict[str, Lease] = field(default_factory=dict)
     tombs: set[str] = field(default_factory=set)
     orphans: set[str] = field(default_factory=set)
+    unowned: set[str] = field(default_factory=set)
     jobs: dict[str, str] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
     unreadable: dict[str, RepositoryError] = field(default_factory=dict)
@@ -67,7 +69,7 @@ def read_index(repository: Repository, lineage: str | None = None, seen: Index |
     late = {name for lease in index.leases.values() if lease.state == COMMITTED for name in lease.manifests} - listed
     manifests.update(each(sorted(late), repository.read_manifest, index))  # committed since the listing
     known = set(manifests) | set(index.unreadable)
-    index.lost = {name for name in late - known if identity_of(name) not in index.tombs}
+    index.lost = {name for name in late - known if _is_lost(repository, index, name)}
     found: list[Generation] = []
     index.jobs = {name: generation.job for name, generation in manifests.items()}
     for name, generation in manifests.items():
@@ -78,8 +80,32 @@ def read_index(repository: Repository, lineage: str | None = None, seen: Index |
             found.append(generation)
         elif f"leases/{generation.job}" not in index.unreadable:
             index.orphans.add(name)
+            # in this order: a collector removes a manifest before its lease
+            gone = job is None and _is_missing(repository, lease_name(generation.job))
+            if gone and not _is_missing(repository, name):
+                index.unowned.add(name)
     _sort(index, found)
     return index
+
+
+def _is_lost(repository: Repository, index: Index, name: str) -> bool:
+    """Whether a manifest that a committed lease names is gone for no reason; a collector that was quicker than our
+    listings is one."""
+    identity = identity_of(name) or ""
+    if identity in index.tombs or not _is_missing(repository, tomb_name(identity)):
+        return False
+    owners = [job for job, lease in index.leases.items() if name in lease.manifests]
+    return any(not _is_missing(repository, lease_name(job)) for job in owners)
+
+
+def _is_missing(repository: Repository, name: str) -> bool:
+    try:
+        repository.leases.read(name.removeprefix(LEASES)) if name.startswith(LEASES) else repository.store.stat(name)
+    except Missing:
+        return True
+    except (Damaged, Newer):
+        return False
+    return False
 
 
 def read_leases(repository: Repository, index: Index, jobs: set[str] | None = None) -> None:

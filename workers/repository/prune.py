@@ -29,6 +29,10 @@ MINIMUM_DAYS = {
 }
 
 
+# A probe of a process that died in it; a living one needs seconds.
+_PROBE_LASTS = timedelta(hours=1)
+
+
 class PruneRefused(RepositoryError):
     """Something is unreadable or missing, so that nobody can tell what is still needed."""
 
@@ -142,7 +146,7 @@ def _sound(found: Survey) -> None:
     """Refuse while anything that might be needed cannot be understood."""
     index = found.index
     broken = {name for name in index.unreadable if identity_of(name) not in found.tombed} | index.lost
-    broken |= {name for name in index.orphans if index.jobs[name] not in index.leases}
+    broken |= index.unowned
     if broken:
         raise PruneRefused(f"{len(broken)} objects cannot be understood, the first is {min(broken)}.")
 
@@ -209,3 +213,5 @@ def _forget(repository: Repository, found: Survey, report: PruneReport) -> None:
     named = {name for job, lease in leases.items() if job not in gone for name in lease.manifests}
     needed = {identity_of(name) for name in named | left}
     repository.store.delete([tomb_name(identity) for identity in found.tombed if identity not in needed])
+    probes = repository.store.list("probe/")
+    repository.store.delete([probe.name for probe in probes if found.at - probe.modified_at > _PROBE_LASTS])

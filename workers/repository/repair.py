@@ -54,7 +54,7 @@ def repair(repository: Repository, found: Verified) -> Repaired:
 def _leases(repository: Repository, index: Index, done: Repaired) -> None:
     """A whole manifest whose lease is gone or unreadable counts again; one that was never committed does not."""
     broken = {name.removeprefix("leases/") for name in index.unreadable if name.startswith("leases/")}
-    missing = {index.jobs[name] for name in index.orphans} - set(index.leases)
+    missing = {index.jobs[name] for name in index.unowned}
     for job in sorted(broken | missing):
         names = tuple(sorted(name for name, owner in index.jobs.items() if owner == job))
         now = repository.clock()

@@ -105,9 +105,9 @@ def _index_problems(index: Index, done: Verified, expected: set[str]) -> None:
     built_on = {g.base for g in index.generations} | {g.replaces for g in index.generations}
     for name in sorted(index.orphans):
         lease = index.leases.get(index.jobs[name])
-        if lease is None:
+        if name in index.unowned:
             done.problems.append(Problem(f"leases/{index.jobs[name]}", "missing", f"{name} is there without it"))
-        elif identity_of(name) in built_on:
+        elif lease is not None and identity_of(name) in built_on:
             detail = f"it is {lease.state}, but a later generation builds on its manifest {name}: it was rolled back"
             done.problems.append(Problem(lease.name, "rolled-back", detail))
     there = {g.id for g in index.generations}
