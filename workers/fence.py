@@ -7,8 +7,9 @@ from tasks.catalog import Job, session, transaction
 from tasks.errors import FenceLost
 from tasks.states import JobState
 
-# Longer than a creating call may take: it is sent once, and given up 35 s after it began to connect (workers.aws).
-CALL = timedelta(seconds=60)
+# Longer than a creating call may take: it is sent once and given up 35 s after it began to connect, and may have to
+# fetch credentials first, for at most 50 s (workers.aws.session).
+CALL = timedelta(seconds=90)
 
 
 def keep(job: Job, **columns: Any) -> None:

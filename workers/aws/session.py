@@ -32,6 +32,9 @@ Flavour = Literal["read", "create"]
 OnCall = Callable[[str, str, str, str, str, float], None]
 
 _ATTEMPTS: dict[Flavour, int] = {"read": 5, "create": 1}
+# Credentials are fetched inside the call that needs them. STS answers in tens of milliseconds; with at most 50 s for it
+# a creating call is over before its job's lease is (workers.fence).
+_STS_ATTEMPTS, _STS_READ_TIMEOUT = 3, 10.0
 
 
 @dataclass(frozen=True)
@@ -153,11 +156,15 @@ class Sessions:
             self._on_call(service, operation, entry.name, entry.region, code, seconds)
 
     def _make(self, session: botocore.session.Session, region: str, service: str, flavour: Flavour) -> Client:
+        attempts, patience = _ATTEMPTS[flavour], self._settings.read_timeout
+        if service == "sts":
+            attempts, patience = min(attempts, _STS_ATTEMPTS), min(patience, _STS_READ_TIMEOUT)
+
         def create(proxies: dict[str, str] | None) -> Client:
             config = Config(
-                retries={"mode": "standard", "total_max_attempts": _ATTEMPTS[flavour]},
+                retries={"mode": "standard", "total_max_attempts": attempts},
                 connect_timeout=self._settings.connect_timeout,
-                read_timeout=self._settings.read_timeout,
+                read_timeout=patience,
                 max_pool_connections=self._settings.connections,
                 tcp_keepalive=True,
                 user_agent_extra="snapfleet",

@@ -5,10 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tasks.lanes import LANES, Lane
 from tasks.secrets import Secret
 from workers.aws.credentials import session_name
 from workers.aws.session import AwsSettings, Sessions
 from workers.driver import Account
+from workers.fence import CALL
 
 pytestmark = pytest.mark.unit
 PRODUCTION = Account("production", number="111111111111", role_arn="arn:aws:iam::111111111111:role/backup")
@@ -28,6 +30,13 @@ def test_reads_are_tried_five_times_and_creates_are_sent_once() -> None:
     clients = Sessions().at(PRODUCTION, "eu-central-1")
     assert clients.read().meta.config.retries == {"mode": "standard", "total_max_attempts": 5}
     assert clients.create().meta.config.retries == {"mode": "standard", "total_max_attempts": 1}
+
+
+def test_credentials_are_fetched_in_less_time_than_a_lease_is_long() -> None:
+    """They are fetched inside a creating call: what takes longer would outlive the right to make it."""
+    config = Sessions().at(PRODUCTION, "eu-central-1").read("sts").meta.config
+    longest = config.retries["total_max_attempts"] * (config.connect_timeout + config.read_timeout)
+    assert longest + 35 < CALL.total_seconds() < LANES[Lane.SNAPSHOT].lease.total_seconds()
 
 
 def test_a_client_is_made_once_for_an_account_region_service_and_flavour() -> None:
