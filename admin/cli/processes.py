@@ -72,19 +72,24 @@ def up(at: Context, threads: int | None, no_web: bool) -> None:
 def _compose(settings: Settings, stop: threading.Event, *, with_web: bool) -> None:
     """Start what serves first and what decides last; stop in the opposite order."""
     with ExitStack() as running:
-        running.callback(close_catalog)
         broker = build_broker("", settings.message_keys())
         if not isinstance(broker, LocalBroker):
             raise Invalid("The broker of `snapfleet up` is in memory.")
         decide, work = role("coordinator"), part("worker", "start_embedded")  # all found before anything starts
         workers = work(settings, broker)
-        running.callback(workers.stop)
+        running.callback(end_workers, workers)
         if with_web:
             page = part("web", "start")(settings)
             running.callback(page.stop)
         if with_web and sys.stderr.isatty():
             sys.stderr.write(f"The page is at https://{settings.listen}:{settings.port}/ (Ctrl-C stops everything).\n")
         decide(settings, stop=stop, publisher=LocalPublisher(broker))
+
+
+def end_workers(workers: Any) -> None:
+    """Drain, then close the catalog: never under a thread that still works, because SQLite can crash then."""
+    if workers.stop():
+        close_catalog()
 
 
 @contextmanager

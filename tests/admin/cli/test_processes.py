@@ -2,6 +2,7 @@
 
 import fcntl
 import socket
+import sqlite3
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from admin.cli.processes import part, role
+from admin.cli.processes import end_workers, part, role
+from tasks.catalog import close_catalog, database, open_catalog, session
 from tasks.errors import Invalid
 from tests.admin.cli.conftest import Cli
 from tests.services import free_port, wait_until
@@ -75,6 +77,26 @@ def test_up_runs_takes_work_and_stops_when_told(cli: Cli, home: Path, monkeypatc
         _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("drained", [True, False])
+def test_the_catalog_is_closed_only_when_no_worker_uses_it_any_more(tmp_path: Path, drained: bool) -> None:
+    """A handler that hangs keeps its connection: closed under it, SQLite can take the whole process down."""
+
+    class Workers:
+        def stop(self) -> bool:
+            return drained
+
+    open_catalog(f"sqlite:///{tmp_path}/catalog.sqlite")
+    with session():
+        used = database.obj.connection()
+        end_workers(Workers())
+        if drained:
+            with pytest.raises(sqlite3.ProgrammingError):
+                used.execute("select 1")
+        else:
+            assert used.execute("select 1").fetchone() == (1,)
+    close_catalog()
 
 
 def _estate(home: Path) -> str:
