@@ -16,6 +16,8 @@ from workers.held import Held
 log = logging.getLogger("snapfleet.worker")
 
 BEAT = timedelta(seconds=5)  # what the coordinator and the page expect of a process that lives
+# A process that was killed leaves its row, and a fleet of containers has a new name for each start.
+FORGOTTEN_AFTER = timedelta(days=1)
 
 
 class Heartbeat:
@@ -46,6 +48,7 @@ class Heartbeat:
         self._thread.join(timeout=BEAT.total_seconds())
 
     def _run(self) -> None:
+        self._survive(self.forget_dead)
         while not self._stop.is_set():
             self._survive(self.beat)
             self._stop.wait(self._pause.total_seconds())
@@ -77,6 +80,11 @@ class Heartbeat:
             ).execute()
             self._renew(at)
         self._context.counters.flush()
+
+    def forget_dead(self) -> None:
+        """Remove what processes that ended without a farewell have left. Raises Unavailable."""
+        with transaction():
+            Process.delete().where(Process.seen_at < self._context.clock.timer() - FORGOTTEN_AFTER).execute()
 
     def _renew(self, at: datetime) -> None:
         if self._renewed_at is not None and at < self._renewed_at + self._third - self._pause / 2:

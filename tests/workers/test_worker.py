@@ -179,6 +179,17 @@ def test_a_heartbeat_says_how_many_threads_are_busy(world: World) -> None:
         assert [(row.busy, row.threads, row.draining) for row in Process.select()] == [(1, 8, False)]
 
 
+def test_a_worker_that_starts_forgets_processes_that_died_without_a_farewell(world: World) -> None:
+    """Containers have a new name for each start: their rows would pile up for ever."""
+    at = world.clock.timer()
+    with transaction():
+        for name, age in (("dead", timedelta(days=2)), ("late", timedelta(hours=2))):
+            Process.create(name=name, role="worker", started_at=at - age, seen_at=at - age)
+    beating(world, Held()).forget_dead()
+    with session():
+        assert [row.name for row in Process.select()] == ["late"]
+
+
 @pytest.mark.unit
 def test_a_log_line_is_one_object_whatever_a_name_holds() -> None:
     """Feature 32: a name from a cloud forges no line and moves no cursor."""
