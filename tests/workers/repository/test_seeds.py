@@ -18,6 +18,7 @@ from workers.repository.compact import compact, plan_compaction
 from workers.repository.errors import Conflict, Fenced, Missing, RepositoryError
 from workers.repository.generations import read_index
 from workers.repository.liveness import Margins
+from workers.repository.manifest import Generation
 from workers.repository.memory import MemoryStore
 from workers.repository.pipeline import Tuning
 from workers.repository.prune import execute_prune, plan_prune
@@ -37,6 +38,7 @@ class World:
         repository(self.clock, self.store)
         self.disk = Disk(24, seed)
         self.states: dict[str, bytes] = {}
+        self.seen: list[Generation] = []
         self.depth = 0
         self.calls = 0
 
@@ -67,7 +69,9 @@ class World:
         self.states[job] = now
         repo = self.open()
         known = read_index(repo).generations
-        base = self.random.choice(known) if known and self.random.random() < 0.8 else None
+        self.seen.extend(known)
+        stale = self.random.random() < 0.3  # a caller whose list of generations is old
+        base = self.random.choice(self.seen if stale else known) if known and self.random.random() < 0.8 else None
         before = self.states[base.id] if base else None
         try:
             archive(repo, "v", Snapshot(now, before), self.clock(), base, tuning=SMALL, job=job)

@@ -1,0 +1,101 @@
+"""`python -m workers.repository`: list, verify, restore with nothing else running."""
+
+import io
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.workers.repository.volumes import BLOCK, KEY, TUNING, Disk, Snapshot
+from workers.repository.__main__ import Screen, main
+from workers.repository.archive import archive
+from workers.repository.folder import FolderStore
+from workers.repository.keys import Passphrase
+from workers.repository.repository import create
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> tuple[Path, list[str], Disk]:
+    """A repository in a folder with two generations, the arguments that open it, and the disk."""
+    root = tmp_path / "repository"
+    repo = create(FolderStore(root), KEY)
+    repo.add_key(Passphrase("horse"))
+    disk = Disk(90, short=5)
+    first = disk.bytes()
+    base = archive(repo, "vol-1\x1b[31m", Snapshot(first), datetime(2026, 1, 1, tzinfo=UTC), tuning=TUNING)
+    disk.change(9)
+    archive(repo, "vol-1\x1b[31m", Snapshot(disk.bytes(), first), datetime(2026, 1, 2, tzinfo=UTC), base, tuning=TUNING)
+    key = tmp_path / "key"
+    key.write_bytes(KEY.content)
+    return root, [f"file://{root}", "--key-file", str(key)], disk
+
+
+def command(*arguments: str) -> tuple[int, str, str]:
+    screen = Screen(io.StringIO(), io.StringIO())
+    code = main(arguments, screen)
+    return code, screen.out.getvalue(), screen.err.getvalue()  # type: ignore[attr-defined]
+
+
+def test_generations_are_listed_harmlessly_for_a_terminal(place: tuple[Path, list[str], Disk]) -> None:
+    code, out, _ = command(*place[1], "list")
+    assert code == 0
+    assert len(out.splitlines()) == 2
+    assert "2026-01-02" in out
+    assert "\x1b" not in out
+
+
+def test_a_generation_is_restored_to_a_file_that_did_not_exist(
+    place: tuple[Path, list[str], Disk], tmp_path: Path
+) -> None:
+    target = tmp_path / "disk"
+    newest = command(*place[1], "list")[1].splitlines()[-1].split()[0]
+    assert command(*place[1], "restore", newest[:9], str(target))[0] == 0
+    assert target.read_bytes() == place[2].bytes()
+    code, _, err = command(*place[1], "restore", newest, str(target))
+    assert (code, "exists" in err) == (1, True)
+
+
+def test_damage_is_told_with_an_exit_code_of_its_own(place: tuple[Path, list[str], Disk]) -> None:
+    assert command(*place[1], "verify", "--full")[0] == 0
+    pack = next((place[0] / "packs").rglob("*-*"))
+    body = bytearray(pack.read_bytes())
+    body[BLOCK // 2] ^= 1
+    pack.write_bytes(body)
+    code, out, _ = command(*place[1], "verify", "--full")
+    assert code == 3
+    assert pack.name in out
+    assert "blocks cannot be restored" in out
+
+
+def test_a_wrong_key_or_place_is_one_sentence_with_the_next_step(
+    place: tuple[Path, list[str], Disk], tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_bytes(bytes(40))
+    for arguments, text in (
+        ([place[1][0], "--key-file", str(wrong), "list"], "key slots"),
+        ([place[1][0], "list"], "--key-file"),
+        ([f"file://{tmp_path}/nothing", *place[1][1:], "list"], "prefix"),
+        ([*place[1], "restore", "latest:vol-9", "x"], "List the generations"),
+    ):
+        code, out, err = command(*arguments)
+        assert (code, out) == (1, "")
+        assert len(err.splitlines()) == 1
+        assert text in err
+
+
+def test_it_runs_as_a_program_with_a_passphrase_and_writes_a_disk_to_standard_output(
+    place: tuple[Path, list[str], Disk],
+) -> None:
+    """feature 84: nothing but the folder and the passphrase is needed, not even the other packages' folders."""
+    newest = command(*place[1], "list")[1].splitlines()[-1].split()[0]
+    program = [sys.executable, "-m", "workers.repository", place[1][0], "--passphrase-env", "WORD"]
+    done = subprocess.run(
+        [*program, "restore", newest, "-"], env={**os.environ, "WORD": "horse"}, capture_output=True, check=True
+    )
+    assert done.stdout == place[2].bytes()

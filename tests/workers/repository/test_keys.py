@@ -1,0 +1,126 @@
+"""Who opens a repository: slots, rotation, key services, outside leases, and creation in unsuitable places."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.workers.repository.volumes import KEY, TUNING, Disk, Hand, Snapshot, content, repository
+from workers.repository.archive import archive
+from workers.repository.errors import Conflict, Unsuitable, WrongKey
+from workers.repository.generations import read_index
+from workers.repository.keys import KeyFile, Passphrase, ServiceKey
+from workers.repository.memory import MemoryStore
+from workers.repository.repository import create, open_repository
+from workers.repository.store import PLAIN, Features, Put, StoreCommits
+
+pytestmark = pytest.mark.unit
+
+
+class Service:
+    """A key service: encrypts by masking, and knows contexts."""
+
+    def __init__(self, able: bool = True) -> None:
+        self.able = able
+        self.contexts: list[dict[str, str]] = []
+
+    def encrypt(self, secret: bytes, context: dict[str, str]) -> bytes:
+        self.contexts.append(context)
+        return bytes(255 - byte for byte in secret)
+
+    def decrypt(self, blob: bytes, context: dict[str, str]) -> bytes:
+        if not self.able or context not in self.contexts:
+            raise PermissionError
+        return bytes(255 - byte for byte in blob)
+
+
+def test_keys_are_changed_without_writing_any_object_anew() -> None:
+    store = MemoryStore()
+    repo = create(store, Passphrase("old"))
+    generation = archive(repo, "v", Snapshot(Disk(20).bytes()), repo.clock(), tuning=TUNING)
+    before = {stat.name: store.get(stat.name) for stat in store.list("") if not stat.name.startswith("keys/")}
+    (old,) = repo.key_slots()
+    repo.add_key(Passphrase("new"))
+    repo.remove_key(old)
+    assert {stat.name: store.get(stat.name) for stat in store.list("") if not stat.name.startswith("keys/")} == before
+    with pytest.raises(WrongKey):
+        open_repository(store, Passphrase("old"))
+    again = open_repository(store, Passphrase("nonsense"), Passphrase("new"))
+    assert content(again, generation) == Disk(20).bytes()
+
+
+def test_the_last_key_is_never_removed() -> None:
+    repo = repository()
+    with pytest.raises(Unsuitable, match="last key"):
+        repo.remove_key(repo.key_slots()[0])
+
+
+def test_a_key_service_opens_with_the_repositorys_own_context() -> None:
+    store, service = MemoryStore(), Service()
+    create(store, ServiceKey(service))
+    assert service.contexts[0]["snapfleet:repository"].startswith("snapfleet/slot/")
+    open_repository(store, ServiceKey(service))
+    service.able = False
+    with pytest.raises(WrongKey):
+        open_repository(store, ServiceKey(service))
+
+
+def test_a_slot_that_asks_for_endless_memory_opens_nothing() -> None:
+    slot = {"salt": "00" * 16, "n": 1 << 40, "r": 8, "p": 1, "wrapped": "00" * 60}
+    assert Passphrase("x").unwrap(slot, "c") is None
+
+
+def test_keys_do_not_show_themselves() -> None:
+    assert "secret" not in repr(Passphrase("secret"))
+    assert "aaaa" not in repr(KeyFile(b"a" * 32))
+    with pytest.raises(ValueError, match="32"):
+        KeyFile(b"short")
+
+
+def test_a_place_that_is_taken_is_refused() -> None:
+    store = MemoryStore()
+    create(store, KEY)
+    with pytest.raises(Conflict, match="already"):
+        create(store, KEY)
+
+
+class Careless(MemoryStore):
+    """A store that ignores conditions."""
+
+    def create(self, name: str, body: bytes, how: Put = PLAIN) -> str:
+        return self.put(name, body, how)
+
+    def replace(self, name: str, body: bytes, tag: str) -> str:
+        self.get(name)
+        return self.put(name, body)
+
+
+def test_without_conditional_writes_the_leases_live_outside_and_foreign_writers_are_refused() -> None:
+    store, ledger = Careless(), StoreCommits(MemoryStore(), "leases/")
+    with pytest.raises(Unsuitable, match="conditional"):
+        create(store, KEY)
+    repo = create(store, KEY, commits=ledger)
+    disk = Disk(30)
+    generation = archive(repo, "v", Snapshot(disk.bytes()), repo.clock(), tuning=TUNING)
+    assert ledger.names() == [f"leases/{generation.id}"]
+    stranger = open_repository(store, KEY)
+    assert content(stranger, read_index(stranger).generations[0]) == disk.bytes()
+    with pytest.raises(Unsuitable, match="catalog"):
+        archive(stranger, "v", Snapshot(disk.bytes()), repo.clock(), tuning=TUNING)
+
+
+def test_no_object_lock_where_it_is_asked_for_is_refused() -> None:
+    class Plain(MemoryStore):
+        def features(self) -> Features:
+            return Features()
+
+    with pytest.raises(Unsuitable, match="Object Lock"):
+        create(Plain(), KEY, need_object_lock=True)
+    create(MemoryStore(), KEY, need_object_lock=True)
+
+
+def test_a_clock_that_is_off_is_refused_and_nothing_is_left_behind() -> None:
+    clock = Hand()
+    store = MemoryStore(clock)
+    with pytest.raises(Unsuitable, match="clock"):
+        create(store, KEY, lambda: clock.at + timedelta(hours=1))
+    assert not list(store.list(""))
