@@ -16,7 +16,7 @@ class Retry(StrEnum):
 
     NEVER = "never"  # the same call would fail the same way: tell the operator
     ATTEMPT = "attempt"  # again after a pause; counts as an attempt
-    FREE = "free"  # again after a pause; the cloud asked us to wait, so it burns no attempt
+    FREE = "free"  # again after a pause; the cloud asked us to wait, so it burns no attempt, for a day at most
 
 
 class Exit(IntEnum):
@@ -52,7 +52,7 @@ class SnapfleetError(Exception):
 
 
 class Throttled(SnapfleetError):
-    """The cloud asked us to slow down: feeds the budget, burns no attempt."""
+    """The cloud asked us to slow down: wait, burn no attempt. After several in a row others go first there."""
 
     retry, code, wait = Retry.FREE, "throttled", timedelta(seconds=10)
 
