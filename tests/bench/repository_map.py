@@ -1,16 +1,19 @@
 """A synthetic map of a large volume: what an incremental on it costs in memory and bytes."""
 
+import shutil
+import tempfile
 from array import array
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from workers.repository.archive import archive_slice, commit_archive, start_archive
+from workers.repository.folder import FolderStore
 from workers.repository.generations import read_index
 from workers.repository.keys import KeyFile
 from workers.repository.lease import OPEN, Lease
 from workers.repository.manifest import Generation
 from workers.repository.mapwriter import MapWriter
-from workers.repository.memory import MemoryStore
 from workers.repository.names import MAPS, Pack, generation_name
 from workers.repository.repository import create
 from workers.repository.segment import BLOCKS, Place, Segment
@@ -37,7 +40,7 @@ class Scattered:
 
 def whole_volume(tib: int) -> dict[str, Any]:
     """Build the map of a full volume, archive changes on it; sizes in bytes."""
-    store = MemoryStore()
+    store = FolderStore(Path(tempfile.mkdtemp()))
     repo = create(store, KeyFile(bytes(32)))
     size = tib << 40
     now = datetime(2026, 1, 1, tzinfo=UTC)
@@ -60,4 +63,5 @@ def whole_volume(tib: int) -> dict[str, Any]:
     started = start_archive(repo, "big", Scattered(size), read_index(repo).generations[0])
     done = archive_slice(repo, started, Scattered(size), inline=True)
     generation = commit_archive(repo, started, now, done.parts)
+    shutil.rmtree(store.root)
     return {"segments": len(generation.segments), "map_bytes": map_bytes, "changed_blocks": done.figures.blocks}

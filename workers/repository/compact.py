@@ -20,7 +20,7 @@ from workers.repository.names import DATA, Pack, generation_name
 from workers.repository.pack import PACK_BYTES, PackWriter, open_frame
 from workers.repository.prune import MINIMUM_DAYS, hide
 from workers.repository.repository import Repository
-from workers.repository.restore import pieces
+from workers.repository.restore import FOOTER_ROW, pieces
 from workers.repository.segment import ZERO, Place, Segment
 
 # Simulated for 60 days of 2 % changes, 7 kept (2026-11): rewriting below half costs 0.6 bytes a byte uploaded and
@@ -49,7 +49,7 @@ class CompactReport:
 
 def plan_compaction(repository: Repository, threshold: float = THRESHOLD, least: int = LEAST) -> CompactPlan:
     """Which packs have less than `threshold` of their bytes in use, and at least `least` bytes to win. Reads one
-    footer for each pack in use."""
+    footer for each candidate."""
     found = survey(repository, Margins(), set(), rehearse=True)
     by_lineage: dict[str, dict[Place, int]] = {}
     moved = freed = 0
@@ -59,6 +59,8 @@ def plan_compaction(repository: Repository, threshold: float = THRESHOLD, least:
         owners = found.live.lineages[pack]
         if stat is None or stat.storage_class in MINIMUM_DAYS or len(owners) > 1:
             continue
+        if bits.bit_count() * FOOTER_ROW > 1.5 * threshold * place.footer:
+            continue  # far above the threshold, whatever its frames' sizes: not worth a request
         footer = repository.footer(place)
         live = sum(length for frame, length in enumerate(footer.lengths) if bits >> frame & 1)
         if live < threshold * place.size and place.size - live >= least:

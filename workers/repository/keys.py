@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from workers.repository.crypt import derive
-from workers.repository.errors import Damaged, Missing, RepositoryError, Unsuitable, WrongKey
+from workers.repository.errors import Damaged, Missing, Unsuitable, WrongKey
 from workers.repository.names import KEYS
 from workers.repository.store import Store
 
@@ -184,10 +184,3 @@ def unlock(store: Store, repository: str, keys: tuple[Key, ...]) -> bytes:
 
 def _context(repository: str, slot: str) -> str:
     return f"snapfleet/slot/{repository}/{slot}"
-
-
-def new_key(text: str | None, file: bytes | None) -> Key:
-    """A key from what a command was given: exactly one of passphrase and file. Raises RepositoryError."""
-    if (text is None) == (file is None):
-        raise RepositoryError("Give a passphrase or a key file, one of them.")
-    return Passphrase(text) if text is not None else KeyFile(file or b"")

@@ -8,7 +8,6 @@ tag, so that a frame opens only as the content its footer claims.
 import hashlib
 import os
 import struct
-from array import array
 from dataclasses import dataclass
 from threading import local
 from typing import Any
@@ -18,7 +17,7 @@ from cryptography.exceptions import InvalidTag
 
 from workers.repository.crypt import FOOTER, TAG_BYTES, VERSION, Sealer
 from workers.repository.errors import Damaged, Newer
-from workers.repository.names import DATA, Pack
+from workers.repository.names import Pack
 
 HEAD = struct.Struct("<4sBBH8s")  # magic, version, kind, zero, reserved
 MAGIC, END = b"SNPK", b"KPNS"
@@ -93,6 +92,11 @@ class PackWriter:
 
     def __len__(self) -> int:
         return len(self._lengths)
+
+    @property
+    def buffer(self) -> bytearray:
+        """The buffer it was given."""
+        return self._buffer
 
     def add(self, content: Any, digest: bytes) -> int:
         """Compress, encrypt and append one content; its frame number. `digest` is the content's SHA-256."""
@@ -217,13 +221,3 @@ def open_pack(sealer: Sealer, name: str, kind: int, content: Any) -> Footer:
     if HEAD.size + sum(footer.lengths) + length + TAIL.size != len(content):
         raise Damaged(name, "its frames and footer do not add up to its size")
     return footer
-
-
-def pack_kind(name: str) -> int:
-    """Data or map, from where a pack lies."""
-    return DATA if name.startswith("packs/") else 2
-
-
-def little(code: str, values: Any = ()) -> "array[int]":
-    """An array in the host's order; every supported host is little-endian, as the format is."""
-    return array(code, values)

@@ -300,13 +300,13 @@ class _Stretch:
 
     def _upload(self) -> None:
         while (writer := self._packs.get()) is not None:
-            buffer, footer = writer.finish()
-            if not self._failed.is_set():
-                try:
+            try:
+                if not self._failed.is_set():
+                    buffer, footer = writer.finish()
                     self._run.upload(writer, buffer, footer)
-                except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
-                    self._fail(error)
-            self._run.give_back(buffer)
+            except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
+                self._fail(error)
+            self._run.give_back(writer.buffer)
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:

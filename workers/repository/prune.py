@@ -18,6 +18,7 @@ from workers.repository.liveness import Margins, Survey, committed_names, in_use
 from workers.repository.manifest import Generation
 from workers.repository.names import GENERATIONS, MAPS, PACKS, PARTS, identity_of, pack_of, tomb_name
 from workers.repository.repository import Repository, check_clock
+from workers.repository.restore import FOOTER_ROW
 
 # Days that are billed however early an object goes (Amazon S3 price list, us-east-1, read 2026-11).
 MINIMUM_DAYS = {
@@ -169,9 +170,11 @@ def _dead(found: Survey, grace: timedelta, also: frozenset[str] = frozenset()) -
             since = found.tombed.get(identity_of(name) or "")
             expired = since is not None and found.at - since >= grace
             needless = name not in pinned and (expired or name not in named)
+        elif name.startswith(PARTS):
+            needless = True
         else:
-            pack = pack_of(name)
-            needless = pack is None or not in_use(found, name, pack)
+            pack = pack_of(name)  # what is not named as ours are is not ours to delete
+            needless = pack is not None and not in_use(found, name, pack)
         if needless:
             dead[name] = stat.size
     return dead
@@ -188,7 +191,7 @@ def _use(found: Survey) -> tuple[int, int]:
     live = unused = 0
     for pack, bits in found.live.frames.items():
         place = found.live.places[pack]
-        frames = max(bits.bit_length(), place.footer // 37)
+        frames = max(bits.bit_length(), place.footer // FOOTER_ROW)
         live += place.size
         unused += int(place.size * max(0.0, 1 - bits.bit_count() / frames)) if frames else 0
     return live + sum(place.size for place in found.live.maps.values()), unused

@@ -14,8 +14,8 @@ from typing import Any
 
 from workers.repository.clock import Clock, host_clock, stamp
 from workers.repository.crypt import GENERATION, VERSION, Sealer, derive
-from workers.repository.errors import Conflict, Damaged, Missing, Newer, RepositoryError, Unsuitable
-from workers.repository.keys import MASTER_BYTES, Key, add_slot, check_slot, remove_slot, slots, unlock
+from workers.repository.errors import AccessRefused, Conflict, Damaged, Missing, Newer, RepositoryError, Unsuitable
+from workers.repository.keys import MASTER_BYTES, Key, KeyFile, add_slot, check_slot, remove_slot, slots, unlock
 from workers.repository.lease import Leases
 from workers.repository.manifest import Generation, SegmentRef, decode_manifest, encode_manifest
 from workers.repository.names import CONFIG, DATA, LEASES, MAP, generation_name, identity_of
@@ -127,6 +127,12 @@ class Repository:
         """Let another key open the repository; the slot's id."""
         return add_slot(self.store, self.config.id, self._master, key)
 
+    def export_key(self) -> bytes:
+        """Make a key file and a slot for it: what to keep in a safe. Raises as `add_key`."""
+        content = secrets.token_bytes(MASTER_BYTES)
+        self.add_key(KeyFile(content))
+        return content
+
     def remove_key(self, slot: str) -> None:
         """Remove a key slot, but never the last."""
         remove_slot(self.store, slot)
@@ -149,15 +155,12 @@ def create(
 ) -> Repository:
     """Make a repository in an empty place. The config is written last: without it there is no repository.
 
-    Raises Unsuitable (no conditional writes and no `commits`; no Object Lock where it is needed; a clock that is
-    off), Conflict (there is one already).
+    Raises Unsuitable (no conditional writes and no `commits`; no Object Lock where it is needed; a lifecycle rule
+    that would eat packs; a clock that is off), Conflict (there is one already).
     """
     if any(True for _ in store.list(CONFIG)):
         raise Conflict(f"{store.url} holds a repository already.")
-    if need_object_lock and not store.features().object_lock:
-        raise Unsuitable(
-            f"{store.url} has no Object Lock.", advice="It can only be switched on when a bucket is created."
-        )
+    _check_settings(store, need_object_lock)
     outside = not probe(store)
     if outside and commits is None:
         raise Unsuitable(
@@ -189,6 +192,21 @@ def open_repository(
     if not hmac.compare_digest(body, _encode(config, master)):
         raise Damaged(CONFIG, "it was changed by somebody without the key")
     return Repository(store, config, master, clock, commits)
+
+
+def _check_settings(store: Store, need_object_lock: bool) -> None:
+    try:
+        features = store.features()
+    except AccessRefused:
+        if need_object_lock:
+            raise
+        return  # an identity that may not read settings may still archive
+    if need_object_lock and not features.object_lock:
+        raise Unsuitable(
+            f"{store.url} has no Object Lock.", advice="It can only be switched on when a bucket is created."
+        )
+    if features.warnings:
+        raise Unsuitable(features.warnings[0])
 
 
 def check_clock(store: Store, clock: Clock) -> None:

@@ -23,7 +23,7 @@ from workers.repository.store import Thaw
 # Two wanted frames that are closer than this are read as one range: 1 MiB takes less time than a request's latency.
 GAP = 1 << 20
 # A footer has 35 to 40 bytes for each frame: enough to guess how many frames a pack has before it is read.
-_FOOTER_ROW = 37
+FOOTER_ROW = 37
 _FETCHERS = 3
 Rows = list[tuple[int, int]]
 
@@ -100,7 +100,7 @@ def _wanted(repository: Repository, generation: Generation, first: int, stop: in
 def pieces(repository: Repository, place: Place, rows: Rows) -> Iterator[Piece]:
     """Read what is wanted of one pack: all when half is wanted, else ranges. Raises Missing, Archived, Damaged."""
     name = place.pack.name(DATA)
-    if 2 * len(rows) * _FOOTER_ROW >= place.footer:
+    if 2 * len(rows) * FOOTER_ROW >= place.footer:
         content = repository.store.read(name, 0, place.size)
         if len(content) != place.size:
             raise Damaged(name, f"it has {len(content)} bytes and should have {place.size}")

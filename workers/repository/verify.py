@@ -81,6 +81,9 @@ def verify(
     chosen = [g for g in index.generations if wanted is None or g.id in wanted]
     done.generations = len(chosen)
     sizes = {stat.name: stat.size for prefix in (PACKS, MAPS) for stat in repository.store.list(prefix)}
+    for name in sizes:
+        if pack_of(name) is None:
+            done.problems.append(Problem(name, "unexpected", "it is no object of a repository: who writes here?"))
     walk = _Walk(repository, done, sizes)
     for generation in chosen:
         walk.map(generation)
@@ -269,8 +272,3 @@ def spans(blocks: list[int]) -> list[tuple[int, int]]:
         else:
             found.append((block, 1))
     return found
-
-
-def foreign(repository: Repository) -> list[str]:
-    """Names below packs/ and maps/ that are no pack's: somebody else writes here."""
-    return [s.name for prefix in (PACKS, MAPS) for s in repository.store.list(prefix) if pack_of(s.name) is None]

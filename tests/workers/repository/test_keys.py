@@ -64,6 +64,23 @@ def test_a_key_service_opens_with_the_repositorys_own_context() -> None:
         open_repository(store, ServiceKey(service))
 
 
+def test_an_exported_key_opens_the_repository() -> None:
+    repo = repository()
+    open_repository(repo.store, KeyFile(repo.export_key()), clock=repo.clock)
+    assert len(repo.key_slots()) == 2
+
+
+def test_a_lifecycle_rule_that_would_eat_packs_is_refused_at_creation() -> None:
+    class Eaten(MemoryStore):
+        def features(self) -> Features:
+            return Features(warnings=("Lifecycle rule 'eat' deletes objects of this repository: remove it.",))
+
+    store = Eaten()
+    with pytest.raises(Unsuitable, match="eat"):
+        create(store, KEY)
+    assert not list(store.list(""))
+
+
 def test_a_slot_that_asks_for_endless_memory_opens_nothing() -> None:
     slot = {"salt": "00" * 16, "n": 1 << 40, "r": 8, "p": 1, "wrapped": "00" * 60}
     assert Passphrase("x").unwrap(slot, "c") is None

@@ -22,6 +22,7 @@ from workers.repository.manifest import Generation
 from workers.repository.prune import execute_prune, plan_prune
 from workers.repository.repository import Repository
 from workers.repository.restore import packs_of, start_retrieval
+from workers.repository.stats import stats
 from workers.repository.store import Put, Thaw
 from workers.repository.verify import verify
 
@@ -210,6 +211,26 @@ def test_compaction_frees_what_is_dead_in_packs_and_every_generation_stays() -> 
 def test_packs_that_are_mostly_alive_are_left_alone() -> None:
     repo, _, _ = chain(3, change=3)
     assert not plan_compaction(repo).packs
+
+
+def test_what_others_put_below_the_prefix_is_told_and_never_deleted() -> None:
+    repo, clock, contents = chain(2)
+    for name in ("packs/readme.txt", "packs/a/b/c", "maps/stray"):
+        repo.store.put(name, b"not ours")
+    clock.pass_by(days=9)
+    execute_prune(repo, plan_prune(repo, list(contents), AT_ONCE))
+    assert {"packs/readme.txt", "packs/a/b/c", "maps/stray"} <= {stat.name for stat in repo.store.list("")}
+    assert {problem.kind for problem in verify(repo).problems} == {"unexpected"}
+
+
+def test_stats_say_what_is_stored_and_for_whom() -> None:
+    repo, _, contents = chain(3)
+    found = stats(repo)
+    assert found.generations == len(contents)
+    assert found.stored_bytes == sum(stat.size for stat in repo.store.list(""))
+    assert found.live_bytes <= found.stored_bytes
+    (lineage,) = found.lineages.values()
+    assert (lineage.generations, lineage.newest.id) == (3, list(contents)[-1])
 
 
 def test_estimates_name_requests_bytes_and_dollars() -> None:
