@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 
 from tasks.catalog import Lease, hold_rows, transaction
 
-# Renewed every tick, so a live holder never loses it; a dead one is followed within this time (promise: 15 s).
-TTL = timedelta(seconds=12)
+# Renewed at every sweep (5 s), so a live holder keeps it; a dead one is followed at the next sweep of another after
+# this time: within 15 s in all.
+TTL = timedelta(seconds=9)
 
 
 @dataclass(frozen=True)
