@@ -16,14 +16,14 @@ WRITTEN = 0.68  # share of the image that has data: 5.4 of 8 GiB
 CHANGED = 0.02
 
 
-def disk(folder: Path, gib: float, seed: int = 7) -> Path:
+def disk(folder: Path, gib: float, seed: int = 7, written_share: float = WRITTEN) -> Path:
     """The first version, made once; its path."""
     image = folder / f"disk-{gib:g}-{seed}.img"
     if image.exists():
         return image
     tree = folder / "tree"
     shutil.rmtree(tree, ignore_errors=True)
-    left = int(gib * WRITTEN * 2**30)
+    left = int(gib * written_share * 2**30)
     source = random.Random(seed)
     words = [source.randbytes(source.randrange(2, 12)).hex().encode()[: source.randrange(2, 11)] for _ in range(6000)]
     number = 0
