@@ -14,6 +14,11 @@ class Pace:
         self._lock = Lock()
         self._never = Event()
 
+    @property
+    def rate(self) -> float:
+        """Permits a second now."""
+        return self._rate
+
     def take(self) -> None:
         """Wait for a permit."""
         with self._lock:

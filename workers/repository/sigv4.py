@@ -43,7 +43,8 @@ class Signer:
         if who.token:
             signed["x-amz-security-token"] = who.token
         names = sorted(signed)
-        text = "&".join(f"{quote(k, safe='-_.~')}={quote(v, safe='-_.~')}" for k, v in sorted(query.items()))
+        pairs = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in query.items())
+        text = "&".join(f"{name}={value}" for name, value in pairs)
         listed = ";".join(names)
         canonical = "\n".join([method, path, text, *(f"{name}:{signed[name]}" for name in names), "", listed, digest])
         scope = f"{day}/{self._region}/{self._service}/aws4_request"
