@@ -10,7 +10,7 @@ from typing import Any
 
 from admin.queries import find_point, find_policy, find_run
 from coordinator.restore_facts import RestoreRequest
-from tasks.catalog import Account, Audit, Process, Request, session, transaction
+from tasks.catalog import Account, Audit, Process, Repository, Request, session, transaction
 from tasks.clock import Clock
 from tasks.errors import Invalid, Refused
 from tasks.states import RequestState
@@ -48,6 +48,16 @@ def request_restore(point: str, wish: RestoreRequest, keep_on_failure: bool, *, 
         row = find_point(point)
     payload = {"point": row.id, "request": wish.to_json(), "keep_on_failure": keep_on_failure}
     return request("restore", payload, subject=f"rp-{row.id}", who=who, clock=clock)
+
+
+def request_repository(name: str, verb: str, options: Mapping[str, Any], *, who: str, clock: Clock) -> int:
+    """Ask that a worker does something with a repository: create, stats, verify or prune."""
+    with session():
+        if not Repository.select().where(Repository.name == name).exists():
+            raise Invalid(f"There is no repository {name!r}.", advice="Add it to the estate file and apply it.")
+    return request(
+        "repository", {"name": name, "verb": verb, **options}, subject=f"repository {name}", who=who, clock=clock
+    )
 
 
 def request_hold(point: str, reason: str, *, who: str, clock: Clock) -> int:

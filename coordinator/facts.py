@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from coordinator.archive import held_bases
 from coordinator.expiry import PointFact, Rule
+from coordinator.interval import Interval
 from coordinator.plan import PolicyFacts, SourceFacts
 from coordinator.restore_facts import HostFacts, PointFacts, RestoreRequest, host_facts, part_facts
 from coordinator.restore_facts import PartFacts as RestorePart
@@ -25,6 +27,8 @@ from tasks.catalog import (
     Schedule,
     rows,
 )
+from tasks.catalog.archives import ARCHIVE, repository_destination, repository_of
+from tasks.errors import Invalid
 from tasks.states import JOB_OPEN, AccountState, PointState, RestoreState
 
 # A policy that names more resources than this is read like one that goes by tags: a statement's parameters are limited.
@@ -111,6 +115,10 @@ def rules_of(policy: Policy) -> tuple[Rule, dict[str, Rule]]:
             own = Rule(generations=int(entry["generations"]), keep=keep, zone=zone)
             accounts = [entry["account"]] if entry.get("account") else names
             places |= {f"{account}/{entry['region']}": own for account in accounts}
+    archive = spec.get("repository") or {}
+    if archive.get("keep"):
+        kept_for = Interval.parse(archive["keep"], "repository.keep").duration
+        places[repository_destination(archive["name"])] = Rule(keep_for=kept_for, zone=zone)
     return rule, places
 
 
@@ -183,6 +191,8 @@ def users_of(policy: Policy) -> dict[int, set[str]]:
     )
     for number, point in rows(restores):
         used[point].add(f"restore:{number}")
+    for point, users in held_bases(policy).items():
+        used[point] |= users
     return used
 
 
@@ -211,12 +221,13 @@ def restore_point_facts(point: Point, request: RestoreRequest) -> PointFacts:
     parts = Part.select().where(Part.point == point.id, Part.state.not_in([PointState.DELETED, PointState.LOST]))
     home = Account.get_by_id(resource.account_id)
     base_image_id, base_image_devices = _base_image(point)
+    account, region = place_of_restore(point, resource, request)
     return PointFacts(
         id=f"rp-{point.id}",
         type=resource.type,
         resource_id=resource.external_id,
-        account=Account.get_by_id(point.account_id).name,
-        region=point.region,
+        account=account.name,
+        region=region,
         parts=tuple(_part_facts(part, point) for part in parts),
         resource_name=resource.name,
         home_account=home.name,
@@ -226,8 +237,25 @@ def restore_point_facts(point: Point, request: RestoreRequest) -> PointFacts:
         base_image_devices=base_image_devices,
         attributes=point.attributes,
         tags=point.attributes.get("tags", resource.tags),
-        host=_host_facts(point, resource, request),
+        host=_host_facts(account, region, resource, request),
+        repository=repository_of(point.destination),
     )
+
+
+def place_of_restore(point: Point, resource: Resource, request: RestoreRequest) -> tuple[Account, str]:
+    """Where a point is restored: where it lies; from a repository anywhere, and where its resource was unless asked.
+
+    Raises Invalid for an account that the estate has not.
+    """
+    if point.kind != ARCHIVE:
+        return Account.get_by_id(point.account_id), point.region
+    region = request.region or resource.region
+    if not request.account:
+        return Account.get_by_id(resource.account_id), region
+    account = Account.get_or_none(Account.name == request.account, Account.enabled)
+    if account is None:
+        raise Invalid(f"There is no account {request.account!r}.", advice="See `snapfleet accounts`.")
+    return account, region
 
 
 def _base_image(point: Point) -> tuple[str, tuple[str, ...]]:
@@ -260,13 +288,13 @@ def _part_facts(part: Part, point: Point) -> RestorePart:
     )
 
 
-def _host_facts(point: Point, resource: Resource, request: RestoreRequest) -> HostFacts | None:
+def _host_facts(account: Account, region: str, resource: Resource, request: RestoreRequest) -> HostFacts | None:
     wanted = request.attach_to or (resource.external_id if resource.type == "instance" else resource.parent_id)
     host = Resource.get_or_none(
         Resource.external_id == wanted,
         Resource.type == "instance",
-        Resource.account == point.account_id,
-        Resource.region == point.region,
+        Resource.account == account.id,
+        Resource.region == region,
         Resource.gone_at.is_null(),
     )
     if host is None:

@@ -24,6 +24,7 @@ from coordinator.lease import Held, give_back, take
 from coordinator.letters import drain
 from coordinator.publish import publish
 from coordinator.reconcile import mend_outbox, reconcile, release_removed_accounts
+from coordinator.repositories import look_after_repositories
 from coordinator.requests import RETENTION_NOW, handle_requests
 from coordinator.resolve import resolve_runs
 from coordinator.settle import settle_jobs
@@ -45,6 +46,7 @@ HEARTBEAT = timedelta(seconds=5)
 SWEEP_EVERY = timedelta(seconds=5)  # reconcile, cleanup jobs, alerts: cheap, and a lost message waits for it
 MEND_EVERY = timedelta(minutes=1)
 LETTERS_EVERY = timedelta(seconds=30)
+REPOSITORIES_EVERY = timedelta(minutes=5)  # what is due once a day there
 PAUSE_MOST = 10.0  # seconds between two tries while the catalog is away
 # Seconds between two rounds while there is work: a round deals with hundreds of jobs, and what a night trickles in is
 # dealt with ten times a second instead of as often as a core allows.
@@ -130,6 +132,8 @@ class Coordinator:
         self._part("watch", lambda: watch_additions(held, now, at))
         self._part("retention", lambda: self._retention(held, at))
         self._part("cleanups", lambda: plan_cleanups(held, at))
+        if self._is_due("repositories", REPOSITORIES_EVERY, at):
+            self._part("repositories", lambda: look_after_repositories(at))
         self._part("alerts", lambda: len(alerts.evaluate(self.clock)))
         if not self.settings.embedded and self._is_due("letters", LETTERS_EVERY, at):
             self._part("letters", lambda: drain(self.settings, at))

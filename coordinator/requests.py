@@ -12,6 +12,7 @@ from peewee import InterfaceError, OperationalError
 from coordinator.judge import points_of_plan, set_meta
 from coordinator.looks import Looks, Scope, ask_for_looks, read_looks, services_of
 from coordinator.recover import begin_restore
+from coordinator.repositories import ask_repository
 from coordinator.standing import Place, wake_all
 from coordinator.tick import start_run
 from tasks.catalog import DeadLetter, Job, Point, Policy, Request, Restore, Run, lock_rows, transaction
@@ -130,6 +131,12 @@ def _check(wish: Wish) -> Result:
     return {"jobs": wake_all("check", Lane.DISCOVER, places, wish.at)}
 
 
+def _repository(wish: Wish) -> Result:
+    """A worker does it: the coordinator never touches a cloud."""
+    options = {key: wish.payload[key] for key in ("full", "share", "dry_run") if key in wish.payload}
+    return {"job": ask_repository(str(wish.payload["name"]), str(wish.payload["verb"]), options, wish.at)}
+
+
 def _cleanup(wish: Wish) -> Result:
     set_meta(RETENTION_NOW, wish.who)
     return {}
@@ -234,6 +241,7 @@ HANDLERS: Mapping[str, Callable[[Wish], Result]] = {
     "restore": _restore,
     "discover": _discover,
     "check": _check,
+    "repository": _repository,
     "cleanup": _cleanup,
     "confirm": _confirm,
     "hold": _hold,

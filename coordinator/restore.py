@@ -9,6 +9,7 @@ first; a machine in use is stopped as late as possible, and nothing that it had 
 from collections.abc import Sequence
 from typing import Any
 
+from coordinator.restore_archive import from_repository
 from coordinator.restore_disks import chosen_parts, clean_tags
 from coordinator.restore_draft import Draft
 from coordinator.restore_facts import (
@@ -54,6 +55,8 @@ def plan_restore(point: PointFacts, request: RestoreRequest) -> RestorePlan:
     parts = chosen_parts(point, request)
     draft = Draft(point, request)
     {"volume": _plan_volumes, "instance": plan_instance, "in-place": _plan_in_place}[request.kind](draft, parts)
+    if point.repository:
+        return from_repository(draft.plan(parts), point, parts, request)
     draft.notes.append("Blocks are fetched from the snapshot at first use: the first reads are slower than usual.")
     return draft.plan(parts)
 
@@ -101,7 +104,9 @@ def _replace_root(draft: Draft, host: HostFacts, part: PartFacts, device: str, c
         return False
     request, way = draft.request, draft.request.root
     problem = ""
-    if host.volumes.get(device) != part.source_id:
+    if draft.point.repository:
+        problem = "EC2 takes a snapshot of its lineage only, and one from a repository has none"
+    elif host.volumes.get(device) != part.source_id:
         problem = f"the root volume is no longer {part.source_id}, and EC2 takes a snapshot of the same lineage only"
     elif host.state != "running":
         problem = "the instance is not running"

@@ -60,6 +60,8 @@ class PointFacts:
     request names another with `attach_to`, that one. None means that it does not exist or was never seen.
     `base_image_id` is an image of the same resource from another point in the same place, with its devices: what a
     point of snapshots needs when its system's licence is only in an image.
+    `repository` names the one that an archive lies in: its parts' snapshot ids are generations there, and `account` and
+    `region` are where it is restored to.
     """
 
     id: str
@@ -77,6 +79,7 @@ class PointFacts:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     host: HostFacts | None = None
+    repository: str = ""
 
     @property
     def here(self) -> bool:

@@ -11,6 +11,8 @@ deregister-image {image_id}
 replace-root {instance_id, snapshot_id, tags} -> task_id
 tag-resources {instance_id, volumes: {device: tags}, delete_on_termination: [device]}
 delete-volume {volume_id}: only one that the restore itself made and detached
+restore-snapshot {repository, generation, volume, size_gib, kms_key_id} -> snapshot_id
+delete-snapshot {snapshot_id}: only one that the restore itself made
 A value may be {'$ref': 'STEP.OUTPUT'} or {'$ref': 'STEP.OUTPUT.KEY'}: what an earlier step made known, put in by
 `resolve` before the step starts.
 """
@@ -33,6 +35,8 @@ STEP_KINDS = frozenset(
         "run-instance",
         "deregister-image",
         "delete-volume",
+        "restore-snapshot",
+        "delete-snapshot",
         "replace-root",
         "tag-resources",
     }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from coordinator.archive import archive_due, plan_archive, repositories
 from coordinator.facts import policy_facts, source_facts
 from coordinator.plan import PolicyFacts, Refusal, SourceFacts, destination_of, destinations_due, plan_copy
 from coordinator.recover import give_up_restore, settle_restore
@@ -26,7 +27,7 @@ log = logging.getLogger("snapfleet.coordinator")
 SETTLED_A_TICK = 500
 _ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 _RESTORING = frozenset({"restore-step", "restore-undo"})
-_MAKES_A_POINT = frozenset({"snapshot", "copy"})
+_MAKES_A_POINT = frozenset({"snapshot", "copy", "archive"})
 
 
 def settle_jobs(at: datetime) -> int:
@@ -97,14 +98,17 @@ def _plan_copies(jobs: Sequence[Job], at: datetime) -> None:
             run = runs[job.run_id]
             done = _Done(job, run, facts[run.policy_id], sources[job.point_id])
             planned += _copies_of(done, accounts, lambda one, no: _record_refusal(one, no, accounts, at))
+            planned += _archive_of(done, accounts, lambda one, no: _record_refusal(one, no, accounts, at, "archive"))
     add_jobs(planned, at)
 
 
 def _may_lead_on(job: Job, run: Run, policies: Mapping[int, Policy]) -> bool:
     policy = policies[run.policy_id]
-    if run.cancelled_at is not None or policy.deleted_at is not None or not policy.spec.get("dr"):
+    if run.cancelled_at is not None or policy.deleted_at is not None:
         return False
-    return job.kind == "snapshot" or bool(job.spec.get("onward"))
+    if job.kind == "snapshot":
+        return bool(policy.spec.get("dr") or policy.spec.get("repository"))
+    return bool(policy.spec.get("dr") and job.spec.get("onward"))
 
 
 def _counted(runs: Mapping[int, Run], backed_up: set[int]) -> dict[int, Policy]:
@@ -161,20 +165,40 @@ def _copies_of(
     return planned
 
 
-def _record_refusal(done: _Done, refusal: Refusal, accounts: Mapping[str, int], at: datetime) -> None:
+def _archive_of(
+    done: _Done, accounts: Mapping[str, int], refuse: Callable[[_Done, Refusal], None]
+) -> list[dict[str, Any]]:
+    """A good primary of every n-th successful run goes into the policy's repository."""
+    try:
+        name = archive_due(done.policy, done.run.ordinal) if done.job.kind == "snapshot" else ""
+        if not name:
+            return []
+        row = plan_archive(done.policy, done.run.id, done.source, name, repositories(), accounts, done.job.priority)
+    except (KeyError, TypeError, ValueError) as error:  # one policy that cannot be read stops no other
+        log.exception("The archive of rp-%d cannot be planned.", done.source.point_id)
+        row = Refusal("/", "malformed", f"The policy's repository is malformed ({type(error).__name__}).")
+    if isinstance(row, Refusal):
+        refuse(done, row)
+        return []
+    return [row]
+
+
+def _record_refusal(
+    done: _Done, refusal: Refusal, accounts: Mapping[str, int], at: datetime, kind: str = "copy"
+) -> None:
     """A copy that cannot work is a failed job with the cloud's reason: the run shows it, nothing was called."""
     account, region = refusal.destination.split("/", 1)
     job = done.job
     Job.insert(
-        kind="copy",
-        lane=str(Lane.COPY),
-        key=f"refused:{job.key}:{refusal.destination}",
+        kind=kind,
+        lane=str(Lane.COPY if kind == "copy" else Lane.REPOSITORY),
+        key=f"refused:{kind}:{job.key}:{refusal.destination}",
         run=job.run_id,
         account=accounts.get(account, job.account_id),
         region=region,
         service=job.service,
         resource=job.resource_id,
-        spec={"point": done.source.point_id, "destination": refusal.destination, "role": "copy"},
+        spec={"point": done.source.point_id, "destination": refusal.destination, "role": kind},
         state=JobState.FAILED,
         not_before_at=at,
         created_at=at,

@@ -15,6 +15,7 @@ from coordinator.expiry import ExpiryPlan
 from coordinator.judge import forget_stops, judge, remember_stop, set_meta
 from coordinator.lease import Held, renew, still_held
 from tasks.catalog import Account, Job, Point, Policy, Resource, rows, transaction
+from tasks.catalog.archives import repository_of
 from tasks.catalog.transitions import add_jobs, move_points
 from tasks.clock import Clock
 from tasks.crash import reach
@@ -97,12 +98,12 @@ def plan_cleanups(held: Held, at: datetime) -> int:
     taken = (Job.state.in_(list(JOB_OPEN))) | ((Job.state == JobState.FAILED) & (Job.finished_at > at - RETRY_AFTER))
     busy = {
         point
-        for (spec,) in rows(Job.select(Job.spec).where(Job.kind == "cleanup", taken))
+        for (spec,) in rows(Job.select(Job.spec).where(Job.kind.in_(["cleanup", "archive-cleanup"]), taken))
         for point in spec.get("points", ())
     }
-    groups: dict[tuple[int, str, str], list[int]] = defaultdict(list)
+    groups: dict[tuple[int, str, str, str], list[int]] = defaultdict(list)
     marked = (
-        Point.select(Point.id, Point.account, Point.region, Resource.type)
+        Point.select(Point.id, Point.account, Point.region, Resource.type, Point.destination)
         .join(Resource)
         .join(Account, on=(Point.account == Account.id))
         .where(Point.state == PointState.EXPIRING, Account.enabled)
@@ -110,9 +111,9 @@ def plan_cleanups(held: Held, at: datetime) -> int:
     )
     if busy:
         marked = marked.where(Point.id.not_in(sorted(busy)[:MOST_BUSY]))
-    for number, account, region, kind in rows(marked.limit(POINTS_A_PASS)):
+    for number, account, region, kind, destination in rows(marked.limit(POINTS_A_PASS)):
         if number not in busy:
-            groups[account, region, TYPES[kind].service].append(number)
+            groups[account, region, TYPES[kind].service, repository_of(destination)].append(number)
     jobs = [
         _cleanup_row(place, ids[start : start + POINTS_A_JOB])
         for place, ids in sorted(groups.items())
@@ -125,14 +126,14 @@ def plan_cleanups(held: Held, at: datetime) -> int:
     return len(jobs)
 
 
-def _cleanup_row(place: tuple[int, str, str], points: Sequence[int]) -> dict[str, object]:
-    account, region, service = place
+def _cleanup_row(place: tuple[int, str, str, str], points: Sequence[int]) -> dict[str, object]:
+    account, region, service, repository = place
     return {
-        "kind": "cleanup",
+        "kind": "archive-cleanup" if repository else "cleanup",
         "lane": str(Lane.CLEANUP),
         "account": account,
         "region": region,
         "service": service,
-        "spec": {"points": list(points)},
+        "spec": {"points": list(points), **({"repository": repository} if repository else {})},
         "max_attempts": CLEANUP_ATTEMPTS,
     }

@@ -78,7 +78,7 @@ def _set(words: str) -> frozenset[str]:
 
 
 _LANES = frozenset(str(lane) for lane in Lane)
-_KINDS = _set("snapshot copy restore-step restore-undo poll discover check cleanup archive verify")
+_KINDS = _set("snapshot copy restore-step restore-undo poll discover check cleanup archive archive-cleanup repository")
 _SERVICES = frozenset({item.service for item in TYPES.values()} | {"sts", "kms", "iam", "ebs", "s3", "compute"})
 _OPERATIONS = frozenset(_actions() | {"AssumeRole", "GetCallerIdentity", "DescribeKey", "SimulatePrincipalPolicy"})
 _CODES = frozenset(_subclasses(SnapfleetError) | {"cancelled", "crash-loop", "place-strained"})
@@ -181,10 +181,11 @@ _COUNTERS = (
     _counter("api_throttles_total", "Calls that a cloud refused because they were too many.", "service", "operation"),
     _counter("operations_polled_total", "Answers about running operations.", "service"),
     _counter("operations_finished_total", "Operations that ended.", "service", state=_words(OperationState)),
-    _counter("points_completed_total", "Points that became good.", role="snapshots image copy intermediate"),
-    _counter("points_failed_total", "Points that did not become good.", role="snapshots image copy intermediate"),
+    _counter("points_completed_total", "Points that became good.", role="snapshots image copy intermediate archive"),
+    _counter("points_failed_total", "Points that stayed no good.", role="snapshots image copy intermediate archive"),
     _counter("points_deleted_total", "Points that were deleted, by why.", reason=_words(sorted(_EXPIRY))),
     _counter("deletions_refused_total", "Deletions that a check refused.", reason="held locked floor in-use changed"),
+    _counter("repository_bytes_total", "Bytes of volumes that archives have read and stored.", moved="read stored"),
     _counter("restores_finished_total", "Restores that ended.", state=_words(RestoreState)),
     _counter("scans_total", "Looks at what exists.", "service", result="ok failed"),
     _counter("webhook_attempts_total", "Webhook calls, by what became of them.", result="delivered failed refused"),

@@ -18,7 +18,7 @@ from tasks.messages import JobMessage
 from tasks.states import JobState
 from workers import driver, fence, points, steps
 from workers.context import Context, is_first, token
-from workers.handlers import archive, check, cleanup, copy, discover, poll, restore, snapshot
+from workers.handlers import archive, check, cleanup, copy, discover, forget, poll, repository, restore, snapshot
 from workers.held import Held
 
 log = logging.getLogger("snapfleet.worker")
@@ -33,6 +33,8 @@ HANDLERS: Mapping[str, Callable[[Context, Job], None]] = {
     "discover": discover.run,
     "check": check.run,
     "cleanup": cleanup.run,
+    "archive-cleanup": forget.run,
+    "repository": repository.run,
 }
 _MAKES_A_POINT = frozenset({"snapshot", "copy", "archive"})
 _CREATES = frozenset({"snapshot", "copy", "restore-step"})

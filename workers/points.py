@@ -136,7 +136,7 @@ def _correct(part: Part | None, detail: Mapping[str, Any]) -> None:
 
 
 def _role(point: Point) -> str:
-    return "copy" if point.destination else point.kind
+    return "copy" if point.destination and point.kind != "archive" else point.kind
 
 
 def _complete_parts(point_id: int, row: Operation) -> None:

@@ -16,7 +16,7 @@ from tasks.catalog.database import (
 )
 from tasks.catalog.estate import Account, Meta, Resource, Scan
 from tasks.catalog.fleet import Budget, Counter, DeadLetter, Lease, Process, Request
-from tasks.catalog.job import Job, MissedSlots, Operation, Outbox, Run
+from tasks.catalog.job import Job, MissedSlots, Operation, Outbox, Run, Transfer
 from tasks.catalog.point import Part, Point
 from tasks.catalog.policy import Membership, Policy, PolicySchedule, Repository, Schedule
 from tasks.catalog.restore import Creation, Restore, RestoreStep
@@ -35,6 +35,7 @@ MODELS = (
     MissedSlots,
     Job,
     Operation,
+    Transfer,
     Outbox,
     Point,
     Part,
@@ -85,6 +86,7 @@ __all__ = [
     "Scan",
     "Schedule",
     "Token",
+    "Transfer",
     "User",
     "after_fork",
     "close_catalog",

@@ -119,6 +119,28 @@ class Operation(CatalogModel):
         indexes = ((("state", "next_poll_at"), False), (("job", "kind", "external_id"), True))
 
 
+class Transfer(CatalogModel):
+    """How far a job is with one volume's blocks on their way into a repository or out of it: where the next worker
+    goes on. `snapshot_id` is read from, or made; `generation` is written once it is committed, or read from."""
+
+    id = BigAutoField()
+    job = ForeignKeyField(Job, on_delete="CASCADE", backref="transfers")
+    volume = TextField()
+    epoch = IntegerField(default=0)
+    snapshot_id = TextField(default="")
+    generation = TextField(default="")
+    why_full = TextField(default="")  # why the whole volume is read, '' when only what changed is
+    next_block = BigIntegerField(default=0)
+    blocks = BigIntegerField(default=0)  # of the volume
+    figures = JSONField(default=dict)  # added up over the slices, as the engine names them
+    done = BooleanField(default=False)
+    started_at = UtcField()
+    changed_at = UtcField()
+
+    class Meta:
+        indexes = ((("job", "volume", "epoch"), True),)
+
+
 class Outbox(CatalogModel):
     """A message to publish when its time has come. Written with what it is about; deleted after the confirm."""
 

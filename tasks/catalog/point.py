@@ -11,7 +11,8 @@ from tasks.states import PointState
 
 
 class Point(CatalogModel):
-    """A recovery point. `destination` is '' where the resource lies and 'ACCOUNT/REGION' for a copy."""
+    """A recovery point. `destination` is '' where the resource lies, 'ACCOUNT/REGION' for a copy and 'repository:NAME'
+    for an archive, whose parts are generations of that repository."""
 
     id = BigAutoField()
     resource = ForeignKeyField(Resource, on_delete="RESTRICT", backref="points")
@@ -20,7 +21,7 @@ class Point(CatalogModel):
     account = ForeignKeyField(Account, on_delete="RESTRICT")
     region = TextField()
     destination = TextField(default="")
-    kind = TextField(default="snapshots")  # snapshots, image, intermediate
+    kind = TextField(default="snapshots")  # snapshots, image, intermediate, archive
     copy_of = ForeignKeyField("self", null=True, on_delete="RESTRICT", backref="copies")
     state = StateField(PointState, default=PointState.CREATING)
     consistency = TextField(default="crash")

@@ -24,6 +24,7 @@ class Repository(CatalogModel):
     name = TextField(unique=True)
     spec = JSONField()  # account, url, region, secret reference; never the key itself
     key_sealed = TextField(default="")
+    facts = JSONField(default=dict)  # what workers last found there, by verb: {"create": {...}, "verify": {"at", ...}}
     created_at = UtcField()
 
 

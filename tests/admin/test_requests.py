@@ -7,7 +7,7 @@ import pytest
 from admin import requests
 from coordinator.requests import HANDLERS
 from coordinator.restore_facts import RestoreRequest
-from tasks.catalog import Audit, Point, Request, session, transaction
+from tasks.catalog import Audit, Point, Repository, Request, session, transaction
 from tasks.clock import FixedClock, host_time
 from tasks.errors import Invalid, Refused
 from tasks.states import RequestState
@@ -25,6 +25,7 @@ def test_every_wish_is_one_row_with_an_audit_row_and_a_coordinator_knows_its_kin
     seed()
     with transaction():
         Point.update(held="x").execute()
+        Repository.create(name="cold", spec={"account": "prod", "url": "s3://b/p", "region": "r"}, created_at=AT)
     by = {"who": "me", "clock": CLOCK}
     requests.request_run("web", ["i-1"], **by)
     requests.request_restore("rp-1", RestoreRequest("volume"), True, **by)
@@ -35,6 +36,7 @@ def test_every_wish_is_one_row_with_an_audit_row_and_a_coordinator_knows_its_kin
     requests.request_confirm("web", "abc", **by)
     requests.request_look("discover", None, **by)
     requests.request_look("check", "prod", **by)
+    requests.request_repository("cold", "verify", {"full": True}, **by)
     requests.request_letters("requeue", "all", **by)
     requests.request_letters("drop", "3", **by)
     assert [(row.kind, row.payload) for row in rows()] == [
@@ -47,6 +49,7 @@ def test_every_wish_is_one_row_with_an_audit_row_and_a_coordinator_knows_its_kin
         ("confirm", {"policy": "web", "hash": "abc"}),
         ("discover", {"account": None}),
         ("check", {"account": "prod"}),
+        ("repository", {"name": "cold", "verb": "verify", "full": True}),
         ("requeue", {"letter": "all"}),
         ("drop", {"letter": 3}),
     ]

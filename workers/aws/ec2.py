@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from tasks.errors import Invalid
 from tasks.states import OperationState
 from workers.aws import ec2_backup, ec2_check, ec2_copy, ec2_delete, ec2_describe, ec2_lookup, ec2_progress
+from workers.aws.blocks import AwsBlocks
 from workers.aws.ec2_restore import RESTORE_KINDS, restore_progress, start_step, undo
 from workers.aws.errors import translated
 from workers.aws.keys import DefaultKeys
@@ -40,6 +41,7 @@ class Ec2Driver:
         self._sessions = sessions
         self._pace = pace or Pace()
         self._keys = DefaultKeys()
+        self.blocks = AwsBlocks(sessions)
 
     def _at(self, account: Account, region: str) -> Clients:
         return self._sessions.at(account, region)

@@ -4,8 +4,8 @@ Where EC2 has a client token (CreateVolume, RunInstances, CreateReplaceRootVolum
 a repeated call is answered with what the first one made. RegisterImage has none: its name is the token. Attaching,
 detaching, stopping, starting and tagging look first, and take what they find already so for done.
 
-What a step reports as created is what `undo` takes back: 'volume', 'image' and 'instance' by id; 'attachment' and
-'detachment' as VOLUME:INSTANCE:DEVICE; 'stop' by the instance's id.
+What a step reports as created is what `undo` takes back: 'volume', 'snapshot', 'image', 'instance' by id;
+'attachment' and 'detachment' as VOLUME:INSTANCE:DEVICE; 'stop' by the instance's id.
 """
 
 import base64
@@ -310,6 +310,17 @@ def _delete_volume(step: _Step) -> StepStarted:
     return StepStarted(removed=(volume_id,))
 
 
+def _delete_snapshot(step: _Step) -> StepStarted:
+    """Only a snapshot that carries our tag: what was read back from a repository, once the volumes are made of it."""
+    snapshot_id = step.need("snapshot_id")
+    snapshot = describe_by_id(step.clients, "snapshot", [snapshot_id]).get(snapshot_id)
+    if snapshot is not None:
+        if not is_ours(read_tags(snapshot.get("Tags"))):
+            raise Refused(f"The snapshot {snapshot_id} is not ours, so it stays.", code="not-ours")
+        step.clients.read().delete_snapshot(SnapshotId=snapshot_id)
+    return StepStarted(removed=(snapshot_id,))
+
+
 def _replace_root(step: _Step) -> StepStarted:
     instance = step.need("instance_id")
     answer = step.clients.read().create_replace_root_volume_task(
@@ -353,6 +364,7 @@ _BEGIN: Mapping[str, Callable[[_Step], StepStarted]] = {
     "run-instance": _run_instance,
     "deregister-image": _deregister_image,
     "delete-volume": _delete_volume,
+    "delete-snapshot": _delete_snapshot,
     "replace-root": _replace_root,
     "tag-resources": _tag_resources,
 }

@@ -30,7 +30,7 @@ def restore_progress(clients: Clients, operations: Sequence[Operation], pace: Pa
 
 
 def describe_by_id(clients: Clients, kind: str, ids: Sequence[str]) -> dict[str, Thing]:
-    """AWS's descriptions of volumes, instances or images that exist, by id."""
+    """AWS's descriptions of volumes, snapshots, instances or images that exist, by id."""
     found: dict[str, Thing] = {}
     ec2 = clients.read()
     with translated(f"describe {kind}"):
@@ -40,7 +40,7 @@ def describe_by_id(clients: Clients, kind: str, ids: Sequence[str]) -> dict[str,
     return found
 
 
-_ID = {"volume": "VolumeId", "instance": "InstanceId", "image": "ImageId"}
+_ID = {"volume": "VolumeId", "snapshot": "SnapshotId", "instance": "InstanceId", "image": "ImageId"}
 
 
 def _described(ec2: Client, kind: str, filters: list[dict[str, Any]]) -> Iterable[Thing]:
@@ -48,8 +48,8 @@ def _described(ec2: Client, kind: str, filters: list[dict[str, Any]]) -> Iterabl
         images: list[Thing] = ec2.describe_images(Filters=filters)["Images"]
         return images
     pages = ec2.get_paginator(f"describe_{kind}s").paginate(Filters=filters)
-    if kind == "volume":
-        return [volume for page in pages for volume in page["Volumes"]]
+    if kind in ("volume", "snapshot"):
+        return [one for page in pages for one in page[f"{kind.title()}s"]]
     return [one for page in pages for group in page["Reservations"] for one in group["Instances"]]
 
 

@@ -117,6 +117,12 @@ def _undo_volume(clients: Clients, volume_id: str) -> str:
     return DONE
 
 
+def _undo_snapshot(clients: Clients, snapshot_id: str) -> str:
+    _found(clients, "snapshot", snapshot_id)
+    clients.read().delete_snapshot(SnapshotId=snapshot_id)
+    return DONE
+
+
 def _undo_image(clients: Clients, image_id: str) -> str:
     _found(clients, "image", image_id)
     clients.read().deregister_image(ImageId=image_id)  # its snapshots are the recovery point's and stay
@@ -201,6 +207,7 @@ def _undo_stop(clients: Clients, instance_id: str) -> str:
 
 _UNDO: Mapping[str, Callable[[Clients, str], str]] = {
     "volume": _undo_volume,
+    "snapshot": _undo_snapshot,
     "image": _undo_image,
     "instance": _undo_instance,
     "attachment": _undo_attachment,

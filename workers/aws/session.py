@@ -106,6 +106,11 @@ class Sessions:
                 self._clients.popitem(last=False)  # a thread that still uses it keeps it alive
             return client
 
+    def session(self, account: Account, region: str) -> botocore.session.Session:
+        """The session behind an account's clients, for what signs its own requests; credentials renew themselves."""
+        with self._lock:
+            return self._session(_entry(account, region))
+
     def number(self, account: Account, region: str) -> str:
         """The account's 12 digits: as configured, else asked once (sts GetCallerIdentity, botocore errors)."""
         if account.number:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from tasks.catalog import Job, Point, Restore, lock_rows, session, transaction
+from tasks.catalog.archives import bases_in_use, read_by_archives
 from tasks.catalog.transitions import MAX_TEXT, finish_job, move_parts, move_point, open_jobs_of
 from tasks.crash import reach
 from tasks.errors import InUse, NotReady, Retry, SnapfleetError
@@ -22,7 +23,7 @@ _RESTORING = (RestoreState.REQUESTED, RestoreState.RUNNING, RestoreState.UNDOING
 _WORDS: Mapping[str, str] = {
     "held": "it is held",
     "locked": "it is locked",
-    "in-use": "a copy or a restore still needs it",
+    "in-use": "a copy, an archive or a restore still needs it",
     "floor": "it is the last good point of its line",
 }
 
@@ -31,7 +32,7 @@ def run(context: Context, job: Job) -> None:
     """Delete the job's points that may go. Raises the reason for which one is still there, to be tried again."""
     with transaction():
         fence.keep(job)
-        allowed = _guarded(context, job.spec["points"])
+        allowed = guarded(context, job.spec["points"])
     reach("cleanup.marked")
     with session():
         rows = {row.id: row for row in Point.select().where(Point.id.in_(allowed))}
@@ -53,7 +54,7 @@ def run(context: Context, job: Job) -> None:
         raise _again(kept)
 
 
-def _guarded(context: Context, ids: Sequence[int]) -> list[int]:
+def guarded(context: Context, ids: Sequence[int]) -> list[int]:
     """The points that may be deleted now; the others go back to what they were, with the reason. The newest is judged
     first, so that of a line whose points are all marked the newest is the one that stays."""
     locked = lock_rows(Point.select().where(Point.id.in_(list(ids)), Point.state == PointState.EXPIRING))
@@ -111,6 +112,8 @@ def _busy(rows: Sequence[Point]) -> set[int]:
         open_jobs_of(ids)
         | {job.spec.get("point") for job in copying}
         | {row.copy_of_id for row in half}
+        | set(read_by_archives())
+        | set(bases_in_use(Point.copy_of.in_(ids)))
         | {row.point_id for row in restoring}
     )
 

@@ -3,6 +3,8 @@
 Whatever a step created is in the catalog before the next call to the cloud, so that an undo finds it.
 """
 
+from dataclasses import replace
+
 from tasks.catalog import Creation, Job, Restore, RestoreStep, session, transaction
 from tasks.catalog.transitions import finish_job, start_waiting
 from tasks.crash import reach
@@ -10,13 +12,19 @@ from tasks.errors import InUse, SnapfleetError
 from tasks.resources import type_of
 from workers import driver, fence, operations, steps
 from workers.context import Context, token
+from workers.handlers import fetch
 
 
 def run_step(context: Context, job: Job) -> None:
     """Begin one step; leave the job waiting, or done when there is nothing to wait for. Raises the error family."""
     with session():
         point = context.point(Restore.get_by_id(job.restore_id).point)
+        # a generation of a repository is restored wherever the plan says, anything else where it lies
+        point = replace(point, account=context.account(job.account), region=job.region)
         tags = context.tags(job, point.resource.external_id)
+    if job.spec["kind"] == "restore-snapshot":
+        fetch.run(context, job, point, tags)
+        return
     step = driver.RestoreStep(job.spec["kind"], job.spec.get("params", {}))
     started = context.driver_of(point.resource.type).start_restore(point, step, token(job), tags)
     reach("restore.created")

@@ -1,0 +1,82 @@
+"""Archives of recovery points in a repository: which runs get one, and what holds the snapshots they build on.
+
+The snapshot that the newest generation was read from stays until the next generation is good, because only the
+difference to it makes the next one cheap. Pure but for `repositories` and `held_bases`, which read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from coordinator.plan import PolicyFacts, Refusal, SourceFacts, derived_key
+from tasks.catalog import Point, Policy, Repository
+from tasks.catalog.archives import bases_in_use, read_by_archives
+from tasks.lanes import Lane
+from tasks.resources import TYPES
+
+
+@dataclass(frozen=True)
+class Place:
+    """A repository as planning needs it."""
+
+    name: str
+    account: str
+    region: str
+
+
+def repositories() -> dict[str, Place]:
+    """The estate's repositories by name."""
+    found: Any = Repository.select()
+    return {row.name: Place(row.name, row.spec["account"], row.spec["region"]) for row in found}
+
+
+def archive_due(policy: PolicyFacts, ordinal: int) -> str:
+    """The repository whose turn it is on the policy's `ordinal`-th successful run (the first one is); '' for none."""
+    wanted = policy.spec.get("repository") or {}
+    if not wanted or (ordinal - 1) % int(wanted.get("every", 1)):
+        return ""
+    return str(wanted["name"])
+
+
+def plan_archive(
+    policy: PolicyFacts,
+    run_id: int | None,
+    source: SourceFacts,
+    name: str,
+    known: Mapping[str, Place],
+    accounts: Mapping[str, int],
+    priority: int,
+) -> dict[str, Any] | Refusal:
+    """The job that archives one point. Generations of a resource in a repository are made one after the other."""
+    place = known.get(name)
+    if place is None:
+        return Refusal(f"{source.account}/{source.region}", "unknown-repository", f"There is no repository {name!r}.")
+    if place.account not in accounts:
+        text = f"The account {place.account!r} of the repository {name!r} was removed."
+        return Refusal(f"{source.account}/{source.region}", "unknown-account", text)
+    attempts, wait = policy.retries
+    return {
+        "kind": "archive",
+        "lane": str(Lane.REPOSITORY),
+        "key": derived_key(policy.installation, "archive", source.point_id, name),
+        "run": run_id,
+        "account": accounts[source.account],
+        "region": source.region,
+        "service": TYPES[source.resource_type].service,
+        "resource": source.resource_id,
+        "priority": priority,
+        "max_attempts": attempts,
+        "retry_wait_s": wait,
+        "chain": f"archive:{source.resource_id}:{name}",
+        "spec": {"point": source.point_id, "repository": name},
+    }
+
+
+def held_bases(policy: Policy) -> dict[int, set[str]]:
+    """By point id, what an archive needs it for: it is being read, or the next one is what changed since it."""
+    used: dict[int, set[str]] = {}
+    for point, job in read_by_archives().items():
+        used.setdefault(point, set()).add(f"archive:{job}")
+    for point, newest in bases_in_use(Point.policy == policy.id).items():
+        used.setdefault(point, set()).add(f"the archive after rp-{newest}")
+    return used

@@ -1,0 +1,98 @@
+"""Repositories as standing work: asked for by people, and every day by itself where a policy archives.
+
+One row per repository and verb, used again and again, so that no verification or prune ever runs twice at once.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from tasks.catalog import Account, Job, Part, Point, Repository, rows, transaction
+from tasks.catalog.archives import repository_destination
+from tasks.catalog.transitions import add_jobs, requeue_idle
+from tasks.errors import Invalid
+from tasks.lanes import Lane
+from tasks.states import PointState
+
+VERBS = ("create", "stats", "verify", "prune")
+# What is done by itself, and how often. A prune finds what has waited for its grace; the share of the verification
+# goes on by one a day, so that every byte is read once in SHARES days.
+EVERY = timedelta(days=1)
+DAILY = ("prune", "verify", "stats")
+SHARES = 30
+# Generations that a verification expects to find: names in one job's row.
+EXPECTED = 5000
+
+
+def ask_repository(name: str, verb: str, options: Mapping[str, Any], at: datetime) -> int:
+    """Have a worker do something with a repository; the job's id. Call inside a transaction.
+
+    Raises Invalid for a repository, an account or a verb that there is not.
+    """
+    if verb not in VERBS:
+        raise Invalid(f"A repository cannot be asked to {verb!r}.", advice=f"It takes {', '.join(VERBS)}.")
+    row = Repository.get_or_none(Repository.name == name)
+    if row is None:
+        raise Invalid(f"There is no repository {name!r}.", advice="See `snapfleet repository list`.")
+    account = Account.get_or_none(Account.name == row.spec["account"], Account.enabled)
+    if account is None:
+        raise Invalid(f"The account {row.spec['account']!r} of the repository {name!r} was removed.")
+    spec = {"repository": name, "verb": verb, **options}
+    if verb == "verify":
+        spec["expected"] = _expected(name)
+    key = f"repository-{verb}:{row.id}"
+    known = Job.get_or_none(Job.key == key)
+    if known is None:
+        new = {
+            "kind": "repository",
+            "lane": str(Lane.REPOSITORY),
+            "key": key,
+            "account": account.id,
+            "region": row.spec["region"],
+            "spec": spec,
+            "settled": True,
+            "max_attempts": 3,
+        }
+        return add_jobs([new], at)[0]
+    requeue_idle([known.id], at, spec=spec, account=account.id, region=row.spec["region"])
+    return int(known.id)
+
+
+def _expected(name: str) -> list[str]:
+    query = (
+        Part.select(Part.external_id)
+        .join(Point)
+        .where(Point.destination == repository_destination(name), Point.state == PointState.GOOD)
+        .order_by(Part.id.desc())
+        .limit(EXPECTED)
+    )
+    return [identity for (identity,) in rows(query)]
+
+
+def look_after_repositories(at: datetime) -> int:
+    """Prune, verify a share and count each repository that holds something, once a day; how many jobs were woken."""
+    used = {
+        destination
+        for (destination,) in rows(
+            Point.select(Point.destination)
+            .where(Point.kind == "archive", Point.state != PointState.CREATING)
+            .group_by(Point.destination)
+        )
+    }
+    wanted = [row for row in Repository.select() if repository_destination(row.name) in used]
+    enabled = {row.name for row in Account.select(Account.name).where(Account.enabled)}
+    woken = 0
+    for row in wanted:
+        if row.spec.get("account") in enabled:
+            woken += sum(_look_after(row, verb, at) for verb in DAILY)
+    return woken
+
+
+def _look_after(row: Repository, verb: str, at: datetime) -> int:
+    job = Job.get_or_none(Job.key == f"repository-{verb}:{row.id}")
+    if job is not None and (job.finished_at is None or at - job.finished_at < EVERY):
+        return 0
+    share = int(at.timestamp() // EVERY.total_seconds()) % SHARES
+    with transaction():
+        ask_repository(row.name, verb, {"share": [share, SHARES]} if verb == "verify" else {}, at)
+    return 1

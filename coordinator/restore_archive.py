@@ -1,0 +1,68 @@
+"""Restores from a repository: the plan for a point of snapshots, with these made first and removed last. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from coordinator.restore_facts import PartFacts, PointFacts, RestoreRequest
+from coordinator.restore_plan import PlannedStep, RestorePlan, ref
+from coordinator.restore_steps import slug
+
+
+def from_repository(
+    plan: RestorePlan, point: PointFacts, parts: Sequence[PartFacts], request: RestoreRequest
+) -> RestorePlan:
+    """The same plan, in which each generation that it names as a snapshot is first written into a new one.
+
+    The snapshots are deleted at the end: volumes keep all that they were made from.
+    """
+    named = {part.snapshot_id: ref(_fetch(part), "snapshot_id") for part in parts}
+    sealed = {part.snapshot_id for part in parts if part.encrypted}
+    steps = [_fetched(part, point, request) for part in parts]
+    steps += [replace(step, params=_params(step, named, sealed)) for step in plan.steps]
+    steps += [
+        PlannedStep(
+            f"drop-{slug(part)}",
+            "delete-snapshot",
+            {"snapshot_id": named[part.snapshot_id]},
+            "Delete the temporary snapshot.",
+        )
+        for part in parts
+    ]
+    note = f"All blocks are read from the repository {point.repository} first, so this takes as long as that."
+    return replace(plan, steps=tuple(steps), notes=(*plan.notes, note))
+
+
+def _fetch(part: PartFacts) -> str:
+    return f"fetch-{slug(part)}"
+
+
+def _fetched(part: PartFacts, point: PointFacts, request: RestoreRequest) -> PlannedStep:
+    key = request.kms_key or (part.kms_key_id if part.encrypted and point.here else "")
+    params = {
+        "repository": point.repository,
+        "generation": part.snapshot_id,
+        "volume": part.source_id,
+        "size_gib": part.size_gib,
+        **({"kms_key_id": key} if key else {}),
+    }
+    source = part.source_id or part.device
+    why = f"Write {part.size_gib} GiB of {source} from the repository {point.repository} into a new snapshot."
+    return PlannedStep(_fetch(part), "restore-snapshot", params, why, ("snapshot",))
+
+
+def _params(step: PlannedStep, named: Mapping[str, Any], sealed: set[str]) -> dict[str, Any]:
+    params = {name: _replaced(value, named) for name, value in step.params.items()}
+    if step.kind == "create-volume" and step.params.get("snapshot_id") in sealed:
+        params["encrypted"] = True  # what was encrypted never comes back readable, whatever the account's default is
+    return params
+
+
+def _replaced(value: Any, named: Mapping[str, Any]) -> Any:
+    if isinstance(value, str):
+        return named.get(value, value)
+    if isinstance(value, Mapping):
+        return {name: _replaced(item, named) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replaced(item, named) for item in value]
+    return value

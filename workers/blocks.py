@@ -1,0 +1,42 @@
+"""Access to the blocks of disks and to object storage, as handlers of repositories need it; a driver may offer it.
+
+What the world promises: clients are cheap to ask for and safe to be shared by threads; errors are those of
+`workers.repository.errors` (the engine's own family), which `workers.repositories` turns into ours.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from workers.driver import Account
+from workers.repository.source import Sink, Source
+from workers.repository.store import Store
+
+
+class Blocks(Protocol):
+    """Block access of one cloud."""
+
+    def store(self, account: Account, region: str, url: str) -> Store:
+        """The place of a repository, entered as `account`. Raises Unsuitable for an address of another cloud."""
+
+    def source(self, account: Account, region: str, snapshot_id: str, base: str | None = None) -> Source:
+        """A completed snapshot; with `base` (another snapshot of the same volume) only what changed since.
+
+        Raises Unrelated or Missing when `base` cannot be compared with.
+        """
+
+    def begin(
+        self, account: Account, region: str, size: int, token: str, tags: Mapping[str, str], kms_key: str = ""
+    ) -> str:
+        """A new, empty snapshot for a volume of `size` bytes; the same one again for the same token. Its id."""
+
+    def sink(self, account: Account, region: str, snapshot_id: str, size: int) -> "CountingSink":
+        """Where blocks of that snapshot are written. It is not complete before `complete` says so."""
+
+    def complete(self, account: Account, region: str, snapshot_id: str, blocks: int) -> None:
+        """Say that `blocks` blocks were written in all."""
+
+
+class CountingSink(Sink, Protocol):
+    """A sink that knows how many blocks were written to it."""
+
+    written: int

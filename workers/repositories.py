@@ -1,0 +1,153 @@
+"""Repositories as handlers use them: opened with the estate's key and account, errors as the family's, slices of time.
+
+The key is unsealed here and nowhere else; it reaches no message, log or exception.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.catalog import Account, Job, Repository, Transfer, session, transaction
+from tasks.catalog.transitions import requeue
+from tasks.errors import CloudFailed, Denied, Impossible, Invalid, NotReady, Refused, SnapfleetError, Transient
+from tasks.secrets import unseal
+from workers import driver, fence
+from workers.blocks import Blocks
+from workers.context import Context
+from workers.repository import errors as engine
+from workers.repository.keys import Passphrase
+from workers.repository.repository import Repository as Opened
+from workers.repository.repository import create, open_repository
+
+_KIND = {
+    engine.AccessRefused: Denied,
+    engine.Fenced: CloudFailed,  # the job was given up there: only a new one can make a generation
+    engine.Archived: NotReady,
+    engine.Unsuitable: Impossible,
+    engine.WrongKey: Refused,
+    engine.Newer: Refused,
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A repository of the estate with the account that it lies in."""
+
+    name: str
+    url: str
+    region: str
+    account_id: int
+    account: driver.Account
+    passphrase: Passphrase
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """The engine's edge: its errors inside come out as the family's, with the engine's code and advice."""
+    try:
+        yield
+    except engine.RepositoryError as error:
+        raise _family(error) from None
+
+
+def _family(error: engine.RepositoryError) -> SnapfleetError:
+    kind = next((ours for theirs, ours in _KIND.items() if isinstance(error, theirs)), None)
+    if kind is None:
+        kind = Transient if error.passing else Refused
+    code = None if kind is CloudFailed else error.code
+    return kind(error.text, code=code, advice=error.advice)
+
+
+def place_of(context: Context, name: str) -> Place:
+    """A repository by name; call inside a session. Raises Invalid when the estate has none, or not its key."""
+    row = Repository.get_or_none(Repository.name == name)
+    if row is None:
+        raise Invalid(f"There is no repository {name!r}.", advice="Add it to the estate file and apply it.")
+    account = Account.get_or_none(Account.name == row.spec["account"], Account.enabled)
+    if account is None:
+        raise Invalid(f"The account {row.spec['account']!r} of the repository {name!r} was removed.")
+    key = unseal(context.keys, row.key_sealed, f"repository.key.{name}")
+    if not key:
+        raise Invalid(f"The repository {name!r} has no key.", advice="Give it `key: env:NAME` in the estate file.")
+    return Place(
+        name, row.spec["url"], row.spec["region"], account.id, context.account(account), Passphrase(key.reveal())
+    )
+
+
+def blocks_of(context: Context, type_name: str) -> Blocks:
+    """Block access for a resource type. Raises Impossible when this worker's driver has none."""
+    found: Blocks | None = getattr(context.driver_of(type_name), "blocks", None)
+    if found is None:
+        raise Impossible(f"This worker has no access to the blocks of a {type_name}.", code="no-blocks")
+    return found
+
+
+def open_place(context: Context, blocks: Blocks, place: Place) -> Opened:
+    """The open repository. Raises the family: Refused with the code wrong-key, newer-version, object-missing ..."""
+    with translated():
+        try:
+            return open_repository(
+                blocks.store(place.account, place.region, place.url), place.passphrase, clock=context.clock.timer
+            )
+        except engine.Missing as error:
+            raise Refused(
+                f"There is no repository at {place.url} yet: {error.text}",
+                code=error.code,
+                advice=f"Check its address, or run `snapfleet repository create {place.name}`.",
+            ) from None
+
+
+def make_place(context: Context, blocks: Blocks, place: Place) -> tuple[Opened, bool]:
+    """The repository, created when there is none; whether it was. Another key or a foreign one there is refused."""
+    with translated():
+        store = blocks.store(place.account, place.region, place.url)
+        try:
+            return create(store, place.passphrase, context.clock.timer), True
+        except engine.Conflict:
+            return open_repository(store, place.passphrase, clock=context.clock.timer), False
+
+
+def slice_end(context: Context) -> Callable[[], bool]:
+    """What says that a slice of work is over; the engine gets at least one block further in each."""
+    until = context.clock.timer() + context.slice
+    return lambda: context.clock.timer() >= until
+
+
+def transfer_of(context: Context, job: Job, volume: str, **columns: Any) -> Transfer:
+    """Where this attempt's epoch of the job is with a volume; a new row when it has not begun. Raises FenceLost."""
+    with session():
+        found = Transfer.get_or_none(Transfer.job == job.id, Transfer.volume == volume, Transfer.epoch == job.epoch)
+    if found is not None:
+        row: Transfer = found
+        return row
+    at = context.clock.timer()
+    with transaction():
+        fence.keep(job)
+        made: Transfer = Transfer.create(
+            job=job.id, volume=volume, epoch=job.epoch, started_at=at, changed_at=at, **columns
+        )
+    return made
+
+
+def checkpoint(context: Context, job: Job, row: Transfer, **columns: Any) -> None:
+    """Write how far a transfer is. Raises FenceLost: a worker that was overtaken writes nothing."""
+    columns["changed_at"] = context.clock.timer()
+    with transaction():
+        fence.keep(job)
+        Transfer.update(**columns).where(Transfer.id == row.id).execute()
+    for name, value in columns.items():
+        setattr(row, name, value)
+
+
+def added(figures: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    """Figures of earlier slices and of this one."""
+    return {name: int(figures.get(name, 0)) + int(more.get(name, 0)) for name in {*figures, *more}}
+
+
+def go_on_later(context: Context, job: Job) -> None:
+    """The slice is over and the work is not: the job waits in line for its next slice, which costs no attempt."""
+    at = context.clock.timer()
+    with transaction():
+        fence.keep(job)
+        requeue(job, at, attempt=max(0, job.attempt - 1), claims=0)
