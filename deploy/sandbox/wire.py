@@ -90,16 +90,19 @@ def iso(moment: datetime) -> str:
 
 
 Writer = Callable[[Any, list[str]], None]
-_writers: dict[int, Writer] = {}
+# By the shape's identity, with the shape itself: botocore makes shapes anew when two threads ask at once, and the id of
+# one that is thrown away would soon be another's.
+_writers: dict[int, tuple[Any, Writer]] = {}
 _building = threading.RLock()
 
 
 def _writer(shape: Any) -> Writer:
     with _building:  # whoever comes meanwhile waits: the stand-in of a half-built writer would call itself for ever
         if id(shape) not in _writers:
-            _writers[id(shape)] = lambda value, out: _writers[id(shape)](value, out)  # for shapes inside themselves
-            _writers[id(shape)] = _build_writer(shape)
-        return _writers[id(shape)]
+            inside = lambda value, out: _writers[id(shape)][1](value, out)  # noqa: E731 - for shapes inside themselves
+            _writers[id(shape)] = shape, inside
+            _writers[id(shape)] = shape, _build_writer(shape)
+        return _writers[id(shape)][1]
 
 
 def _build_writer(shape: Any) -> Writer:

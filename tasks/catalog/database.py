@@ -48,6 +48,7 @@ class _Pool(PooledPostgresqlDatabase):
 
 database = DatabaseProxy()
 _depth = threading.local()
+_bound: dict[str, str] = {}  # the URL that the models are bound to
 
 
 class CatalogModel(Model):
@@ -64,7 +65,12 @@ class CatalogModel(Model):
 
 
 def open_catalog(url: str, *, max_connections: int = 40) -> None:
-    """Bind the models to the catalog at `url`. Nothing is connected yet. Raises Invalid for another kind of URL."""
+    """Bind the models to the catalog at `url`. Nothing is connected yet. Raises Invalid for another kind of URL.
+
+    Opening what is open already changes nothing: other threads may be in the middle of a transaction on it.
+    """
+    if _bound.get("url") == url:
+        return
     parsed = urlparse(url)
     if parsed.scheme in {"postgresql", "postgres"}:
         real: peewee.Database = _Pool(
@@ -99,10 +105,12 @@ def open_catalog(url: str, *, max_connections: int = 40) -> None:
             advice="Use postgresql://USER@HOST/NAME or sqlite:///PATH in SNAPFLEET_CATALOG_URL.",
         )
     database.initialize(real)
+    _bound["url"] = url
 
 
 def close_catalog() -> None:
     """Close every pooled connection of this process."""
+    _bound.clear()
     if database.obj is not None and hasattr(database.obj, "close_all"):
         database.obj.close_all()
 
