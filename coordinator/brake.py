@@ -6,7 +6,7 @@ the end of a day, week or month one more may drop out of each clause of the rule
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -70,10 +70,13 @@ def _counts(fact: PointFact) -> bool:
     return fact.state is PointState.GOOD and fact.kind != "intermediate"
 
 
-def _rotation(plan: ExpiryPlan, fresh: Iterable[PointFact]) -> Mapping[tuple[str, str], int]:
+def _rotation(plan: ExpiryPlan, fresh: Sequence[PointFact]) -> Mapping[tuple[str, str], int]:
     """How many points the new ones explain, by line: as many as they are, and for one generation of them one more per
-    further clause. Not more: a pass that stays stopped must not gain room by waiting."""
+    further clause. Not more: a pass that stays stopped must not gain room by waiting. A new archive also lets go of the
+    snapshot that the archive before it was made of."""
     runs: dict[tuple[str, str], Counter[PointId]] = defaultdict(Counter)
     for fact in fresh:
         runs[fact.line][fact.id if fact.run_id is None else fact.run_id] += 1
-    return {line: sizes.total() + max(0, plan.tiers[line] - 1) * max(sizes.values()) for line, sizes in runs.items()}
+    room = {line: sizes.total() + max(0, plan.tiers[line] - 1) * max(sizes.values()) for line, sizes in runs.items()}
+    released = Counter((fact.target, "") for fact in fresh if fact.kind == "archive")
+    return {line: room.get(line, 0) + released[line] for line in {*room, *released}}

@@ -32,6 +32,7 @@ COMMANDS = {
     "release": ("points", "Let a held recovery point age again."),
     "restore": ("restore", "Restore from a recovery point."),
     "restores": ("restore", "List restores."),
+    "repository": ("repository", "Manage repositories of archives."),
     "cleanup": ("cleanup", "Run retention now, or show what it would remove."),
     "confirm": ("cleanup", "Confirm a deletion plan that the brake stopped."),
     "retention": ("retention", "List retention rules."),

@@ -2,18 +2,22 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from admin.forecast import why_point
 from tasks.catalog import (
     Job,
     Part,
     Point,
     Repository,
     Restore,
+    RestoreStep,
+    Transfer,
     close_catalog,
     open_catalog,
     session,
@@ -21,7 +25,7 @@ from tasks.catalog import (
 )
 from tasks.clock import FixedClock
 from tasks.secrets import Secret, seal
-from tasks.states import JobState, RestoreState
+from tasks.states import JobState, PointState, RestoreState
 from tests.coordinator.house import HOME, House
 from tests.deploy.estate import PROD, VAULT
 from tests.sandbox import Sandbox
@@ -41,7 +45,7 @@ class Archiving(House):
         super().__init__(home, clock=FixedClock(datetime.now(UTC).replace(microsecond=0)))
         self.sandbox = sandbox
         driver = Ec2Driver(Sessions(), Pace(floor=timedelta(0), guard=timedelta(0), clock=self.clock))
-        self.context = replace_drivers(self.context, driver)
+        self.context = replace(self.context, drivers={"instance": driver, "volume": driver})
         for name, number, role in (("prod", PROD, "snapfleet"), ("vault", VAULT, "snapfleet-dr")):
             arn = f"arn:aws:iam::{number}:role/{role}"
             sandbox.role(arn, external_id=f"{name}-external-id")
@@ -64,6 +68,12 @@ class Archiving(House):
         """A policy for the volume that archives."""
         targets = [{**VOLUMES, "id": self.disk}]
         self.policy("gold", targets=targets, generations=1, repository={"name": "cold", **archive})
+        self.clean()
+
+    def clean(self) -> None:
+        """A retention pass and what it leads to."""
+        self.wished("cleanup")
+        self.work(timedelta(minutes=1))
 
     def write(self, index: int, content: bytes | None = None) -> None:
         """Write one block of the volume."""
@@ -87,12 +97,6 @@ class Archiving(House):
             return Restore.get_by_id(number)
 
 
-def replace_drivers(context: Any, driver: Ec2Driver, **more: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(context, drivers={"instance": driver, "volume": driver}, **more)
-
-
 @pytest.fixture
 def archiving(
     sandbox: Sandbox, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -106,8 +110,7 @@ def archiving(
 
 def test_a_destroyed_volume_comes_back_from_its_archives_byte_for_byte(archiving: Archiving) -> None:
     """features 7, 82: a policy's archives are incremental, and what EC2 lost is restored from them alone."""
-    archiving.wished("repository", name="cold", verb="create")
-    archiving.work(timedelta(minutes=1))
+    made(archiving)
     archiving.protect()
     for index in (0, 1, 700, 2047):
         archiving.write(index)
@@ -136,8 +139,167 @@ def parts_of(point: Point) -> list[Part]:
 
 
 def volume_of(restore: Restore) -> str:
-    from tasks.catalog import RestoreStep
-
     with session():
         step = RestoreStep.get(RestoreStep.restore == restore.id, RestoreStep.kind == "create-volume")
         return str(step.outputs["volume_id"])
+
+
+class Killed(BaseException):
+    """What a worker sees of its own SIGKILL: nothing after it runs, nothing is recorded."""
+
+
+class Dying:
+    """Blocks that take a tenth of a second each, and kill the worker at the n-th read."""
+
+    def __init__(self, blocks: Any, clock: FixedClock, reads: int) -> None:
+        self._blocks, self.clock, self.left = blocks, clock, reads
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._blocks, name)
+
+    def source(self, *where: Any) -> Any:
+        source, alive = self._blocks.source(*where), self
+        read = source.read
+
+        def dying(ref: Any, into: Any) -> Any:
+            alive.left -= 1
+            alive.clock.advance(timedelta(milliseconds=100))
+            if alive.left < 0:
+                raise Killed
+            return read(ref, into)
+
+        source.read, source.readers = dying, 1
+        return source
+
+
+def test_an_archive_that_is_cut_into_slices_and_whose_worker_dies_goes_on_where_it_was(archiving: Archiving) -> None:
+    """feature 82: another worker reads nothing again that an earlier slice has stored, and all bytes come back."""
+    made(archiving)
+    archiving.protect()
+    for index in range(0, 480, 2):
+        archiving.write(index)
+    was = archiving.sandbox.sha256(PROD, HOME, archiving.disk)
+    archiving.context = replace(archiving.context, slice=timedelta(seconds=5))
+    driver = archiving.context.drivers["volume"]
+    sound, driver.blocks = driver.blocks, Dying(driver.blocks, archiving.clock, reads=150)
+    archiving.wished("run", policy="gold")
+    with pytest.raises(Killed):
+        archiving.work(timedelta(minutes=1))
+    driver.blocks = sound
+    archiving.sandbox.clear_calls()
+    (job,) = archiving.jobs("archive")
+    stored = transfer(job).next_block
+    assert 200 < stored < 300
+    archiving.work(timedelta(minutes=10))
+    (job,) = archiving.jobs("archive")
+    assert (job.state, job.error_text) == (JobState.DONE, "")
+    assert archiving.sandbox.count("GetSnapshotBlock", "ok") == 240 - stored // 2
+    (point,) = archiving.archives()
+    assert restored_hash(archiving, point) == was
+
+
+def test_the_snapshot_that_the_next_archive_builds_on_stays_until_that_archive_is_good(archiving: Archiving) -> None:
+    """feature 7: retention holds it whatever `generations` says, and `why` names the reason."""
+    made(archiving)
+    archiving.protect(every=3, keep="90d")
+    archiving.write(1)
+    archiving.back_up()
+    base = archiving.points(Point.kind == "snapshots")[0]
+    for _ in range(2):
+        archiving.wished("run", policy="gold")
+        archiving.work(timedelta(minutes=1))
+    archiving.clean()
+    (archive,) = archiving.archives()
+    assert [job.state for job in archiving.jobs("archive")] == [JobState.DONE]
+    kept = archiving.points(Point.kind == "snapshots")
+    assert kept[0].id == base.id
+    assert len(kept) == 2
+    why = why_point(f"rp-{base.id}", archiving.clock.now())
+    assert f"the archive after rp-{archive.id}" in why["reasons"][0]["text"]
+    archiving.back_up()
+    archiving.clean()
+    assert base.id not in {point.id for point in archiving.points(Point.kind == "snapshots")}
+    assert len(archiving.archives()) == 2
+
+
+def test_archives_that_outlived_their_own_rule_are_hidden_and_the_last_one_stays(archiving: Archiving) -> None:
+    """feature 83: archives age by `keep` of the repository block; what is let go is no generation any more."""
+    made(archiving)
+    archiving.protect(keep="1d")
+    archiving.write(1)
+    archiving.back_up()
+    archiving.write(2)
+    archiving.back_up()
+    first, second = archiving.archives()
+    with transaction():
+        for point in (first, second):
+            Point.update(taken_at=point.taken_at - timedelta(days=3)).where(Point.id == point.id).execute()
+    archiving.clean()
+    with session():
+        states = {row.id: row.state for row in Point.select().where(Point.kind == "archive")}
+    assert states == {first.id: PointState.DELETED, second.id: PointState.GOOD}
+    found = asked(archiving, "stats")
+    assert found.result["generations"] == 1
+    assert restored_hash(archiving, second) == archiving.sandbox.sha256(PROD, HOME, archiving.disk)
+
+
+def test_a_verification_names_what_is_missing_and_passes_a_sound_repository(archiving: Archiving) -> None:
+    """feature 84"""
+    made(archiving)
+    archiving.protect()
+    archiving.write(1)
+    archiving.back_up()
+    assert asked(archiving, "verify", full=True).result["problems"] == 0
+    s3 = archiving.sandbox.client(VAULT, service="s3")
+    packs = s3.list_objects_v2(Bucket="cold", Prefix="main/packs/")["Contents"]
+    s3.delete_object(Bucket="cold", Key=packs[0]["Key"])
+    found = asked(archiving, "verify").result
+    assert found["problems"] >= 1
+    assert any("missing" in line for line in found["told"])
+
+
+def test_what_cannot_be_opened_is_refused_in_words(archiving: Archiving) -> None:
+    """A wrong key, a place without a repository, another program's place and a newer version: nothing is written."""
+    made(archiving)
+    s3 = archiving.sandbox.client(VAULT, service="s3")
+    archiving.repository("cold", "another passphrase")
+    assert asked(archiving, "stats").error_code == "wrong-key"
+    assert asked(archiving, "create").error_code == "wrong-key"
+    archiving.repository("cold", "a long passphrase", "s3://cold/elsewhere")
+    empty = asked(archiving, "stats")
+    assert (empty.error_code, "snapfleet repository create cold" in empty.error_text) == ("object-missing", True)
+    s3.put_object(Bucket="cold", Key="elsewhere/repository.json", Body=b'{"format": "restic"}')
+    assert "another program" in asked(archiving, "create").error_text
+    body = s3.get_object(Bucket="cold", Key="main/repository.json")["Body"].read().decode()
+    newer = body.replace('"version": 1', '"version": 99')
+    assert newer != body
+    s3.put_object(Bucket="cold", Key="main/repository.json", Body=newer.encode())
+    archiving.repository("cold", "a long passphrase")
+    assert asked(archiving, "stats").error_code == "newer-version"
+    archiving.repository("cold", "a long passphrase", "s3://nobody/has/this")
+    assert asked(archiving, "create").state == JobState.FAILED
+
+
+def made(archiving: Archiving) -> None:
+    """Create the repository as an operator would."""
+    assert asked(archiving, "create").state == JobState.DONE
+
+
+def asked(archiving: Archiving, verb: str, **options: Any) -> Job:
+    """What became of a wish about the repository."""
+    number = archiving.wished("repository", name="cold", verb=verb, **options)["job"]
+    archiving.work(timedelta(seconds=40))
+    with session():
+        return Job.get_by_id(number)
+
+
+def transfer(job: Job) -> Transfer:
+    with session():
+        return Transfer.get(Transfer.job == job.id)
+
+
+def restored_hash(archiving: Archiving, point: Point) -> str:
+    """What a volume that was restored from this point alone holds."""
+    done = archiving.restored(point)
+    assert (done.state, done.error_text) == (RestoreState.DONE, "")
+    return archiving.sandbox.sha256(PROD, HOME, volume_of(done))

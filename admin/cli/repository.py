@@ -1,0 +1,212 @@
+"""`snapfleet repository`: repositories of archives. What touches one is done by a worker; here it is asked for."""
+
+import os
+import threading
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from admin.cli.command import command, group
+from admin.cli.context import Context
+from admin.cli.follow import LOOK_SECONDS, settle
+from admin.cli.output import columns
+from admin.costs import CHANGED, estimate, prices
+from admin.queries_repository import find_repository, find_work, list_repositories, show_repository, sizes_of
+from admin.requests import request_repository
+from tasks.errors import Exit, Invalid, Refused
+from tasks.secrets import unseal
+
+_LIST = columns(
+    "name", "account", "region", "url", "archives#", "oldest=oldest_at", "newest=newest_at", "stored#=stored_bytes",
+    "verified=verified_at", "problems#",
+)  # fmt: skip
+_UNDER_WAY = columns(
+    "resource", "volume", "percent#", "read#=read_bytes", "stored#=stored_bytes", "MiB/s#=mib_per_second",
+    "seconds left#=seconds_left", "full because=why_full",
+)  # fmt: skip
+_COSTS = columns(
+    "archive", "class", "EBS requests#=ebs_requests", "S3 requests#=s3_requests", "GiB stored#=stored_gib",
+    "USD once#=once_usd", "USD a month#=month_usd",
+)  # fmt: skip
+_wait = click.option("--wait", is_flag=True, help="Wait until a worker has done it, and exit by its outcome.")
+
+
+@group(example="snapfleet repository list")
+def repository(at: Context) -> None:
+    """Manage repositories of archives.
+
+    The same as `snapfleet repository list`.
+    """
+    _list(at)
+
+
+@command(name="list", example="snapfleet repository list")
+def repository_list(at: Context) -> None:
+    """List repositories with their archives."""
+    _list(at)
+
+
+def _list(at: Context) -> None:
+    at.open()
+    at.output.rows(list_repositories(), _LIST, "No repositories; add one to the estate file.")
+
+
+@command(name="show", example="snapfleet repository show cold")
+@click.argument("name")
+def repository_show(at: Context, name: str) -> None:
+    """Show one repository: what was last found there, and archives under way with rate and time left."""
+    at.open()
+    row = show_repository(name)
+    if at.output.json:
+        at.output.value(row)
+        return
+    at.output.record(
+        row, ("name", "account", "region", "url", "policies", "archives", "oldest_at", "newest_at", "stored_bytes")
+    )
+    for verb, facts in sorted(row["facts"].items()):
+        at.output.line()
+        at.output.line(f"{verb}:")
+        at.output.record(facts, tuple(facts))
+    at.output.line()
+    at.output.rows(row["under_way"], _UNDER_WAY, "No archive is under way.")
+
+
+@command(name="create", example="snapfleet repository create cold --wait")
+@click.argument("name")
+@_wait
+def repository_create(at: Context, name: str, wait: bool) -> int | None:
+    """Create a repository of the estate where its address says.
+
+    One that is there already is opened instead, so that this also proves that key and address fit.
+    """
+    return _ask(at, name, "create", {}, wait)
+
+
+@command(name="stats", example="snapfleet repository stats cold --wait")
+@click.argument("name")
+@_wait
+def repository_stats(at: Context, name: str, wait: bool) -> int | None:
+    """Count what a repository holds: generations, volumes, objects, and bytes by storage class."""
+    return _ask(at, name, "stats", {}, wait)
+
+
+@command(name="verify", example="snapfleet repository verify cold --share 3/30 --wait")
+@click.argument("name")
+@click.option("--full", is_flag=True, help="Read every byte.")
+@click.option("--share", metavar="K/N", help="Read the K-th of N shares of all packs byte by byte, K from 0.")
+@_wait
+def repository_verify(at: Context, name: str, full: bool, share: str | None, wait: bool) -> int | None:
+    """Verify a repository: structure, and that everything is there.
+
+    Also that every generation that the catalog knows is still there. A share is verified every day by itself.
+    """
+    if full and share:
+        raise Invalid("--full reads everything, so it goes without --share.")
+    options: dict[str, Any] = {"full": True} if full else {"share": _share(share)} if share else {}
+    return _ask(at, name, "verify", options, wait)
+
+
+def _share(text: str) -> list[int]:
+    number, _, shares = text.partition("/")
+    if not (number.isdecimal() and shares.isdecimal() and 0 <= int(number) < int(shares)):
+        raise Invalid("--share takes K/N, with K from 0 and less than N.")
+    return [int(number), int(shares)]
+
+
+@command(name="prune", example="snapfleet repository prune cold --dry-run --wait")
+@click.argument("name")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
+@_wait
+def repository_prune(at: Context, name: str, dry_run: bool, wait: bool) -> int | None:
+    """Delete what nothing in a repository needs any more and whose grace has passed.
+
+    Done every day by itself. Which archives go is decided by retention, never here.
+    """
+    return _ask(at, name, "prune", {"dry_run": True} if dry_run else {}, wait)
+
+
+@command(name="estimate", example="snapfleet repository estimate web")
+@click.argument("policy")
+def repository_estimate(at: Context, policy: str) -> None:
+    """Say what archiving a policy would cost at most, by storage class.
+
+    From the newest points of its targets and the file of prices: the first archive, which is a full one, and a later
+    one of 2 % changed blocks.
+    """
+    at.open()
+    volumes, size = sizes_of(policy)
+    given = prices()
+    found = [
+        {"archive": label, **row}
+        for label, share in (("first", 1.0), ("later", CHANGED))
+        for row in estimate(size, volumes, share, given)
+    ]
+    if at.output.json:
+        at.output.value({"policy": policy, "volumes": volumes, "size_gib": size, "costs": found})
+        return
+    at.output.line(f"{policy}: {volumes} volumes, {size} GiB")
+    at.output.rows(found, _COSTS)
+
+
+@command(name="export-key", example="snapfleet repository export-key cold cold.key")
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path))
+def repository_export_key(at: Context, name: str, file: Path) -> None:
+    """Write a repository's passphrase to a new file, to be kept where this installation cannot be lost with it.
+
+    With it, the bucket and `python -m workers.repository` everything can be restored when nothing else is left.
+    """
+    at.open()
+    row = find_repository(name)
+    secret = unseal(at.settings.master_key(), row["key_sealed"], f"repository.key.{name}")
+    if not secret:
+        raise Invalid(f"The repository {name!r} has no key.")
+    try:
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise Refused(f"{file} cannot be written: {error.strerror}.") from None
+    with os.fdopen(handle, "w") as out:
+        out.write(secret.reveal())
+    at.output.result({"file": str(file)}, f"The passphrase of {name} is in {file}, readable by you only.")
+
+
+def _ask(at: Context, name: str, verb: str, options: dict[str, Any], wait: bool) -> int | None:
+    asked_at = at.clock.timer()
+    wish = request_repository(name, verb, options, who=at.who, clock=at.clock)
+    found = settle(
+        at, wish, lambda _: f"Asked a worker to {verb} {name}; see `snapfleet repository show {name}`.", wait=wait
+    )
+    if not wait or found is None:
+        return None
+    done = _followed(int(found["job"]), asked_at)
+    if done["state"] == "failed":
+        raise Refused(done["reason"] or f"{verb} {name} failed.", code="repository-failed")
+    result = done["result"]
+    if at.output.json:
+        at.output.value(result)
+    else:
+        at.output.record(result, tuple(result))
+    return int(Exit.FAILED) if result.get("problems") else None
+
+
+def _followed(job: int, asked_at: datetime) -> dict[str, Any]:
+    while True:
+        found = find_work(job, asked_at)
+        if found["state"] != "open":
+            return found
+        threading.Event().wait(LOOK_SECONDS)
+
+
+for _verb in (
+    repository_list,
+    repository_show,
+    repository_create,
+    repository_stats,
+    repository_verify,
+    repository_prune,
+    repository_estimate,
+    repository_export_key,
+):
+    repository.add_command(_verb)

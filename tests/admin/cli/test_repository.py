@@ -1,0 +1,120 @@
+"""`snapfleet repository`: what is asked for, what is shown, and the key that leaves by one command only."""
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from admin.costs import BLOCKS_A_GIB, estimate, prices
+from coordinator.requests import handle_requests
+from tasks.catalog import Account, Job, Repository, Request, session, transaction
+from tasks.clock import host_time
+from tasks.secrets import Secret, seal
+from tasks.settings import load_settings
+from tasks.states import JobState
+from tests.admin.catalogue import AT, heartbeat, seed
+from tests.admin.cli.conftest import Cli
+
+pytestmark = pytest.mark.unit
+
+PASSPHRASE = "planted-repository-passphrase"
+Background = Callable[[Callable[[], None]], None]
+
+
+def keep() -> None:
+    """A repository of the estate, its key sealed, and facts that workers left."""
+    seed()
+    key = load_settings().master_key()
+    with transaction():
+        Account.get_or_create(name="prod", defaults={"regions": ["us-east-1"]})
+        Repository.create(
+            name="cold",
+            spec={"account": "prod", "url": "s3://acme/cold", "region": "us-east-1", "key": "env:K"},
+            key_sealed=seal(key, Secret(PASSPHRASE), "repository.key.cold"),
+            facts={"stats": {"stored_bytes": 77}, "verify": {"problems": 0, "at": "2026-11-22T00:00:00+00:00"}},
+            created_at=AT,
+        )
+
+
+def worker(state: JobState, result: dict[str, Any], text: str = "") -> Callable[[], None]:
+    """A coordinator that takes wishes up, and a worker that does what is asked of a repository."""
+
+    def step() -> None:
+        heartbeat()
+        handle_requests(host_time(), host_time())
+        with transaction():
+            Job.update(state=state, result=result, error_text=text, finished_at=host_time()).where(
+                Job.kind == "repository", Job.state == JobState.PENDING
+            ).execute()
+
+    return step
+
+
+def test_a_repository_is_listed_and_shown_with_what_workers_found_and_never_with_its_key(cli: Cli) -> None:
+    """feature 82"""
+    keep()
+    listed = cli("repository", "list")
+    assert "s3://acme/cold" in listed.out
+    shown = cli("repository", "show", "cold", "-o", "json")
+    assert shown.json["facts"]["stats"] == {"stored_bytes": 77}
+    assert shown.json["under_way"] == []
+    assert PASSPHRASE not in listed.out + shown.out + cli("repository", "show", "cold").out
+    assert cli("repository", "show", "warm").code == 2
+
+
+def test_what_is_asked_of_a_repository_is_a_wish_and_its_outcome_is_the_exit_code(
+    cli: Cli, background: Background
+) -> None:
+    keep()
+    assert cli("repository", "verify", "cold", "--share", "30/30").code == 2
+    assert cli("repository", "verify", "warm").code == 2
+    background(worker(JobState.DONE, {"problems": 0, "packs": 3}))
+    said = cli("repository", "verify", "cold", "--share", "3/30", "--wait", "-o", "json")
+    assert (said.code, said.json) == (0, {"problems": 0, "packs": 3})
+    with session():
+        wish = Request.get()
+        job = Job.get(Job.kind == "repository")
+    assert wish.payload == {"name": "cold", "verb": "verify", "share": [3, 30]}
+    assert (job.lane, job.spec["share"], job.spec["expected"]) == ("repository", [3, 30], [])
+
+
+@pytest.mark.parametrize(
+    ("state", "result", "text", "code"),
+    [(JobState.DONE, {"problems": 2}, "", 1), (JobState.FAILED, {}, "No key slot opens with what was given.", 4)],
+)
+def test_damage_and_refusals_are_told(
+    cli: Cli, background: Background, state: JobState, result: dict[str, Any], text: str, code: int
+) -> None:
+    """feature 84: a script sees by the exit code that something is wrong."""
+    keep()
+    background(worker(state, result, text))
+    said = cli("repository", "verify", "cold", "--full", "--wait")
+    assert said.code == code
+    assert text in said.err
+
+
+def test_the_key_is_written_to_a_new_private_file_and_nowhere_else(cli: Cli, tmp_path: Path) -> None:
+    """feature 82: with the passphrase and the bucket alone everything can be restored."""
+    keep()
+    file = tmp_path / "cold.key"
+    said = cli("repository", "export-key", "cold", str(file))
+    assert said.code == 0
+    assert PASSPHRASE not in said.out + said.err
+    assert file.read_text() == PASSPHRASE
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert cli("repository", "export-key", "cold", str(file)).code == 4
+
+
+def test_an_estimate_names_requests_bytes_and_dollars_for_each_class(cli: Cli) -> None:
+    """feature 82: reading 1 TiB costs $6.29 in requests for blocks, as the price list says."""
+    rows = estimate(1024, 1, 1.0, {**prices(), "ebs_list_per_1000_requests": 0.0})
+    standard = next(row for row in rows if row["class"] == "STANDARD")
+    assert standard["ebs_requests"] == 1024 * BLOCKS_A_GIB + 210
+    assert 6.29 < standard["once_usd"] < 6.29 + standard["s3_requests"] * 0.005 / 1000 + 0.01
+    assert standard["month_usd"] > next(row for row in rows if row["class"] == "DEEP_ARCHIVE")["month_usd"]
+    keep()
+    said = cli("repository", "estimate", "web", "-o", "json")
+    assert [row["archive"] for row in said.json["costs"]].count("first") == 4
+    assert said.json["size_gib"] >= 0
