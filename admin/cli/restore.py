@@ -46,8 +46,8 @@ def _wishes(body: Any) -> Any:
         click.option("--kms-key", help="Encrypt new volumes with this key."),
         click.option("--no-start", is_flag=True, help="Leave the instance stopped."),
         click.option("--root", type=click.Choice(ROOT_WAYS), help="How a root volume is put back in place."),
-        click.option("--account", help="Must be where the point lies; restore a copy to be elsewhere."),
-        click.option("--region", help="Must be where the point lies; restore a copy to be elsewhere."),
+        click.option("--account", help="Where to; only a point in a repository can be restored anywhere."),
+        click.option("--region", help="Where to; only a point in a repository can be restored anywhere."),
     ]
     for option in reversed(options):
         body = option(body)

@@ -109,7 +109,7 @@ def archiving(
 
 
 def test_a_destroyed_volume_comes_back_from_its_archives_byte_for_byte(archiving: Archiving) -> None:
-    """features 7, 82: a policy's archives are incremental, and what EC2 lost is restored from them alone."""
+    """feature 82: a policy's archives are incremental, and what EC2 lost is restored from them alone."""
     made(archiving)
     archiving.protect()
     for index in (0, 1, 700, 2047):
@@ -139,9 +139,7 @@ def parts_of(point: Point) -> list[Part]:
 
 
 def volume_of(restore: Restore) -> str:
-    with session():
-        step = RestoreStep.get(RestoreStep.restore == restore.id, RestoreStep.kind == "create-volume")
-        return str(step.outputs["volume_id"])
+    return str(outputs(restore, "create-volume")["volume_id"])
 
 
 class Killed(BaseException):
@@ -199,7 +197,7 @@ def test_an_archive_that_is_cut_into_slices_and_whose_worker_dies_goes_on_where_
 
 
 def test_the_snapshot_that_the_next_archive_builds_on_stays_until_that_archive_is_good(archiving: Archiving) -> None:
-    """feature 7: retention holds it whatever `generations` says, and `why` names the reason."""
+    """feature 82: retention holds it whatever `generations` says, and `why` names the reason."""
     made(archiving)
     archiving.protect(every=3, keep="90d")
     archiving.write(1)
@@ -223,7 +221,7 @@ def test_the_snapshot_that_the_next_archive_builds_on_stays_until_that_archive_i
 
 
 def test_archives_that_outlived_their_own_rule_are_hidden_and_the_last_one_stays(archiving: Archiving) -> None:
-    """feature 83: archives age by `keep` of the repository block; what is let go is no generation any more."""
+    """Archives age by `keep` of the repository block; what is let go is no generation any more."""
     made(archiving)
     archiving.protect(keep="1d")
     archiving.write(1)
@@ -244,7 +242,7 @@ def test_archives_that_outlived_their_own_rule_are_hidden_and_the_last_one_stays
 
 
 def test_a_verification_names_what_is_missing_and_passes_a_sound_repository(archiving: Archiving) -> None:
-    """feature 84"""
+    """feature C13: a repository says by itself what is damaged, and which object."""
     made(archiving)
     archiving.protect()
     archiving.write(1)
@@ -259,7 +257,7 @@ def test_a_verification_names_what_is_missing_and_passes_a_sound_repository(arch
 
 
 def test_what_cannot_be_opened_is_refused_in_words(archiving: Archiving) -> None:
-    """A wrong key, a place without a repository, another program's place and a newer version: nothing is written."""
+    """feature 79: a newer version, a wrong key, a place without a repository or of another program: nothing is written."""
     made(archiving)
     s3 = archiving.sandbox.client(VAULT, service="s3")
     archiving.repository("cold", "another passphrase")
@@ -278,6 +276,58 @@ def test_what_cannot_be_opened_is_refused_in_words(archiving: Archiving) -> None
     assert asked(archiving, "stats").error_code == "newer-version"
     archiving.repository("cold", "a long passphrase", "s3://nobody/has/this")
     assert asked(archiving, "create").state == JobState.FAILED
+
+
+def test_a_whole_instance_comes_back_from_the_repository_and_a_volume_of_it_in_another_account(
+    archiving: Archiving,
+) -> None:
+    """feature 82: nothing temporary is left where it was restored, and the other account needs no copy of its own."""
+    made(archiving)
+    sandbox = archiving.sandbox
+    machine = sandbox.machine(PROD)["InstanceId"]
+    disks = sandbox.instance(PROD, HOME, machine)["volumes"]
+    for number, disk in enumerate(disks.values()):
+        sandbox.write(PROD, HOME, disk, (number + 3) * BLOCK, os.urandom(BLOCK))
+    archiving.policy("gold", targets=[instance_of(machine)], generations=3, repository={"name": "cold"})
+    archiving.back_up()
+    was = sorted(sandbox.sha256(PROD, HOME, disk) for disk in disks.values())
+    (point,) = archiving.archives()
+    snapshots = [part.external_id for one in archiving.points(Point.kind == "snapshots") for part in parts_of(one)]
+    sandbox.destroy(PROD, HOME, *disks.values(), machine, *snapshots)
+    done = archiving.restored(point, kind="instance")
+    assert (done.state, done.error_text) == (RestoreState.DONE, "")
+    new = outputs(done, "run-instance")["volumes"]
+    assert sorted(sandbox.sha256(PROD, HOME, disk) for disk in new.values()) == was
+    far = archiving.restored(point, account="vault", region=AWAY, zone=f"{AWAY}a", volumes=["/dev/sdf"])
+    assert (far.state, far.error_text) == (RestoreState.DONE, "")
+    assert sandbox.sha256(VAULT, AWAY, volume_of(far)) == sandbox.sha256(PROD, HOME, new["/dev/sdf"])
+    assert sandbox.state(VAULT, AWAY)["snapshots"] == []
+
+
+def test_a_restore_from_a_repository_that_fails_leaves_nothing(archiving: Archiving) -> None:
+    """The snapshot that was half written is taken back."""
+    made(archiving)
+    archiving.protect()
+    archiving.write(1)
+    archiving.back_up()
+    s3 = archiving.sandbox.client(VAULT, service="s3")
+    for pack in s3.list_objects_v2(Bucket="cold", Prefix="main/packs/")["Contents"]:
+        s3.delete_object(Bucket="cold", Key=pack["Key"])
+    before = archiving.sandbox.state(PROD, HOME)["snapshots"]
+    done = archiving.restored(archiving.archives()[0])
+    assert (done.state, done.error_code) == (RestoreState.FAILED, "object-missing")
+    assert archiving.sandbox.state(PROD, HOME)["snapshots"] == before
+
+
+def instance_of(machine: str) -> dict[str, str]:
+    return {"type": "instance", "id": machine, "region": HOME, "account": "prod"}
+
+
+def outputs(restore: Restore, kind: str) -> dict[str, Any]:
+    """What a step of a restore made known."""
+    with session():
+        step = RestoreStep.get(RestoreStep.restore == restore.id, RestoreStep.kind == kind)
+        return dict(step.outputs)
 
 
 def made(archiving: Archiving) -> None:
