@@ -1,5 +1,6 @@
 """A synthetic map of a large volume: what an incremental on it costs in memory and bytes."""
 
+import random
 import shutil
 import tempfile
 from array import array
@@ -38,6 +39,20 @@ class Scattered:
         return BLOCK_BYTES, None
 
 
+def _interleaved() -> tuple["array[int]", "array[int]"]:
+    """Columns as two compute threads fill them: each has a pack of its own, and who takes the next block is chance."""
+    source, packs, frames = random.Random(4), array("H"), array("H")
+    current, used, fresh = [0, 1], [0, 0], 2
+    for _ in range(BLOCKS):
+        who = source.randrange(2)
+        packs.append(current[who])
+        frames.append(used[who])
+        used[who] += 1
+        if used[who] == FRAMES:
+            current[who], used[who], fresh = fresh, 0, fresh + 1
+    return packs, frames
+
+
 def whole_volume(tib: int) -> dict[str, Any]:
     """Build the map of a full volume, archive changes on it; sizes in bytes."""
     store = FolderStore(Path(tempfile.mkdtemp()))
@@ -47,12 +62,11 @@ def whole_volume(tib: int) -> dict[str, Any]:
     job, run = "ab" * 16, "cd" * 8
     lease = repo.leases.open(Lease(job, "full", "big", OPEN, repo.clock(), repo.clock()))
     maps = MapWriter(repo, job)
-    frames = array("H", [block % FRAMES for block in range(BLOCKS)])
-    packs = array("H", [block // FRAMES for block in range(BLOCKS)])
+    packs, frames = _interleaved()
     count = size // BLOCK_BYTES // BLOCKS
     for number in range(count):
         segment = Segment(number * BLOCKS, packs, frames)
-        for pack in range(packs[-1] + 1):
+        for pack in range(max(packs) + 1):
             segment.table.number(Place(Pack(job, run, number * 200 + pack), 33_000_000 + pack * 7919 % 600_000, 6300))
         maps.add(number, segment)
     refs = maps.finish()

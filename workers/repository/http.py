@@ -5,6 +5,7 @@ For many small reads, where an SDK's cost per request would exceed the work. No 
 
 import socket
 import ssl
+import struct
 from dataclasses import dataclass
 from threading import local
 from typing import Any
@@ -68,7 +69,7 @@ class Http:
             found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 found = self._tls.wrap_socket(found, server_hostname=self._host)
-            found.settimeout(READ_SECONDS)
+            _limit(found)
             self._threads.socket = found
         return found
 
@@ -99,6 +100,18 @@ class Http:
         return Answer(status, headers, body)
 
 
+def _limit(connection: socket.socket) -> None:
+    """Give up on a silent server. By the kernel's own time limit, so that a plain socket stays blocking and a block is
+    received in one call; TLS needs Python's."""
+    if isinstance(connection, ssl.SSLSocket):
+        connection.settimeout(READ_SECONDS)
+        return
+    connection.settimeout(None)
+    limit = struct.pack("ll", int(READ_SECONDS), 0)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+
 def _some(received: bytes) -> bytes:
     if not received:
         raise ConnectionError("closed")
@@ -115,8 +128,9 @@ def _sized(connection: socket.socket, rest: bytes, length: int, into: memoryview
     view = into[:length]
     view[: len(rest)] = rest
     at = len(rest)
+    flags = 0 if isinstance(connection, ssl.SSLSocket) else socket.MSG_WAITALL
     while at < length:
-        got = connection.recv_into(view[at:], length - at)
+        got = connection.recv_into(view[at:], length - at, flags)
         if not got:
             raise ConnectionError("closed")
         at += got

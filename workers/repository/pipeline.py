@@ -25,6 +25,8 @@ from workers.repository.store import PLAIN, Put
 KNOWN_LIMIT = 131_072
 # A read whose content does not match the source's own checksum is tried again; the network flips bits.
 _READS = 3
+# Room in a pack's buffer for the last block and the footer.
+_SLACK = 1 << 20
 Known = Callable[[int], tuple[Place, int, bytes] | None]
 
 
@@ -84,7 +86,7 @@ class Run:
         self._zeros = {source.block_bytes: hashlib.sha256(bytes(source.block_bytes)).digest()}
         self._pack_buffers: SimpleQueue[bytearray] = SimpleQueue()
         for _ in range(tuning.threads + tuning.uploads + 1):
-            self._pack_buffers.put(bytearray())
+            self._pack_buffers.put(bytearray(tuning.pack_bytes + _SLACK))  # memory is taken as it is written to
 
     def stretch(self, start: int, stop: int, most: int, halt: Callable[[], bool]) -> Part:
         """Archive blocks from `start` on until `stop`, until `most` blocks were read or until `halt` says so.
@@ -96,8 +98,6 @@ class Run:
     def new_pack(self) -> PackWriter:
         """An empty pack with a buffer; waits for one when all are being uploaded."""
         buffer = self._pack_buffers.get()
-        if not buffer:
-            buffer.extend(bytes(self._tuning.pack_bytes + (1 << 20)))
         with self._lock:
             number, self._next_pack = self._next_pack, self._next_pack + 1
         pack = Pack(self._job, self._run, number)
@@ -105,7 +105,7 @@ class Run:
 
     def give_back(self, buffer: bytearray) -> None:
         """Return a pack's buffer for the next."""
-        missing = self._tuning.pack_bytes + (1 << 20) - len(buffer)
+        missing = self._tuning.pack_bytes + _SLACK - len(buffer)
         if missing > 0:
             buffer.extend(bytes(missing))
         self._pack_buffers.put(buffer)

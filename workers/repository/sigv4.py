@@ -37,8 +37,9 @@ class Signer:
         """The request's target and all headers to send. `headers` has lower-case names and `host`;
         `digest` is the body's SHA-256 in hex."""
         who = self._provider()
-        time = at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-        day = time[:8]
+        at = at.astimezone(UTC)
+        day = f"{at.year}{at.month:02}{at.day:02}"
+        time = f"{day}T{at.hour:02}{at.minute:02}{at.second:02}Z"
         signed = {**headers, "x-amz-date": time, "x-amz-content-sha256": digest}
         if who.token:
             signed["x-amz-security-token"] = who.token

@@ -2,8 +2,8 @@
 
 Before any call to the store another operation may run from its beginning to its end, or to its own death; so every
 pair of operations meets at every point. Afterwards each generation that counts must restore bit for bit, nothing that
-is referred to may be missing, and once the grace is over no garbage may be left. 5000 seeds took 6 minutes and found
-nothing (2026-11).
+is referred to may be missing, and once the grace is over no garbage may be left. Seeds 200 to 2199 and 5000 to 6499
+found nothing either (2026-11).
 """
 
 import random
