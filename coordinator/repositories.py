@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from tasks.catalog import Account, Job, Part, Point, Repository, rows, transaction
+from tasks.catalog import Account, Job, Point, Repository, rows, transaction
 from tasks.catalog.archives import repository_destination
 from tasks.catalog.transitions import add_jobs, requeue_idle
 from tasks.errors import Invalid
@@ -20,8 +20,6 @@ VERBS = ("create", "stats", "verify", "prune")
 EVERY = timedelta(days=1)
 DAILY = ("prune", "verify", "stats")
 SHARES = 30
-# Generations that a verification expects to find: names in one job's row.
-EXPECTED = 5000
 
 
 def ask_repository(name: str, verb: str, options: Mapping[str, Any], at: datetime) -> int:
@@ -38,8 +36,6 @@ def ask_repository(name: str, verb: str, options: Mapping[str, Any], at: datetim
     if account is None:
         raise Invalid(f"The account {row.spec['account']!r} of the repository {name!r} was removed.")
     spec = {"repository": name, "verb": verb, **options}
-    if verb == "verify":
-        spec["expected"] = _expected(name)
     key = f"repository-{verb}:{row.id}"
     known = Job.get_or_none(Job.key == key)
     if known is None:
@@ -56,17 +52,6 @@ def ask_repository(name: str, verb: str, options: Mapping[str, Any], at: datetim
         return add_jobs([new], at)[0]
     requeue_idle([known.id], at, spec=spec, account=account.id, region=row.spec["region"])
     return int(known.id)
-
-
-def _expected(name: str) -> list[str]:
-    query = (
-        Part.select(Part.external_id)
-        .join(Point)
-        .where(Point.destination == repository_destination(name), Point.state == PointState.GOOD)
-        .order_by(Part.id.desc())
-        .limit(EXPECTED)
-    )
-    return [identity for (identity,) in rows(query)]
 
 
 def look_after_repositories(at: datetime) -> int:

@@ -146,8 +146,9 @@ def added(figures: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]
 
 
 def go_on_later(context: Context, job: Job) -> None:
-    """The slice is over and the work is not: the job waits in line for its next slice, which costs no attempt."""
+    """The slice is over and the work is not: the job waits in line for its next slice. It got further, so what failed
+    or died before counts no more: a volume that takes days outlives any number of restarts."""
     at = context.clock.timer()
     with transaction():
         fence.keep(job)
-        requeue(job, at, attempt=max(0, job.attempt - 1), claims=0)
+        requeue(job, at, attempt=0, claims=0, error_code="", error_text="")

@@ -256,6 +256,25 @@ def test_a_verification_names_what_is_missing_and_passes_a_sound_repository(arch
     assert any("missing" in line for line in found["told"])
 
 
+def test_a_long_verification_goes_on_message_by_message_and_reads_every_pack_once(archiving: Archiving) -> None:
+    """feature C13: a full one of many terabytes is cut into turns; each message does at least one."""
+    made(archiving)
+    archiving.protect()
+    for _ in range(3):
+        archiving.write(1)
+        archiving.back_up()
+    archiving.context = replace(archiving.context, slice=timedelta(0))
+    number = archiving.wished("repository", name="cold", verb="verify", full=True)["job"]
+    with transaction():
+        job = Job.get_by_id(number)
+        Job.update(spec={**job.spec, "going": {"next": 0, "turns": 4, "sums": {}}}).where(Job.id == number).execute()
+    archiving.work(timedelta(minutes=1))
+    with session():
+        job = Job.get_by_id(number)
+    assert (job.state, job.spec["going"]["next"], job.fence) == (JobState.DONE, 3, 4)
+    assert job.result["read_packs"] == job.result["packs"] > 0
+
+
 def test_what_cannot_be_opened_is_refused_in_words(archiving: Archiving) -> None:
     """feature 79: a newer version, a wrong key, a place without a repository or of another program: nothing is written."""
     made(archiving)
