@@ -29,8 +29,10 @@ from tasks.catalog import (
     session,
     transaction,
 )
+from tasks.catalog.archives import repository_destination
 from tasks.catalog.fields import is_postgres
 from tasks.clock import Clock
+from tasks.errors import Refused
 from tasks.resources import TYPES
 from tasks.secrets import KeyWrapper
 from tasks.states import PointState
@@ -179,6 +181,8 @@ class _Writer:
             reset_schedules(row, self.now)
 
     def _repository(self, change: Change, spec: Spec | None) -> None:
+        if change.action != "add" and (spec is None or _concerns(change, "url")):
+            _check_empty(change.name)
         if spec is None:
             Repository.delete().where(Repository.name == change.name).execute()
             return
@@ -198,6 +202,18 @@ class _Writer:
         if change.action == "change":
             Policy.update(version=Policy.version + 1).where(Policy.id == row.id).execute()
         join_schedules(row, spec.get("schedules", []), self.now)
+
+
+def _check_empty(repository: str) -> None:
+    """Archives are found by their repository's name and address. Raises Refused while there are any."""
+    there = (PointState.GOOD, PointState.EXPIRING, PointState.CREATING)
+    held = Point.select().where(Point.destination == repository_destination(repository), Point.state.in_(there)).count()
+    if held:
+        raise Refused(
+            f"The repository {repository} holds {held} recovery points, which would be lost with its entry or address.",
+            code="repository-in-use",
+            advice="Keep it in the estate file as it is; give new archives another repository.",
+        )
 
 
 def _upsert(model: Any, name: str, columns: Mapping[str, Any], **at_creation: Any) -> Any:

@@ -16,9 +16,23 @@ from admin.estate_catalog import apply_estate, current_estate, held_secrets
 from admin.estate_plan import EstatePlan
 from admin.estate_yaml import EstateRefused
 from coordinator.due import Grid, start_of
-from tasks.catalog import MODELS, Account, Audit, Policy, PolicySchedule, Request, Schedule, session, transaction
+from tasks.catalog import (
+    MODELS,
+    Account,
+    Audit,
+    Point,
+    Policy,
+    PolicySchedule,
+    Request,
+    Resource,
+    Schedule,
+    session,
+    transaction,
+)
 from tasks.clock import FixedClock
+from tasks.errors import Refused
 from tasks.secrets import MasterKey, unseal
+from tasks.states import PointState
 from tests.admin.estates import ENVIRONMENT, SECRET, SMALL, estates
 
 START = datetime(2026, 11, 10, 12, tzinfo=UTC)
@@ -254,3 +268,24 @@ def test_two_processes_at_once_do_one_after_the_other(sqlite_url: str, tmp_path:
     said = sorted(process.communicate(timeout=60)[0].splitlines()[-1] for process in both)
     assert [process.returncode for process in both] == [0, 0]
     assert said == ["Applied: 4 added.", "Nothing to change."]
+
+
+def test_a_repository_that_holds_archives_is_neither_removed_nor_moved(catalog: str, apply: Applier) -> None:
+    """Its archives would be out of reach; once there are none any more, both go."""
+    cold = "repositories:\n  - {name: cold, account: prod, url: 's3://b/%s', region: us-east-1}\n"
+    apply(SMALL + cold % "p")
+    with transaction():
+        account, policy = Account.get(Account.name == "prod"), Policy.get()
+        seen = {"found_at": START, "seen_at": START}
+        volume = Resource.create(account=account, region="us-east-1", type="volume", external_id="vol-1", **seen)
+        where = {"account": account, "region": "us-east-1", "destination": "repository:cold", "kind": "archive"}
+        Point.create(resource=volume, policy=policy, state=PointState.GOOD, taken_at=START, **where)
+    for text, options in ((SMALL + cold % "q", {}), (SMALL, {"prune": True})):
+        with pytest.raises(Refused, match="holds 1 recovery points"):
+            apply(text, **options)
+    assert current_estate().repositories["cold"]["url"] == "s3://b/p"
+    with transaction():
+        Point.update(state=PointState.DELETED).execute()
+    assert apply(SMALL + cold % "q").changes
+    apply(SMALL, prune=True)
+    assert current_estate().repositories == {}

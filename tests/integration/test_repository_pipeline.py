@@ -276,7 +276,7 @@ def test_a_long_verification_goes_on_message_by_message_and_reads_every_pack_onc
 
 
 def test_what_cannot_be_opened_is_refused_in_words(archiving: Archiving) -> None:
-    """feature 79: a newer version, a wrong key, a place without a repository or of another program: nothing is written."""
+    """feature 79: a newer version, a wrong key, a place that is empty or another program's: nothing is written."""
     made(archiving)
     s3 = archiving.sandbox.client(VAULT, service="s3")
     archiving.repository("cold", "another passphrase")
