@@ -26,7 +26,7 @@ pytestmark = pytest.mark.unit
 
 @pytest.mark.parametrize("short", [0, 1, BLOCK - 1])
 def test_a_full_archive_comes_back_byte_for_byte(short: int) -> None:
-    """feature 82: whatever the size, the last block included."""
+    """Whatever the size, the last block included."""
     clock, disk = Hand(), Disk(300, short=short)
     repo = repository(clock)
     generation = archive(repo, "vol-1", Snapshot(disk.bytes()), clock(), tuning=TUNING)
@@ -36,6 +36,7 @@ def test_a_full_archive_comes_back_byte_for_byte(short: int) -> None:
 
 
 def test_a_chain_of_incrementals_restores_every_generation_and_stores_only_what_changed() -> None:
+    """feature 82: the first archive of a chain is full, the later ones are incremental."""
     clock, disk = Hand(), Disk(400)
     repo = repository(clock)
     taken = []
@@ -65,7 +66,7 @@ def test_a_block_that_became_zeros_is_zeros_in_the_next_generation() -> None:
 
 
 def test_a_source_without_change_lists_stores_nothing_twice(tmp_path: object) -> None:
-    """feature 83: a file is compared with its base by content; a shrinking set of blocks becomes holes."""
+    """A file is compared with its base by content; a shrinking set of blocks becomes holes."""
     clock, disk = Hand(), Disk(200)
     repo = repository(clock)
     path = tmp_path / "disk"
@@ -88,7 +89,7 @@ def test_equal_blocks_are_stored_once() -> None:
 
 
 def test_slices_of_one_volume_become_one_generation() -> None:
-    """feature 84: three workers take a range each, in any order, and anyone commits."""
+    """Three workers take a range each, in any order, and anyone commits."""
     clock, disk = Hand(), Disk(600)
     repo = repository(clock)
     job = start_archive(repo, "vol-1", Snapshot(disk.bytes()))

@@ -92,7 +92,7 @@ def test_a_wrong_key_or_place_is_one_sentence_with_the_next_step(
 def test_it_runs_as_a_program_with_a_passphrase_and_writes_a_disk_to_standard_output(
     place: tuple[Path, list[str], Disk],
 ) -> None:
-    """feature 84: nothing but the folder and the passphrase is needed, not even the other packages' folders."""
+    """Nothing but the folder and the passphrase is needed, not even the other packages' folders."""
     newest = command(*place[1], "list")[1].splitlines()[-1].split()[0]
     program = [sys.executable, "-m", "workers.repository", place[1][0], "--passphrase-env", "WORD"]
     done = subprocess.run(

@@ -179,7 +179,7 @@ def test_a_restore_never_gives_wrong_bytes() -> None:
 
 
 def test_repair_saves_what_is_sound_and_lists_what_is_lost() -> None:
-    """feature 84: a lost pack costs its blocks, in every generation that used it, and nothing else."""
+    """feature C13: a lost pack costs its blocks, in every generation that used it, and nothing else."""
     repo, store, contents = built()
     victim = max((stat for stat in store.list("packs/")), key=lambda stat: stat.size).name
     store.delete([victim])
