@@ -323,6 +323,51 @@ def test_a_whole_instance_comes_back_from_the_repository_and_a_volume_of_it_in_a
     assert sandbox.state(VAULT, AWAY)["snapshots"] == []
 
 
+def test_a_restore_whose_worker_dies_among_its_blocks_goes_on_in_the_same_snapshot(archiving: Archiving) -> None:
+    """What was written before is written again, counted once, and nothing is left over."""
+    made(archiving)
+    archiving.protect()
+    for index in range(8):
+        archiving.write(index)
+    archiving.back_up()
+    driver = archiving.context.drivers["volume"]
+    sound, driver.blocks = driver.blocks, Stopping(driver.blocks, writes=5)
+    number = archiving.wished("restore", point=archiving.archives()[0].id, request={"kind": "volume"})["restore"]
+    with pytest.raises(Killed):
+        archiving.work(timedelta(minutes=1))
+    driver.blocks = sound
+    archiving.work(timedelta(minutes=6))
+    with session():
+        done = Restore.get_by_id(number)
+    assert (done.state, done.error_text) == (RestoreState.DONE, "")
+    assert archiving.sandbox.count("StartSnapshot", "ok") == 1
+    was = archiving.sandbox.sha256(PROD, HOME, archiving.disk)
+    assert archiving.sandbox.sha256(PROD, HOME, volume_of(done)) == was
+
+
+class Stopping:
+    """Blocks that kill the worker at the n-th write."""
+
+    def __init__(self, blocks: Any, writes: int) -> None:
+        self._blocks, self.left = blocks, writes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._blocks, name)
+
+    def sink(self, *where: Any) -> Any:
+        sink, alive = self._blocks.sink(*where), self
+        write = sink.write
+
+        def stopping(*block: Any) -> None:
+            alive.left -= 1
+            if alive.left < 0:
+                raise Killed
+            write(*block)
+
+        sink.write = stopping
+        return sink
+
+
 def test_a_restore_from_a_repository_that_fails_leaves_nothing(archiving: Archiving) -> None:
     """The snapshot that was half written is taken back."""
     made(archiving)
