@@ -34,7 +34,7 @@ datadog: .venv-datadog/.ready
 
 test: setup datadog ## every test, on a real RabbitMQ and a real PostgreSQL
 	sh deploy/install-packages.sh $(SERVERS)
-	$(BIN)/pytest -n 2 --dist loadfile --no-header
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --no-header
 
 demo: setup ## protect, copy, expire, destroy and restore an emulated estate (SERVE=1 leaves the page up)
 	sh deploy/install-packages.sh $(DEMO_TOOLS)

@@ -140,6 +140,11 @@ class FakeCloud:
         with self.transaction():
             self._database.execute("insert into fault (method, kind, times) values (?, ?, ?)", (method, kind, times))
 
+    def forgive(self) -> None:
+        """Forget the faults that are still to come."""
+        with self.transaction():
+            self._database.execute("delete from fault")
+
     def take_fault(self, method: str) -> str:
         """The fault for this call, used up by it; '' for none."""
         with self.transaction():

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.catalog import Job, Part, Point, Policy, Request, Restore, Run, rows, session, transaction
+from tasks.catalog import Creation, Job, Part, Point, Policy, Request, Restore, Run, rows, session, transaction
 from tasks.catalog.database import database_time
 from tasks.crash import POINTS
 from tasks.states import JOB_OPEN, RUN_OPEN, PointState, RestoreState, RunState
@@ -30,10 +30,12 @@ POLICIES: dict[str, dict[str, Any]] = {
         "dr": [{"region": "eu-west-1", "every": 1}],
     }
 }
-# What goes wrong in the cloud meanwhile, one for each run asked for.
-FAULTS = ("", "", "throttle", "", "lost-response", "", "", "error-state")
+# What goes wrong in the cloud meanwhile, in turn and this often (seconds).
+FAULTS = ("throttle", "throttle", "lost-response", "throttle", "throttle", "error-state")
+FAULT_EVERY = 2.0
+HOST = "i-host"
 # A point that no work reaches within this time is passed over; the test then says so.
-POINT_PATIENCE = 25.0
+POINT_PATIENCE = 20.0
 
 
 @dataclass
@@ -70,6 +72,8 @@ class Spree:
         dice = random.Random(seed)
         self.fleet = Fleet(folder, catalog_url, broker_url)
         self.fleet.estate(VOLUMES, POLICIES, schedule={"every": "15m", "starts_at": "2026-01-01T00:00"})
+        self.fleet.cloud.instance(HOST, zone="us-east-1a")
+        self.fleet.cloud.set("page", 3)  # so that a look takes several pages
         share = max(len(COORDINATOR_POINTS), kills * len(COORDINATOR_POINTS) // len(POINTS))
         coordinator_points = points_for(COORDINATOR_POINTS, share, dice)
         worker_points = points_for(WORKER_POINTS, kills - share, dice)
@@ -79,7 +83,9 @@ class Spree:
             self.fleet.seat("worker", worker_points[number::WORKERS])
         self.outcome = Outcome()
         self._since: dict[str, tuple[str, float]] = {}
-        self._asked = itertools.count()
+        self._faults = itertools.cycle(FAULTS)
+        self._planted_at = 0.0
+        self._spoiled: set[int] = set()
 
     def run(self, seconds: float) -> Outcome:
         """Work under kills until the points are used up or `seconds` are over, heal, and judge."""
@@ -94,6 +100,7 @@ class Spree:
                 self.outcome.missed += list(seat.points)
                 seat.points.clear()
                 seat.env.pop("SNAPFLEET_CRASH_AT", None)
+                self.fleet.cloud.forgive()
                 seat.kill()  # it still has its wish in its environment: the supervisor starts it without
             self.fleet.until("healing", self._healed, 180)
         finally:
@@ -102,28 +109,30 @@ class Spree:
         return self._judge()
 
     def _keep_busy(self) -> None:
-        """One run after another, now and then a restore that works and one that must be undone."""
+        """Schedules make runs; this adds runs asked for, restores of which every second is undone, and faults."""
         with session():
             busy = Run.select().where(Run.state.in_(list(RUN_OPEN))).exists()
             wishes = Request.select().where(Request.state == "new").exists()
-            restoring = Restore.select().where(Restore.state.not_in([RestoreState.DONE, RestoreState.FAILED])).exists()
+            restore = Restore.select().where(Restore.state.not_in([RestoreState.DONE, RestoreState.FAILED])).first()
+            made = restore is not None and Creation.select().where(Creation.restore == restore.id).exists()
             point = (
                 Point.select()
                 .where(Point.state == PointState.GOOD, Point.destination == "")
                 .order_by(Point.id.desc())
                 .first()
             )
+        if time.monotonic() - self._planted_at > FAULT_EVERY:
+            self._planted_at = time.monotonic()
+            self.fleet.cloud.fault("start_backup", next(self._faults))
+        if made and restore.id % 2 and restore.id not in self._spoiled:
+            self._spoiled.add(restore.id)
+            self.fleet.cloud.fault("start_restore", "denied")  # its second step: what the first made is removed again
         if wishes:
             return
         if not busy:
-            fault = FAULTS[next(self._asked) % len(FAULTS)]
-            if fault:
-                self.fleet.cloud.fault("start_backup", fault)
             self._ask("run", {"policy": "gold"})
-        if point is not None and not restoring:
-            if next(self._asked) % 2:
-                self.fleet.cloud.fault("start_restore", "error-state")  # fails later, and is undone
-            request = {"kind": "volume", "zone": "us-east-1a"}
+        if point is not None and restore is None:
+            request = {"kind": "volume", "attach_to": HOST, "device": "/dev/sdx"}
             self._ask("restore", {"point": point.id, "request": request, "keep_on_failure": False})
 
     def _ask(self, kind: str, payload: dict[str, Any]) -> None:
@@ -149,6 +158,18 @@ class Spree:
                 or Point.select().where(Point.state.in_([PointState.CREATING, PointState.EXPIRING])).exists()
             )
 
+    def _about(self, snapshot: str) -> str:
+        """What is known of a snapshot: its key, and the job and points of that key."""
+        thing = self.fleet.cloud.get(snapshot)
+        if thing is None:
+            return "which is gone"
+        job = Job.get_or_none(Job.key == thing.key.split("/")[0].rsplit("-", 1)[0])
+        points = rows(
+            Point.select(Point.id, Point.state, Point.error_code).where(Point.id == (job.point_id if job else 0))
+        )
+        story = job and (job.id, job.kind, str(job.state), job.epoch, job.fence, job.error_code, job.error_text)
+        return f"key {thing.key} fate {thing.doc.get('fate')} job {story} points {points}"
+
     def _judge(self) -> Outcome:
         outcome, cloud = self.outcome, self.fleet.cloud
         for seat in self.fleet.seats:
@@ -158,9 +179,9 @@ class Spree:
         with session():
             outcome.jobs, outcome.runs = Job.select().count(), Run.select().count()
             recorded = {part for (part,) in rows(Part.select(Part.external_id))}
-            outcome.doubled = len(made - recorded) + _slots_with_two_points()
-            outcome.stories = _targets_without_point()
-            outcome.lost = len(outcome.stories)
+            orphans, twins, missing = sorted(made - recorded), _slots_with_two_points(), _targets_without_point()
+            outcome.doubled, outcome.lost = len(orphans) + len(twins), len(missing)
+            outcome.stories = [f"nobody recorded {one} {self._about(one)}" for one in orphans] + twins + missing
             existing = {thing.id for thing in cloud.of_kind("snapshot")}
             good = {
                 part
@@ -171,14 +192,18 @@ class Spree:
         return outcome
 
 
-def _slots_with_two_points() -> int:
-    """(run, resource, destination) triples with more than one point that is or was good."""
+def _slots_with_two_points() -> list[str]:
+    """Runs with more than one point, that is or was good, of one resource in one place."""
     good = rows(
         Point.select(Point.run, Point.resource, Point.destination).where(
             Point.state.in_([PointState.GOOD, PointState.DELETED]), Point.kind != "intermediate", Point.error_code == ""
         )
     )
-    return sum(count - 1 for count in Counter(good).values() if count > 1)
+    return [
+        f"run-{run} resource {what} at {where!r}: {n} points"
+        for (run, what, where), n in Counter(good).items()
+        if n > 1
+    ]
 
 
 def _targets_without_point() -> list[str]:
