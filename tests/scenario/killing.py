@@ -18,8 +18,8 @@ from tasks.crash import POINTS
 from tasks.states import JOB_OPEN, RUN_OPEN, PointState, RestoreState, RunState
 from tests.scenario.fleet import Fleet, Seat
 
-VOLUMES = 6
-WORKERS = 3
+VOLUMES = 12
+WORKERS = 5
 COORDINATOR_POINTS = tuple(name for name in POINTS if name.startswith("coordinator."))
 WORKER_POINTS = tuple(name for name in POINTS if not name.startswith("coordinator."))
 POLICIES: dict[str, dict[str, Any]] = {
@@ -35,7 +35,7 @@ FAULTS = ("throttle", "throttle", "lost-response", "throttle", "throttle", "erro
 FAULT_EVERY = 2.0
 HOST = "i-host"
 # A point that no work reaches within this time is passed over; the test then says so.
-POINT_PATIENCE = 20.0
+POINT_PATIENCE = 15.0
 
 
 @dataclass
@@ -77,8 +77,9 @@ class Spree:
         share = max(len(COORDINATOR_POINTS), kills * len(COORDINATOR_POINTS) // len(POINTS))
         coordinator_points = points_for(COORDINATOR_POINTS, share, dice)
         worker_points = points_for(WORKER_POINTS, kills - share, dice)
-        self.fleet.seat("coordinator", coordinator_points)
-        self.fleet.seat("coordinator")  # the other one never dies on purpose, and must do no harm
+        self.fleet.seat("coordinator", coordinator_points[::2])
+        self.fleet.seat("coordinator", coordinator_points[1::2])
+        self.fleet.seat("coordinator")  # this one never dies on purpose, and must do no harm
         for number in range(WORKERS):
             self.fleet.seat("worker", worker_points[number::WORKERS])
         self.outcome = Outcome()
@@ -196,7 +197,7 @@ def _slots_with_two_points() -> list[str]:
     """Runs with more than one point, that is or was good, of one resource in one place."""
     good = rows(
         Point.select(Point.run, Point.resource, Point.destination).where(
-            Point.state.in_([PointState.GOOD, PointState.DELETED]), Point.kind != "intermediate", Point.error_code == ""
+            Point.completed_at.is_null(False), Point.kind != "intermediate"
         )
     )
     return [
