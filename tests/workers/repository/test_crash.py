@@ -14,8 +14,6 @@ from workers.repository.prune import execute_prune, plan_prune
 from workers.repository.repository import open_repository
 from workers.repository.verify import verify
 
-pytestmark = pytest.mark.unit
-
 NOW = Margins(timedelta(0), timedelta(0))
 
 

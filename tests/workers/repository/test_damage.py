@@ -19,8 +19,6 @@ from workers.repository.repair import repair
 from workers.repository.repository import Repository, open_repository
 from workers.repository.verify import Verified, verify
 
-pytestmark = pytest.mark.unit
-
 
 def built() -> tuple[Repository, MemoryStore, dict[str, bytes]]:
     """Three generations, a tombstone, an unfinished job with a part: every kind of object."""

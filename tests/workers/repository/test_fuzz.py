@@ -18,8 +18,6 @@ from workers.repository.names import DATA, Pack
 from workers.repository.pack import PackWriter, decode_footer, encode_footer, open_pack, proved
 from workers.repository.segment import Part, Place, Segment, decode_part, decode_segment
 
-pytestmark = pytest.mark.unit
-
 SEALER = Sealer(bytes(range(32)))
 JOB, RUN = "ab" * 16, "cd" * 8
 PLACES = [Place(Pack(JOB, RUN, number), 1000 + number, 80) for number in range(3)]
