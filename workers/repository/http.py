@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from workers.repository.errors import StoreUnavailable
 
 # A connection that takes longer goes to a broken network; a block that takes longer is better asked for again
-# (a client without limits hung for ever: coldsnap issue 437).
+# (a client without limits was seen to hang for ever).
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 _HEAD_LIMIT = 32 << 10
 # No answer of the services spoken to is larger: a page of 10 000 blocks has 3 MB.
