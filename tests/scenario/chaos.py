@@ -20,6 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=14, help="processes that die and come back")
     parser.add_argument("--seconds", type=float, default=3600.0)
     options = parser.parse_args()
     postgres, rabbit = PostgresServer(), RabbitServer()
@@ -28,7 +29,9 @@ def main() -> None:
         rabbit.start()
         with tempfile.TemporaryDirectory(prefix="snapfleet-chaos-") as folder:
             url = postgres.url(postgres.new_database())
-            spree = Spree(Path(folder), url, rabbit.url(rabbit.new_vhost()), options.kills, options.seed)
+            spree = Spree(
+                Path(folder), url, rabbit.url(rabbit.new_vhost()), options.kills, options.seed, options.workers
+            )
             outcome = spree.run(options.seconds)
     finally:
         rabbit.close()

@@ -66,16 +66,16 @@ class Seat:
             return
         died_there = self.wish and self.log.exists() and self.wish.split(":")[0] in self.log.read_text().split()
         if died_there and self.process.returncode == -signal.SIGKILL:
-            self.reached.append(self.points.popleft())
+            self.points.remove(self.wish)
+            self.reached.append(self.wish)
         else:
             self.other_ends += 1
         self.start()
 
-    def skip(self) -> str:
-        """Give up on the present point (it is not reached by this work): the process is killed and goes on."""
-        missed = self.points.popleft()
+    def put_off(self) -> None:
+        """Try the present point again after the others: this process does not come by it just now."""
+        self.points.rotate(-1)
         self.kill()
-        return missed
 
     def kill(self) -> None:
         """SIGKILL, as the kernel would."""
