@@ -10,6 +10,8 @@ from typing import Any
 
 from coordinator.alert_facts import read_facts, read_stale
 from coordinator.alert_rules import FAMILIES, STALE_FAMILY, Condition, Facts, conditions, family_of
+from coordinator.detector_facts import read_doubts
+from coordinator.detectors import DETECTOR_FAMILIES, detect
 from tasks.catalog import Alert, Delivery, Meta, session, transaction
 from tasks.clock import Clock
 
@@ -59,10 +61,12 @@ def evaluate(clock: Clock) -> dict[str, int]:
     with session():
         facts = read_facts(at, now)
         families: Collection[str] = FAMILIES
+        detected: list[Condition] = []
         if _stale_is_due(at):
             facts = Facts(**{**vars(facts), "stale": read_stale(now)})
-            families = (*FAMILIES, STALE_FAMILY)
-        return reconcile(conditions(facts, at), families, at)
+            detected = detect(read_doubts(now), now)
+            families = (*FAMILIES, STALE_FAMILY, *DETECTOR_FAMILIES)
+        return reconcile([*conditions(facts, at), *detected], families, at)
 
 
 def reconcile(found: Sequence[Condition], families: Collection[str], at: datetime) -> dict[str, int]:

@@ -23,6 +23,7 @@ from tasks.catalog import (
     Job,
     MissedSlots,
     Outbox,
+    Part,
     Point,
     Policy,
     PolicySchedule,
@@ -66,8 +67,10 @@ class Estate:
         for resource, outcome in outcomes.items():
             self.job(resource, row, outcome)
             if outcome == "done":
-                place = {"account": self.account, "region": "us-east-1"}
-                Point.create(resource=resource, policy=self.policy, run=row, state="good", taken_at=slot_at, **place)
+                place: dict[str, Any] = {"account": self.account, "region": "us-east-1"}
+                place |= {"state": "good", "taken_at": slot_at, "size_gib": 8}
+                point = Point.create(resource=resource, policy=self.policy, run=row, **place)
+                Part.create(point=point, external_id=f"snap-{point.id}", size_gib=8, state="good")
         return row
 
     def job(self, resource: Resource, run: Run | None, state: str, **columns: Any) -> Job:
