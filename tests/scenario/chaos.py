@@ -25,8 +25,6 @@ def main() -> None:
     options = parser.parse_args()
     postgres, rabbit = PostgresServer(), RabbitServer()
     try:
-        postgres.start()
-        rabbit.start()
         with tempfile.TemporaryDirectory(prefix="snapfleet-chaos-") as folder:
             url = postgres.url(postgres.new_database())
             spree = Spree(
