@@ -13,13 +13,14 @@ from tests.scenario.killing import Spree, policy_successes
 
 # With the worker at every point of its own in tests/workers/test_crash.py some 150 kills in all.
 KILLS = 130
-# Enough for a hundred on two idle cores; a busier machine reaches fewer, and fewer of the rare points, in that time.
-SECONDS = 240.0
-AT_LEAST = 50
-RARELY_REACHED = 8
+# A spree ends when its kills are done; a busy machine gets more time rather than a lower bar (some 0.9 kills a second
+# on two idle cores, 2026-11-22).
+SECONDS = 400.0
+AT_LEAST = 80
+RARELY_REACHED = 2
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(800)
 def test_kills_at_every_named_point_leave_one_snapshot_per_target_and_slot(
     tmp_path: Path, postgres_catalog_url: str, rabbitmq_vhost: str
 ) -> None:
