@@ -74,13 +74,14 @@ class BackupContract:
         assert not rig.snapshots()
         assert not rig.backup(resource).adopted
 
-    def test_what_an_earlier_attempt_left_in_error_is_not_adopted(self, rig: Rig) -> None:
+    def test_what_an_earlier_attempt_left_in_error_is_adopted_and_told_to_have_failed(self, rig: Rig) -> None:
+        """Passed over it would stay in the cloud for ever, known to nobody: its failed point takes it along."""
         resource = rig.resource()
-        failed = {part.external_id for part in rig.backup(resource).parts}
+        failed = [part.external_id for part in rig.backup(resource).parts]
         rig.sandbox.fail("111111111111", HOME, *failed)
         again = rig.backup(resource)
-        assert not again.adopted
-        assert failed.isdisjoint(part.external_id for part in again.parts)
+        assert (again.adopted, [part.external_id for part in again.parts]) == (True, failed)
+        assert {one.state for one in rig.driver.progress(again.operations)} == {OperationState.FAILED}
 
     @pytest.mark.parametrize(
         ("fault", "kind"),

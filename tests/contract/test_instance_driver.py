@@ -62,14 +62,15 @@ def test_an_excluded_root_is_left_out_by_its_own_flag(rig: Rig) -> None:
     assert root not in {part.source_id for part in started.parts}
 
 
-def test_a_set_of_which_one_member_failed_is_dead_as_a_whole(rig: Rig) -> None:
+def test_a_set_of_which_one_member_failed_is_adopted_whole_and_never_as_good(rig: Rig) -> None:
     """AWS fails the other members too, perhaps a moment later: no half of it is ever a backup."""
     resource = rig.resource()
     first = rig.backup(resource)
     rig.sandbox.fail(PROD, HOME, first.parts[1].external_id)
     again = rig.backup(resource)
-    assert not again.adopted
-    assert {part.external_id for part in again.parts}.isdisjoint(part.external_id for part in first.parts)
+    assert again.adopted
+    assert {part.external_id for part in again.parts} == {part.external_id for part in first.parts}
+    assert OperationState.FAILED in {one.state for one in rig.driver.progress(again.operations)}
 
 
 def test_a_set_that_is_only_half_visible_is_waited_for_and_never_adopted_in_half(rig: Rig) -> None:
@@ -192,12 +193,15 @@ def test_an_image_is_made_once_for_a_key(rig: Rig, fault: str | None) -> None:
     ]
 
 
-def test_an_image_that_failed_does_not_block_its_key(rig: Rig) -> None:
+def test_an_image_that_failed_is_adopted_as_failed_and_does_not_block_the_next_key(rig: Rig) -> None:
+    """Its name stays taken, but each attempt has a key and so a name of its own."""
     resource = rig.resource()
     first = rig.backup(resource, mode="image")
     rig.sandbox.fail(PROD, HOME, *rig.snapshots())
-    assert rig.driver.progress(first.operations)[0].state is OperationState.FAILED
-    second = rig.backup(resource, mode="image")
+    again = rig.backup(resource, mode="image")
+    assert (again.adopted, again.image_id) == (True, first.image_id)
+    assert rig.driver.progress(again.operations)[0].state is OperationState.FAILED
+    second = rig.backup(resource, "job-2", mode="image")
     assert second.image_id != first.image_id
     assert rig.driver.progress(second.operations)[0].state is OperationState.DONE
 

@@ -53,7 +53,6 @@ class Outcome:
     doubled: int = 0
     dangling: int = 0
     below_floor: int = 0
-    leftovers: int = 0  # failed snapshots, which hold no data, that nobody recorded
     seconds: float = 0.0
     stories: list[str] = field(default_factory=list)
 
@@ -187,11 +186,7 @@ class Spree:
         with session():
             outcome.jobs, outcome.runs = Job.select().count(), Run.select().count()
             recorded = {part for (part,) in rows(Part.select(Part.external_id))}
-            unknown = [(one, cloud.get(one)) for one in sorted(made - recorded)]
-            # A snapshot that the cloud failed holds nothing: one whose maker died is passed over, and stays behind.
-            failed = [one for one, thing in unknown if thing is not None and thing.doc.get("fate") == "error"]
-            outcome.leftovers = len(failed)
-            orphans = [one for one, _ in unknown if one not in failed]
+            orphans = sorted(made - recorded)
             twins, missing = _slots_with_two_points(), _targets_without_point()
             outcome.doubled, outcome.lost = len(orphans) + len(twins), len(missing)
             outcome.stories = [f"nobody recorded {one} {self._about(one)}" for one in orphans] + twins + missing

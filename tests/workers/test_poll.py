@@ -1,11 +1,12 @@
 """Asking in groups, concluding once, and one unit for all volumes of a machine."""
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from tasks.catalog import Account, Job, Operation, close_catalog, database, session, transaction
+from tasks.catalog import Account, Job, Operation, Part, close_catalog, database, session, transaction
 from tasks.catalog.fields import is_postgres
 from tasks.states import JobState, OperationState, PointState
 from tests.workers.world import World
@@ -85,6 +86,30 @@ def test_one_failed_volume_fails_the_set_and_the_retry_is_a_new_set_with_a_new_p
     ids = [{part.external_id for part in world.parts(point)} for point in (first, second)]
     assert ids[0].isdisjoint(ids[1])
     assert {one.key for one in world.cloud.of_kind("snapshot")} == {f"{job.key}-0", f"{job.key}-1"}
+
+
+def test_a_set_that_failed_while_nobody_knew_of_it_goes_with_a_failed_point(world: World) -> None:
+    """Promise 3: an attempt died between its call and its commit and the cloud failed what it had begun. The next
+    attempt records the remains, so that cleanup deletes them, and only the one after that makes a new set."""
+    job = world.snapshot_job()
+    world.cloud.fault("start_backup", "lost-response")
+    world.work(job)
+    remains = world.cloud.of_kind("snapshot")
+    for one in remains:
+        world.cloud.put(replace(one, doc={**one.doc, "fate": "error"}))
+    world.clock.advance(timedelta(minutes=10))
+    world.work(job)
+    world.poll()
+    failed = world.point(job)
+    assert (failed.state, world.row(job).epoch) == (PointState.FAILED, 1)
+    assert {part.external_id for part in world.parts(failed)} == {one.id for one in remains}
+    world.clock.advance(timedelta(minutes=10))
+    world.work(job)
+    world.poll()
+    assert world.point(job).state is PointState.GOOD
+    with session():
+        recorded = {part.external_id for part in Part.select()}
+    assert recorded == {one.id for one in world.cloud.of_kind("snapshot")}
 
 
 def test_a_set_that_failed_for_good_is_not_adopted_by_an_operators_requeue(world: World) -> None:

@@ -1,7 +1,8 @@
 """Beginning backups of instances and volumes: one snapshot set, or an image; adopting what an earlier attempt made.
 
 Nothing here has a server-side token: the wish's key goes out as a tag (or an image's name) in the creating call
-itself, and every attempt looks for it first. A snapshot in state `error` is no answer to a wish: it is passed over.
+itself, and every attempt looks for it first. A snapshot that AWS failed meanwhile is adopted too: its progress says so,
+the attempt ends with it, and what is left of it goes with the failed point. The next attempt has another key.
 """
 
 import re
@@ -13,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from tasks.errors import Gone, Impossible, Invalid, NotReady
 from workers.aws.ec2_describe import HIDDEN, describe_instance, describe_volume, hidden_attributes
-from workers.aws.ec2_lookup import find, image_for, living_set, snapshots_with, tagged_snapshots
+from workers.aws.ec2_lookup import find, image_for, set_made, tagged_snapshots
 from workers.aws.errors import translate, translated
 from workers.aws.keys import DefaultKeys
 from workers.aws.pace import Pace
@@ -124,7 +125,7 @@ def _made_before(backup: Backup) -> list[dict[str, Any]]:
     """What an earlier attempt has made; nobody is asked where there was none."""
     if backup.request.fresh:
         return []
-    return living_set(tagged_snapshots(backup.clients.read(), [backup.request.key]))
+    return set_made(tagged_snapshots(backup.clients.read(), [backup.request.key]))
 
 
 def _snapshot_one(backup: Backup, volume_id: str, tags: Mapping[str, str]) -> dict[str, Any]:
@@ -186,7 +187,7 @@ def _adopt_set(backup: Backup, made: Sequence[Mapping[str, Any]], wanted: Sequen
 def _start_each(backup: Backup, wanted: Sequence[Mapping[str, Any]]) -> Started:
     """More exclusions than CreateSnapshots takes: one call a volume, each with a key of its own."""
     keys = {part_key(backup.request.key, volume["id"]): volume["id"] for volume in wanted}
-    before = [] if backup.request.fresh else snapshots_with(backup.clients.read(), list(keys))
+    before = () if backup.request.fresh else tagged_snapshots(backup.clients.read(), list(keys))
     made = {snapshot["VolumeId"]: snapshot for snapshot in before}
     adopted = len(made) == len(keys)
     for key, volume_id in keys.items():

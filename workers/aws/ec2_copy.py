@@ -12,7 +12,7 @@ from typing import Any
 from tasks.errors import Gone, Impossible, NotReady, SnapfleetError
 from workers.aws.ec2_backup import describe_text
 from workers.aws.ec2_describe import batches
-from workers.aws.ec2_lookup import image_for, snapshots_with
+from workers.aws.ec2_lookup import image_for, tagged_snapshots
 from workers.aws.ec2_progress import describe_snapshots
 from workers.aws.errors import translated
 from workers.aws.pace import Pace
@@ -105,7 +105,7 @@ def start_copy(copying: Copying, point: Point) -> Started:
 
 def _made(target: Clients, keys: Sequence[str]) -> dict[str, str]:
     """Key to snapshot id: what earlier attempts have begun in the destination."""
-    found = (snapshot for some in batches(keys) for snapshot in snapshots_with(target.read(), some))
+    found = (snapshot for some in batches(keys) for snapshot in tagged_snapshots(target.read(), some))
     return {read_tags(snapshot.get("Tags"))[TAG_JOB]: snapshot["SnapshotId"] for snapshot in found}
 
 

@@ -10,7 +10,6 @@ from workers.aws.session import Client, Clients
 from workers.aws.tags import key_filter, name_for, part_key, read_tags
 from workers.driver import TAG_JOB, Found
 
-_DEAD_IMAGE = frozenset({"failed", "error", "invalid", "deregistered"})
 # EC2's words for what exists; every other word (error, recoverable, failed, deregistered) means that it is lost.
 _STATES: Mapping[str, OperationState] = {
     "pending": OperationState.RUNNING,
@@ -31,11 +30,6 @@ def find(clients: Clients, key: str) -> list[Found]:
     return [Found(kind, one, _STATES.get(state, OperationState.FAILED)) for kind, one, state in found]
 
 
-def snapshots_with(ec2: Client, keys: Sequence[str]) -> list[dict[str, Any]]:
-    """Our own snapshots under these keys, except those in error: what an earlier attempt has made."""
-    return [snapshot for snapshot in tagged_snapshots(ec2, keys) if snapshot["State"] != "error"]
-
-
 def tagged_snapshots(ec2: Client, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Our own snapshots under these keys, in any state."""
     pages = ec2.get_paginator("describe_snapshots").paginate(
@@ -44,28 +38,32 @@ def tagged_snapshots(ec2: Client, keys: Sequence[str]) -> Iterator[dict[str, Any
     return (snapshot for page in pages for snapshot in page["Snapshots"])
 
 
-def living_set(snapshots: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The snapshots that one creating call made together, [] when none lives.
+def set_made(snapshots: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The snapshots that one creating call made together, [] when there are none.
 
-    Members of a set share their StartTime; when one fails AWS fails the others too, perhaps a moment later. Of
-    several sets (a create that was repeated after all) the fullest counts, then the oldest: always the same one.
+    Members of a set share their StartTime; when one fails AWS fails the others too, perhaps a moment later. A set that
+    failed is an answer like any other: whoever adopts it learns so by asking for its progress, and its remains are
+    known. Of several sets (a create that was repeated after all) one that lives counts, then the fullest, then the
+    oldest: always the same one.
     """
     sets: dict[datetime, list[dict[str, Any]]] = {}
     for snapshot in snapshots:
         sets.setdefault(snapshot["StartTime"], []).append(snapshot)
-    living = [(start, made) for start, made in sets.items() if all(one["State"] != "error" for one in made)]
-    return max(living, key=lambda one: (len(one[1]), -one[0].timestamp()), default=(None, []))[1]
+
+    def rank(one: tuple[datetime, list[dict[str, Any]]]) -> tuple[bool, int, float]:
+        start, made = one
+        return all(snapshot["State"] != "error" for snapshot in made), len(made), -start.timestamp()
+
+    return max(sets.items(), key=rank, default=(None, []))[1]
 
 
 def image_for(clients: Clients, key: str) -> tuple[str, Mapping[str, Any] | None]:
-    """The name to create under, or the living image that an earlier attempt made; a failed one keeps its name."""
+    """The name to create under, and the image that an earlier attempt made, be it a failed one."""
     name = name_for(key)
-    answer = clients.read().describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [name, f"{name}-*"]}])
-    living = [image for image in answer["Images"] if image["State"] not in _DEAD_IMAGE]
-    if living:
-        image: Mapping[str, Any] = living[0]
-        if read_tags(image.get("Tags")).get(TAG_JOB, key) != key:
-            raise NotReady(f"The image {image['ImageId']} has our name and another job's tag.")
-        return name, image
-    dead = len(answer["Images"])
-    return f"{name}-{dead}" if dead else name, None
+    answer = clients.read().describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [name]}])
+    if not answer["Images"]:
+        return name, None
+    image: Mapping[str, Any] = answer["Images"][0]
+    if read_tags(image.get("Tags")).get(TAG_JOB, key) != key:
+        raise NotReady(f"The image {image['ImageId']} has our name and another job's tag.")
+    return name, image
