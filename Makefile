@@ -23,7 +23,7 @@ check: setup ## format, lint, types, layers and unit tests, in under a minute
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m unit -n 3 --no-header
+	$(BIN)/pytest -m "unit and not long" -n 3 --no-header
 
 # Datadog's own check package wants older versions than ours, so it lives in an environment of its own.
 datadog: .venv-datadog/.ready

@@ -1,6 +1,7 @@
 """Who may import whom: the walls of the house, checked on the syntax trees of every module."""
 
 import ast
+import functools
 import sys
 from pathlib import Path
 
@@ -49,6 +50,7 @@ LIBRARIES = {
 FORBIDDEN = {"pickle", "marshal", "shelve", "eval", "exec"}
 
 
+@functools.cache
 def modules() -> list[tuple[Path, ast.Module]]:
     """Every module of the four packages with its syntax tree."""
     files = [path for name in PACKAGES for path in sorted((ROOT / name).rglob("*.py"))]

@@ -196,6 +196,7 @@ def _grids(draw: st.DrawFn) -> tuple[Grid, datetime]:
     return Grid(Interval(unit, count), start, ends, zone, days, disabled), change
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=50)
 @given(_grids())
 def test_any_grid_near_a_clock_change_agrees_with_minute_stepping(case: tuple[Grid, datetime]) -> None:

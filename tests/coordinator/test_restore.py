@@ -459,6 +459,7 @@ MUST_UNDO = {
 }
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=300)
 @given(point=POINTS, wish=WISHES)
 def test_every_plan_refers_backwards_only_and_can_be_undone(point: PointFacts, wish: dict[str, Any]) -> None:

@@ -89,6 +89,7 @@ def test_what_became_good_since_the_last_pass_counts_also_when_it_was_taken_befo
     assert brake(plan_expiry([replace(f, good_at=None) for f in early], Rule(generations=3), NOW), NOW - 3 * DAY)
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=40)
 @given(
     st.integers(1, 8),

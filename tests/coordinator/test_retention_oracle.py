@@ -93,6 +93,7 @@ def test_what_stays_is_what_each_sentence_of_the_rule_wants(facts: list[PointFac
     assert all(verdict.reasons for verdict in plan.verdicts.values())
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.integers(1, 9 * 1440), min_size=1, max_size=120),
@@ -117,6 +118,7 @@ def test_deleting_day_after_day_leaves_what_one_look_at_the_end_would_keep(
     assert [fact.id for fact in alive] == [fact.id for fact in history if whole.verdicts[fact.id].keep]
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=15)
 @given(_rules, st.sampled_from([12, 24, 60]), st.integers(1, 40))
 def test_the_simulator_shows_what_the_passes_delete(rule: Rule, hours: int, pass_hours: int) -> None:
@@ -148,6 +150,7 @@ def test_three_years_of_grandfather_father_son_end_as_a_person_would_list_them()
     ]
 
 
+@pytest.mark.long
 def test_one_sick_volume_of_a_hundred_freezes_nothing_and_keeps_its_last_good_point() -> None:
     """feature C1: sixty virtual days; 99 stay at their generations, the sick one keeps what it has, the brake rests."""
     rule = Rule(generations=7, keep_for=10 * DAY)

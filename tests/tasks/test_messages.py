@@ -151,6 +151,7 @@ def test_any_value_in_the_payload_is_accepted_or_refused(field, value):
     assert 0 < message.job < 2**63
 
 
+@pytest.mark.long
 def test_random_damage_is_always_refused():
     """100,000 damaged bodies, signed and not: DecodeError each time, unless the damage cancels out."""
     chance = random.Random(1)

@@ -101,6 +101,7 @@ def test_a_file_with_hostile_names_does_nothing_to_a_terminal(cli: Cli, file: Pa
     assert said.err.replace("\n", "").isprintable()
 
 
+@pytest.mark.long
 def test_an_estate_of_ten_thousand_targets_applies_in_seconds(cli: Cli, file: Path) -> None:
     targets = "".join(
         f"      - {{type: instance, id: i-{number:017x}, region: us-east-1, account: prod}}\n"

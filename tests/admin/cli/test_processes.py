@@ -56,6 +56,7 @@ def test_an_unknown_lane_is_answered_with_those_there_are(cli: Cli) -> None:
     )
 
 
+@pytest.mark.long
 def test_up_runs_takes_work_and_stops_when_told(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """feature 12: what was asked for while nothing ran begins as soon as something does."""
     port = free_port()

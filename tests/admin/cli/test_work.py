@@ -76,6 +76,7 @@ def test_work_asked_for_while_nothing_runs_is_recorded_and_said(cli: Cli) -> Non
         ] * 2
 
 
+@pytest.mark.long
 def test_waiting_for_work_while_nothing_runs_fails_and_names_up(cli: Cli) -> None:
     seed()
     said = cli("run", "web", "--wait")

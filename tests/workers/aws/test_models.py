@@ -26,6 +26,7 @@ def test_every_ec2_operation_that_the_drivers_name_is_in_the_model() -> None:
     assert called == EC2_OPERATIONS
 
 
+@pytest.mark.long
 def test_a_client_has_the_named_operations_and_their_pages() -> None:
     client = Sessions().at(Account("production"), "eu-central-1").read()
     assert callable(client.describe_snapshots)

@@ -21,6 +21,7 @@ from workers.repository.repository import create
 pytestmark = pytest.mark.unit
 
 
+@pytest.mark.long
 def test_an_independent_reader_restores_every_generation(tmp_path: Path) -> None:
     """Full, incremental, compacted; by key file and by passphrase."""
     clock, disk = Hand(), Disk(500, short=99)

@@ -33,6 +33,7 @@ class Service:
         return bytes(255 - byte for byte in blob)
 
 
+@pytest.mark.long
 def test_keys_are_changed_without_writing_any_object_anew() -> None:
     store = MemoryStore()
     repo = create(store, Passphrase("old"))
