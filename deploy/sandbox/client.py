@@ -95,6 +95,14 @@ class ControlClient:
         path = f"{_kind(identifier)}/{account}/{region}/{identifier}/data"
         return self._raw("GET", path, b"", {"offset": offset, "length": length})
 
+    def write_file(self, account: str, region: str, identifier: str, path: str, data: bytes) -> None:
+        """What a guest does: write a file of an EFS or FSx file system, or of an ONTAP volume."""
+        self.ask("PUT", f"files/{account}/{region}/{identifier}/{path}", data)
+
+    def files(self, account: str, region: str, identifier: str) -> dict[str, str]:
+        """SHA-256 of each file of a file system or volume, by path."""
+        return self.ask("GET", f"files/{account}/{region}/{identifier}")
+
     def sha256(self, account: str, region: str, identifier: str) -> str:
         return self.ask("GET", f"{_kind(identifier)}/{account}/{region}/{identifier}/sha256")["sha256"]
 

@@ -28,6 +28,14 @@ class Config:
     s3_restore_seconds: dict[str, float] = field(
         default_factory=lambda: {"Expedited": 1.0, "Standard": 3.0, "Bulk": 6.0}
     )
+    backup_seconds: float = 3.0  # backups of DynamoDB and FSx, and jobs of AWS Backup: minutes to an hour on AWS
+    backup_copy_seconds: float = 3.0
+    backup_restore_seconds: float = 3.0
+    fsx_copies_per_destination: int = 5  # CopyBackup, FSx API reference: five at once for a destination region
+    fsx_user_backups: int = 500  # FSx quotas: user-initiated backups per account and region
+    directories: list[str] = field(default_factory=list)  # "account/region/d-...": managed Microsoft ADs that exist
+    organization: list[str] = field(default_factory=list)  # accounts in one organization; empty: all of them
+    management_account: str = "100000000000"
     metering: bool = True
     meter_scale: float = 1.0
     limits: dict[str, list[float]] = field(default_factory=dict)

@@ -6,6 +6,8 @@ DELETE calls | faults | faults/<id>
 GET    volumes/<account>/<region>/<id>[/data[?offset=&length=] | /sha256 | /fingerprint]     likewise snapshots/
 PUT    volumes/<account>/<region>/<id>/data?offset=N     the guest writes
 GET    instances/<account>/<region>/<id>     boots, and volumes by device
+GET    files/<account>/<region>/<file system or volume>     SHA-256 of each file, by path
+PUT    files/<account>/<region>/<file system or volume>/<path>     a guest writes a file
 GET    s3                                    requests by operation and storage class, and what is stored
 DELETE s3                                    forgets the requests counted so far
 GET    state/<account>/<region>              ids of everything there
@@ -17,9 +19,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from deploy.sandbox import efs, fsx
 from deploy.sandbox.baseline import lay
 from deploy.sandbox.blocks import GIB
 from deploy.sandbox.dispatch import Cloud
+from deploy.sandbox.files import digests
 from deploy.sandbox.http import Request, Response
 from deploy.sandbox.images import drop_image
 from deploy.sandbox.instances import forget, release
@@ -70,6 +74,8 @@ class Control:
                 return _json(None)
             if parts[0] in ("volumes", "snapshots") and len(parts) in (4, 5):
                 return self._disk(request, *parts)
+            if parts[0] == "files" and len(parts) >= 4:
+                return _json(self._files(request, *parts[1:4], "/".join(parts[4:])))
             if parts[0] == "instances" and len(parts) == 4:
                 return _json(self._instance(*parts[1:]))
             if parts[0] == "snapshots" and len(parts) == 3:
@@ -160,6 +166,14 @@ class Control:
         length = min(int(request.query.get("length", content.gib * GIB)), content.gib * GIB - offset)
         headers = {"Content-Type": "application/octet-stream"}
         return Response(200, headers, stream=content.read(offset, length), length=max(0, length))
+
+    def _files(self, request: Request, account: str, region: str, identifier: str, path: str) -> dict[str, str]:
+        with self.world.lock:
+            here = self.world.region(account, region)
+            held = {**here.kept(efs.Kept).systems, **here.kept(fsx.Kept).systems, **here.kept(fsx.Kept).volumes}
+            if request.method == "PUT":
+                held[identifier].files[path] = request.body
+            return digests(held[identifier].files)
 
     def _instance(self, account: str, region: str, identifier: str) -> dict:
         with self.world.lock:

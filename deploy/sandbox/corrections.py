@@ -4,6 +4,12 @@ from typing import Any
 
 from deploy.sandbox import s3_moto
 
+# "AWS managed keys" (KMS developer guide): services whose key moto does not know
+MORE_MANAGED_KEYS = {
+    "alias/aws/backup": "5ce3b8a6-3f0b-4a4e-9f0c-2d6a51c6be01",
+    "alias/aws/fsx": "c2b8e0d4-7c0f-4a0e-8a3b-6f3f0b1d7e02",
+}
+
 
 def apply() -> None:
     """Correct moto once for the process."""
@@ -41,7 +47,13 @@ def _keys_by_any_name() -> None:
 
 def _managed_keys() -> None:
     """Keys behind `alias/aws/...` are AWS's, and DescribeKey says so (KeyManager, KMS API reference)."""
+    from moto.kms import utils
     from moto.kms.models import KmsBackend
+
+    for alias, key in MORE_MANAGED_KEYS.items():
+        if alias not in utils.RESERVED_ALIASES:
+            utils.RESERVED_ALIASE_TARGET_KEY_IDS[alias] = key
+            utils.RESERVED_ALIASES.append(alias)
 
     original = KmsBackend._generate_default_keys
 

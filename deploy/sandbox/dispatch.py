@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.sandbox import ebsdirect_http, kms, s3, s3_moto, signing, sts, wire
+from deploy.sandbox import ebsdirect_http, kms, rest, s3, s3_moto, signing, sts, wire
 from deploy.sandbox.call import Call, Principal
 from deploy.sandbox.calls import CallLog
 from deploy.sandbox.errors import AwsError, missing
@@ -30,7 +30,7 @@ log = logging.getLogger("sandbox")
 OURS = re.compile(
     r"Volume|Snapshot|Image|Instances$|InstanceAttribute|InstanceStatus|ReplaceRoot|AttachNetwork|AssociateAddress|AssociateIam"
 )
-SERVICES = ("ec2", "iam", "kms", "s3", "sts")
+SERVICES = ("application-autoscaling", "dynamodb", "ec2", "iam", "kms", "s3", "sts")
 MOTOS = ("DescribeInstanceTypes", "DescribeInstanceTypeOfferings", "GetEbsEncryptionByDefault")
 NAMED = {"VolumeId": "vol", "InstanceId": "i", "ImageId": "ami"}
 
@@ -131,7 +131,7 @@ class Cloud:
         own = OPERATIONS.get((asked.service, asked.operation))
         if asked.service in ("ec2", "sts", "iam"):
             asked.parameters = wire.read_parameters(asked.service, asked.operation, wire.form(request.body))
-        elif "x-amz-target" in request.headers:
+        elif "x-amz-target" in request.headers and asked.service not in rest.REST:
             asked.parameters = json.loads(request.body or b"{}")
         facts = (asked.operation, asked.account, asked.region, _searchable(request, asked))
         slow = self.faults.take(("slow",), *facts)
@@ -205,6 +205,8 @@ class Cloud:
             if asked.operation.startswith("Describe"):
                 call.stale = self.faults.take(("stale",), *facts)
             result = own(call, parameters)
+        if asked.service in rest.MODELS:
+            return Response(*rest.write(asked.service, asked.operation, result))
         body = wire.write_result(asked.service, asked.operation, result, request_id)
         return Response(200, {"Content-Type": "text/xml;charset=UTF-8"}, body)
 
@@ -229,6 +231,8 @@ def _understood(request: Request, service: str) -> tuple[str, dict]:
     """(operation, parameters) as far as the path and the headers tell them."""
     if service == "ebs":
         return ebsdirect_http.route(request)
+    if service in rest.REST:
+        return rest.read(request, service)
     return s3.route(request) if service == "s3" else (_operation_name(request, service), {})
 
 

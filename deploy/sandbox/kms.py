@@ -21,9 +21,9 @@ def backend(account: str, region: str) -> Any:
     return kms_backends[account][region]
 
 
-def default_key(account: str, region: str) -> str:
-    """ARN of the AWS managed key for EBS, made when first needed."""
-    return backend(account, region).describe_key(EBS_ALIAS).arn
+def default_key(account: str, region: str, alias: str = EBS_ALIAS) -> str:
+    """ARN of the AWS managed key of a service, made when first needed."""
+    return backend(account, region).describe_key(alias).arn
 
 
 def find(account: str, region: str, key_id: str) -> Any:
@@ -93,10 +93,10 @@ def usable(call: Call, arn: str | None, action: str = "kms:CreateGrant") -> bool
     return policy_allows(key, call.account) and call.principal.allows(action)
 
 
-def chosen(call: Call, key_id: str | None) -> tuple[str, bool]:
+def chosen(call: Call, key_id: str | None, alias: str = EBS_ALIAS) -> tuple[str, bool]:
     """(ARN, usable) of the key for something new; an unknown key keeps its name and is not usable."""
     if not key_id:
-        return default_key(call.account, call.region), True
+        return default_key(call.account, call.region, alias), True
     key = find(call.account, call.region, key_id)
     if key is None:
         return key_id, False

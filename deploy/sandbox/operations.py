@@ -6,9 +6,14 @@ from deploy.sandbox.call import OPERATIONS
 
 MODULES = (
     "attributes",
+    "backupjobs",
+    "backupkinds",
     "copies",
     "ebsdirect",
     "ebsdirect_write",
+    "efs",
+    "fsx",
+    "fsx_backups",
     "iam",
     "images",
     "imagesharing",
@@ -20,8 +25,10 @@ MODULES = (
     "sharing",
     "snapshots",
     "sts",
+    "tables",
     "tags",
     "tiers",
+    "vaults",
     "volumes",
 )
 

@@ -82,7 +82,7 @@ class Moto:
         import moto.backends
         from moto.core.base_backend import BackendDict
 
-        for service in ("ec2", "kms", "iam", "sts", "s3"):
+        for service in ("applicationautoscaling", "dynamodb", "ec2", "kms", "iam", "sts", "s3"):
             held = moto.backends.get_backend(service)
             if isinstance(held, BackendDict):
                 held.reset()

@@ -19,6 +19,7 @@ from deploy.sandbox.errors import AwsError, bad_value
 
 EC2_NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
 
+SIGNED_AS = {"elasticfilesystem": "efs"}  # where requests are signed with another name than botocore's
 _session = botocore.session.get_session()
 
 
@@ -161,6 +162,7 @@ def write_result(service: str, operation: str, result: dict[str, Any], request_i
 
 def write_error(service: str, error: AwsError, request_id: str) -> tuple[bytes, dict[str, str]]:
     """The body and the headers of an error in the protocol that the service speaks."""
+    service = SIGNED_AS.get(service, service)
     protocol = service_model(service).metadata["protocol"] if service in _session.get_available_services() else "query"
     code, message = escape(error.code), escape(error.message)
     if protocol == "ec2":

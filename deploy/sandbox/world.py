@@ -12,13 +12,14 @@ from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 from deploy.sandbox.blocks import BlockStore
 from deploy.sandbox.clock import Clock
 from deploy.sandbox.config import Config
 from deploy.sandbox.tagindex import TagIndex
 
+Kept = TypeVar("Kept")
 SWEEP_AFTER = 500  # deletions between two sweeps of the block store
 
 
@@ -37,6 +38,13 @@ class Region:
         self.addresses: dict[str, dict[str, str]] = defaultdict(dict)  # subnet: private address: instance
         self.tokens: dict[tuple[str, str], tuple[str, dict]] = {}  # (operation, client token): request, answer
         self.tags = TagIndex()
+        self._kept: dict[type, Any] = {}
+
+    def kept(self, kind: type[Kept]) -> Kept:
+        """What one service keeps here: an object of its own class, made when first asked for."""
+        if kind not in self._kept:
+            self._kept[kind] = kind()
+        return self._kept[kind]
 
     def kind_of(self, identifier: str) -> dict[str, Any] | None:
         """The dictionary in which an id of this shape would be, None for what moto keeps."""
