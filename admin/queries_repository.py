@@ -1,13 +1,12 @@
 """Repositories as people see them: what the estate says, what workers last found, and archives under way."""
 
-from datetime import datetime
 from typing import Any
 
 from peewee import fn
 
 from admin.queries import Row
-from tasks.catalog import Job, Part, Point, Policy, Repository, Resource, Transfer, rows, session
-from tasks.catalog.archives import repository_destination
+from tasks.catalog import Job, Part, Point, Policy, Repository, Request, Resource, Transfer, rows, session
+from tasks.catalog.archives import ARCHIVE, parts_of_archives, repository_destination
 from tasks.errors import Invalid
 from tasks.states import JOB_OPEN, JobState, PointState
 
@@ -73,12 +72,34 @@ def _under_way(name: str) -> list[Row]:
         for number, resource, spec in rows(
             Job.select(Job.id, Resource.external_id, Job.spec)
             .join(Resource)
-            .where(Job.kind == "archive", Job.state.in_(list(JOB_OPEN)))
+            .where(Job.kind.in_([ARCHIVE, "import"]), Job.state.in_(list(JOB_OPEN)))
         )
         if spec.get("repository") == name
     }
+    if not jobs:
+        return []
     found = Transfer.select().where(Transfer.job.in_(list(jobs)), ~Transfer.done).order_by(Transfer.id)
-    return [_progress(jobs[row.job_id], row) for row in found] if jobs else []
+    of_parts = _parts_under_way(list(jobs))
+    return [_progress(jobs[row.job_id], _with_parts(row, of_parts.get((row.job_id, row.volume), []))) for row in found]
+
+
+def _parts_under_way(leads: list[int]) -> dict[tuple[int, str], list[Transfer]]:
+    """By archive and volume, how far the jobs are that share a big volume."""
+    parts = parts_of_archives(list(Job.select().where(Job.id.in_(leads))))
+    lead_of = {part.id: lead for lead, mine in parts.items() for part in mine}
+    found: dict[tuple[int, str], list[Transfer]] = {}
+    for row in Transfer.select().where(Transfer.job.in_(list(lead_of))) if lead_of else ():
+        found.setdefault((lead_of[row.job_id], row.volume), []).append(row)
+    return found
+
+
+def _with_parts(row: Transfer, parts: list[Transfer]) -> Transfer:
+    """A volume's row, as far as all of its parts together are."""
+    for part in parts:
+        row.next_block += part.next_block
+        row.changed_at = max(row.changed_at, part.changed_at)
+        row.figures = {name: row.figures.get(name, 0) + value for name, value in part.figures.items()}
+    return row
 
 
 def _progress(resource: str, row: Transfer) -> Row:
@@ -97,10 +118,10 @@ def _progress(resource: str, row: Transfer) -> Row:
     }
 
 
-def find_work(job_id: int, asked_at: datetime) -> Row:
-    """What became of a job that was asked for at `asked_at`: its state (open, done, failed), result and reason."""
+def find_work(job_id: int, wish: int) -> Row:
+    """What became of a job since it was wished for: its state (open, done, failed), result and reason."""
     with session():
-        row = Job.get_by_id(job_id)
+        row, asked_at = Job.get_by_id(job_id), Request.get_by_id(wish).created_at
     over = row.finished_at is not None and row.finished_at >= asked_at
     state = "open" if not over or row.state in JOB_OPEN else "done" if row.state == JobState.DONE else "failed"
     return {"state": state, "result": dict(row.result), "reason": row.error_text}

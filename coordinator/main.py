@@ -19,6 +19,7 @@ from peewee import InterfaceError, OperationalError, fn
 
 from coordinator import alerts
 from coordinator.advance import ask_about_operations, close_runs
+from coordinator.archive_parts import look_after_parts
 from coordinator.judge import meta
 from coordinator.lease import Held, give_back, take
 from coordinator.letters import drain
@@ -79,6 +80,7 @@ class Coordinator:
             busy += self._part("requests", lambda: handle_requests(now, at))
             busy += self._part("plan", lambda: resolve_runs(at, timedelta(seconds=self.settings.discover_seconds)))
             busy += self._part("settle", lambda: settle_jobs(at))
+            busy += self._part("parts", lambda: look_after_parts(at))
             busy += self._part("close", lambda: close_runs(at, self.counters))
             self._part("ask", lambda: ask_about_operations(at))
             busy += self._part("publish", lambda: publish(self.publisher, self.counters, at))

@@ -69,6 +69,22 @@ class Settings:
         default=0.0, metadata={"about": "how long a claim is good without renewal; 0: as each lane says"}
     )
     lost_seconds: float = field(default=120.0, metadata={"about": "age at which an unclaimed message is sent again"})
+    split_gib: float = field(
+        default=1024.0,
+        metadata={"about": "volumes from this size on are archived by several workers at once"},
+    )
+    checkpoint_gib: float = field(
+        default=8.0,
+        metadata={
+            "about": "how much of a volume is archived between two checkpoints: read again at most when a worker dies"
+        },
+    )
+    grace_seconds: float = field(
+        default=86400.0,
+        metadata={
+            "about": "how long a repository keeps what nothing needs, and believes in a worker that says nothing"
+        },
+    )
     proxy: str = field(
         default="", metadata={"about": "HTTP proxy for the clouds and webhooks, as HOST:PORT; NO_PROXY is honoured"}
     )

@@ -18,7 +18,19 @@ from tasks.messages import JobMessage
 from tasks.states import JobState
 from workers import driver, fence, points, steps
 from workers.context import Context, is_first, token
-from workers.handlers import archive, check, cleanup, copy, discover, forget, poll, repository, restore, snapshot
+from workers.handlers import (
+    archive,
+    archive_part,
+    check,
+    cleanup,
+    copy,
+    discover,
+    forget,
+    poll,
+    repository,
+    restore,
+    snapshot,
+)
 from workers.held import Held
 
 log = logging.getLogger("snapfleet.worker")
@@ -27,6 +39,7 @@ HANDLERS: Mapping[str, Callable[[Context, Job], None]] = {
     "snapshot": snapshot.run,
     "copy": copy.run,
     "archive": archive.run,
+    "archive-part": archive_part.run,
     "restore-step": restore.run_step,
     "restore-undo": restore.run_undo,
     "poll": poll.run,

@@ -1,5 +1,6 @@
 """What archives in repositories need of other points: asked when retention plans, and again before a deletion."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from peewee import fn
@@ -11,6 +12,10 @@ from tasks.catalog.policy import Membership, Policy
 from tasks.states import JOB_OPEN, PointState
 
 ARCHIVE = "archive"
+# A range of a big volume, archived for an archive job that waits for all ranges of it.
+ARCHIVE_PART = "archive-part"
+# What a part failed by that only a new beginning mends: its base, its snapshot or its right to write is gone.
+PART_LOST = "archive-lost"
 _PREFIX = "repository:"
 
 
@@ -22,6 +27,18 @@ def repository_destination(name: str) -> str:
 def repository_of(destination: str) -> str:
     """The repository that a destination names; '' for any other place."""
     return destination.removeprefix(_PREFIX) if destination.startswith(_PREFIX) else ""
+
+
+def parts_of_archives(leads: Sequence[Job]) -> dict[int, list[Job]]:
+    """By archive job, the jobs that archive ranges of its big volumes for its point of now and its epoch."""
+    epochs = {lead.id: lead.epoch for lead in leads}
+    points = [lead.point_id for lead in leads if lead.point_id is not None]
+    found: dict[int, list[Job]] = {lead.id: [] for lead in leads}
+    query = Job.select().where(Job.point_id.in_(points), Job.kind == ARCHIVE_PART).order_by(Job.id)
+    for row in query if points else ():
+        if epochs.get(row.spec["lead"]) == row.spec["epoch"]:
+            found[row.spec["lead"]].append(row)
+    return found
 
 
 def read_by_archives() -> dict[int, int]:

@@ -20,8 +20,11 @@ from tests.scenario.fleet import Fleet, Seat
 
 VOLUMES = 12
 WORKERS = 5
+# Those of archives have a spree of their own, over an object store: tests.scenario.archiving.
+ARCHIVING_POINTS = tuple(name for name in POINTS if name.startswith(("archive.", "part.", "fetch.", "forget.")))
 COORDINATOR_POINTS = tuple(name for name in POINTS if name.startswith("coordinator."))
-WORKER_POINTS = tuple(name for name in POINTS if not name.startswith("coordinator."))
+WORKER_POINTS = tuple(name for name in POINTS if name not in {*COORDINATOR_POINTS, *ARCHIVING_POINTS})
+MINE = COORDINATOR_POINTS + WORKER_POINTS
 POLICIES: dict[str, dict[str, Any]] = {
     "gold": {
         "targets": [{"tag": {"backup": "gold"}, "types": ["volume"], "accounts": ["prod"]}],
@@ -35,7 +38,7 @@ FAULTS = ("throttle", "throttle", "lost-response", "throttle", "throttle", "erro
 FAULT_EVERY = 2.0
 HOST = "i-host"
 # Points that a spree comes by only now and then: the first time must do.
-RARE = ("coordinator.mark", "undo", "restore", "job.fail", "cleanup", "discover", "archive", "fetch")
+RARE = ("coordinator.mark", "undo", "restore", "job.fail", "cleanup", "discover")
 # A point that a process does not come by within this time is tried again later.
 POINT_PATIENCE = 15.0
 
@@ -79,7 +82,7 @@ class Spree:
         self.fleet.estate(VOLUMES, POLICIES, schedule={"every": "15m", "starts_at": "2026-01-01T00:00"})
         self.fleet.cloud.instance(HOST, zone="us-east-1a")
         self.fleet.cloud.set("page", 3)  # so that a look takes several pages
-        share = max(len(COORDINATOR_POINTS), kills * len(COORDINATOR_POINTS) // len(POINTS))
+        share = max(len(COORDINATOR_POINTS), kills * len(COORDINATOR_POINTS) // len(MINE))
         coordinator_points = points_for(COORDINATOR_POINTS, share, dice)
         worker_points = points_for(WORKER_POINTS, kills - share, dice)
         dying = max(2, workers // 4)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.crash import POINTS
-from tests.scenario.killing import Spree, policy_successes
+from tests.scenario.killing import MINE, Spree, policy_successes
 
 # With the worker at every point of its own in tests/workers/test_crash.py some 150 kills in all.
 KILLS = 130
@@ -29,7 +28,7 @@ def test_kills_at_every_named_point_leave_one_snapshot_per_target_and_slot(
     print(outcome.to_json())
     assert (outcome.lost, outcome.doubled, outcome.dangling, outcome.below_floor) == (0, 0, 0, 0), outcome.stories
     assert outcome.kills >= AT_LEAST
-    assert len(set(POINTS) - set(outcome.reached)) <= RARELY_REACHED, (
-        f"not reached: {sorted(set(POINTS) - set(outcome.reached))}"
+    assert len(set(MINE) - set(outcome.reached)) <= RARELY_REACHED, (
+        f"not reached: {sorted(set(MINE) - set(outcome.reached))}"
     )
     assert policy_successes() > 3

@@ -2,24 +2,22 @@
 
 The blocks of a slice are in the repository before its checkpoint is in the catalog, so that a worker that dies at any
 point costs at most what it had read since. A volume's generation exists when the engine has committed it, and the
-point is good when all its volumes have theirs.
+point is good when all its volumes have theirs. Big volumes are left to several workers (`archive_part`).
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from tasks.catalog import Job, Part, Point, Transfer, session, transaction
 from tasks.catalog.transitions import finish_job, move_parts, move_point
+from tasks.crash import reach
 from tasks.errors import Gone, Invalid
 from tasks.states import PointState
 from workers import fence, points
-from workers.blocks import Blocks
-from workers.context import Context, token
-from workers.driver import Account
+from workers.archiving import Work, archive_range, close_volume, figures_of, lineage_of, open_volume
+from workers.context import Context
+from workers.handlers.archive_part import gather
 from workers.repositories import (
-    Place,
     added,
     blocks_of,
     checkpoint,
@@ -31,32 +29,9 @@ from workers.repositories import (
     translated,
 )
 from workers.repository import archive as engine
-from workers.repository.errors import Missing, Unrelated
-from workers.repository.generations import read_index
 from workers.repository.lease import COMMITTED
-from workers.repository.manifest import Generation
 from workers.repository.pipeline import Figures
 from workers.repository.repository import Repository
-from workers.repository.source import Source
-from workers.repository.store import Put
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What one attempt has in hand."""
-
-    context: Context
-    job: Job
-    source: Point
-    account: Account
-    place: Place
-    blocks: Blocks
-    resource_id: str
-    base: Mapping[str, Part]  # the parts of the generation before this one, by volume
-
-    def how(self) -> Put:
-        """The storage class that was decided."""
-        return Put(storage_class=self.job.spec.get("class", ""))
 
 
 def run(context: Context, job: Job) -> None:
@@ -70,23 +45,31 @@ def run(context: Context, job: Job) -> None:
         blocks = blocks_of(context, source.resource.type)
         base = _base(source, job)
         parts = list(Part.select().where(Part.point == source.id).order_by(Part.id))
-        work = _Work(context, job, source, account, place, blocks, source.resource.external_id, base)
+        work = Work(context, job, source, account, place, blocks, source.resource.external_id, base)
     point_id = _intend(work)
     repository = open_place(context, blocks, place)
     late = slice_end(context)
+    big = []
     for part in parts:
-        transfer = transfer_of(context, job, part.source_id or part.external_id, snapshot_id=part.external_id)
+        transfer = transfer_of(context, job, _volume(part), snapshot_id=part.external_id)
         if transfer.done:
             continue
-        if not _archive(work, repository, part, transfer, late) or (late() and part is not parts[-1]):
+        if part.size_gib >= context.settings.split_gib:
+            big.append((part, transfer))
+        elif not _archive(work, repository, part, transfer, late) or (late() and part is not parts[-1]):
             go_on_later(context, job)
             return
-    _conclude(work, point_id, parts)
+    if not big or gather(work, repository, big):
+        _conclude(work, point_id, parts)
 
 
 def destination_of(repository: str) -> str:
     """What the points of a repository have as their destination."""
     return f"repository:{repository}"
+
+
+def _volume(part: Part) -> str:
+    return str(part.source_id or part.external_id)
 
 
 def _base(source: Point, job: Job) -> dict[str, Part]:
@@ -107,7 +90,7 @@ def _base(source: Point, job: Job) -> dict[str, Part]:
     return {part.source_id: part for part in Part.select().where(Part.point == newest.id)}
 
 
-def _intend(work: _Work) -> int:
+def _intend(work: Work) -> int:
     source, job = work.source, work.job
     return points.intend(
         job,
@@ -124,106 +107,33 @@ def _intend(work: _Work) -> int:
     )
 
 
-def lineage_of(account: Account, region: str, volume: str) -> str:
-    """What a repository calls one volume for ever, whatever resource or policy it is archived for."""
-    return f"{account.number or account.name}/{region}/{volume}"
-
-
-def _archive(work: _Work, repository: Repository, part: Part, transfer: Transfer, late: Callable[[], bool]) -> bool:
+def _archive(work: Work, repository: Repository, part: Part, transfer: Transfer, late: Callable[[], bool]) -> bool:
     """One slice of one volume; whether the volume is done."""
-    lineage = lineage_of(work.account, work.source.region, transfer.volume)
-    facts = {
-        "account": work.account.name,
-        "region": work.source.region,
-        "volume": transfer.volume,
-        "snapshot": part.external_id,
-        "device": part.device,
-        "point": f"rp-{work.source.id}",
-        "resource": work.resource_id,
-        "installation": work.context.installation,
-    }
-    with translated():
-        base, why = _generation(repository, lineage, work.base.get(transfer.volume))
-        source, why = _open(work, part.external_id, base, work.base.get(transfer.volume), why)
-        mode = "changes" if source.incremental else "full"
-        started = engine.start_archive(
-            repository, lineage, source, base, _engine_job(work.job, transfer.volume, mode), facts
+    opened = open_volume(work, repository, part, transfer.volume)
+    reach("archive.opened")
+    started = opened.started
+    figures = dict(transfer.figures)
+    kept: tuple[Any, ...] = ()
+    if started.lease.state != COMMITTED:
+        done = archive_range(
+            work.context, repository, started, opened.source, 0, started.blocks, late, work.how(), inline=True
         )
-        if source.incremental and started.base is None:
-            source = work.blocks.source(work.account, work.source.region, part.external_id)
-        why = started.why_full or why
-        if started.lease.state == COMMITTED:
-            generation = repository.read_manifest(started.lease.manifests[0])
-            _done(work, transfer, generation, dict(transfer.figures), why)
-            return True
-        done = engine.archive_slice(repository, started, source, halt=late, how=work.how(), inline=True)
-    figures = added(transfer.figures, asdict(done.figures))
-    if not done.finished:
-        checkpoint(
-            work.context,
-            work.job,
-            transfer,
-            next_block=done.next,
-            blocks=started.blocks,
-            figures=figures,
-            why_full=why,
-        )
-        return False
+        figures, kept = added(figures, figures_of(done)), done.parts
+        reach("archive.stored")
+        noted = {"blocks": started.blocks, "figures": figures, "why_full": opened.why_full}
+        if not done.finished:
+            checkpoint(work.context, work.job, transfer, next_block=done.next, **noted)
+            return False
     with translated():
         generation = engine.commit_archive(
-            repository, started, work.source.taken_at, done.parts, work.how(), Figures(**figures)
+            repository, started, work.source.taken_at, kept, work.how(), Figures(**figures)
         )
-    _done(work, transfer, generation, figures, why)
+    reach("archive.committed")
+    close_volume(work.context, work.job, transfer, generation, figures, opened.why_full)
     return True
 
 
-def _generation(repository: Repository, lineage: str, before: Part | None) -> tuple[Generation | None, str]:
-    """The generation to build on, and why there is none."""
-    if before is None:
-        return None, "It is the first generation of this volume here."
-    try:
-        return read_index(repository, lineage).of(before.external_id), ""
-    except Missing:
-        return None, "The generation before is not in the repository any more, so the whole volume is archived."
-
-
-def _open(work: _Work, snapshot_id: str, base: Generation | None, before: Part | None, why: str) -> tuple[Source, str]:
-    """The source: what changed since the base's snapshot where that can be told, else the whole volume, and why."""
-    since = str(before.attributes.get("snapshot_id", "")) if before is not None and base is not None else ""
-    if since:
-        try:
-            source = work.blocks.source(work.account, work.source.region, snapshot_id, since)
-        except (Unrelated, Missing) as error:
-            why = f"{error.text} So the whole volume is read, and what is in the repository is not stored again."
-        else:
-            if base is not None and source.size == base.size:
-                return source, ""
-            why = "The volume has another size than before, so the whole volume is archived."
-    return work.blocks.source(work.account, work.source.region, snapshot_id), why
-
-
-def _engine_job(job: Job, volume: str, mode: str) -> str:
-    """The engine's id of this attempt at a volume: the same after a crash, another in another epoch."""
-    return hashlib.sha256(f"{token(job)}\x1f{volume}\x1f{mode}".encode()).hexdigest()[:32]
-
-
-def _done(work: _Work, transfer: Transfer, generation: Generation, figures: dict[str, int], why: str) -> None:
-    checkpoint(
-        work.context,
-        work.job,
-        transfer,
-        done=True,
-        generation=generation.id,
-        next_block=generation.blocks,
-        blocks=generation.blocks,
-        figures=figures,
-        why_full=why,
-    )
-    for moved in ("read", "stored"):
-        work.context.counters.add("snapfleet_repository_bytes_total", figures.get(f"{moved}_bytes", 0), moved=moved)
-
-
-def _conclude(work: _Work, point_id: int, parts: list[Part]) -> None:
+def _conclude(work: Work, point_id: int, parts: list[Part]) -> None:
     """The point and its parts are good, and the job is done: all of it or nothing."""
     job, at = work.job, work.context.clock.timer()
     with transaction():
@@ -242,11 +152,12 @@ def _conclude(work: _Work, point_id: int, parts: list[Part]) -> None:
         for row in moved.values():
             sums = added(sums, row.figures)
         finish_job(job, at, result={"figures": sums, "full": full})
+    reach("archive.recorded")
     work.context.counters.add("snapfleet_points_completed_total", role="archive")
 
 
-def _part(work: _Work, point_id: int, part: Part, moved: Mapping[str, Transfer]) -> dict[str, Any]:
-    row = moved[part.source_id or part.external_id]
+def _part(work: Work, point_id: int, part: Part, moved: Mapping[str, Transfer]) -> dict[str, Any]:
+    row = moved[_volume(part)]
     return {
         "point": point_id,
         "external_id": row.generation,

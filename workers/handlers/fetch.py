@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.catalog import Job, RestoreStep, session, transaction
 from tasks.catalog.transitions import start_waiting
+from tasks.crash import reach
 from workers import driver, fence, operations, steps
 from workers.context import Context, token
 from workers.repositories import (
@@ -41,6 +42,7 @@ def run(context: Context, job: Job, point: driver.Point, tags: dict[str, str]) -
     if not transfer.snapshot_id:
         with translated():
             made = blocks.begin(*where, size, token(job), tags, params.get("kms_key_id", ""))
+        reach("fetch.begun")
         _record(context, job, made)
         checkpoint(context, job, transfer, snapshot_id=made)
     late = slice_end(context)
@@ -49,6 +51,7 @@ def run(context: Context, job: Job, point: driver.Point, tags: dict[str, str]) -
         with translated():
             sink = blocks.sink(*where, transfer.snapshot_id, size)
             done = restore(repository, generation, sink, first=first, stop=stop)
+        reach("fetch.written")
         figures = {
             "written": int(transfer.figures.get("written", 0)) + sink.written,
             "read_bytes": int(transfer.figures.get("read_bytes", 0)) + done.read_bytes,
@@ -59,6 +62,7 @@ def run(context: Context, job: Job, point: driver.Point, tags: dict[str, str]) -
             return
     with translated():
         blocks.complete(*where, transfer.snapshot_id, int(transfer.figures.get("written", 0)))
+    reach("fetch.completed")
     _wait(context, job, driver.Operation("snapshot", transfer.snapshot_id, point.account, job.region))
 
 

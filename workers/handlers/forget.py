@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from tasks.catalog import Job, Part, Point, session, transaction
 from tasks.catalog.transitions import finish_job, move_parts, move_point
+from tasks.crash import reach
 from tasks.states import PointState
 from workers import fence
 from workers.context import Context
@@ -23,12 +24,14 @@ def run(context: Context, job: Job) -> None:
     with transaction():
         fence.keep(job)
         allowed = guarded(context, job.spec["points"])
+    reach("forget.marked")
     with session():
         place = place_of(context, job.spec["repository"])
         parts = list(Part.select().where(Part.point.in_(allowed)))
         codes = {row.id: row.expire_code for row in Point.select().where(Point.id.in_(allowed))}
     if parts:
         _hide(open_place(context, blocks_of(context, "volume"), place), {part.external_id for part in parts})
+    reach("forget.hidden")
     at = context.clock.timer()
     with transaction():
         fence.keep(job)

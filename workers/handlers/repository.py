@@ -4,6 +4,7 @@ What was found goes to the job's result, for whoever asked, and to the repositor
 """
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from tasks.catalog import Job, Part, Point, Repository, rows, session, transaction
@@ -25,6 +26,7 @@ from workers.repositories import (
 )
 from workers.repository import repository as engine
 from workers.repository.generations import read_index
+from workers.repository.liveness import Margins
 from workers.repository.names import MAPS, PACKS
 from workers.repository.prune import execute_prune, plan_prune
 from workers.repository.verify import Verified, verify
@@ -143,7 +145,7 @@ def _prune(context: Context, place: Place, job: Job) -> Facts:
     """Take away what nothing needs any more and what waited for its grace; with `dry_run` only say what that is."""
     opened = _opened(context, place)
     with translated():
-        plan = plan_prune(opened, ())
+        plan = plan_prune(opened, (), _margins(context))
         facts = {
             "freed_bytes": plan.freed,
             "later_bytes": plan.later,
@@ -157,6 +159,11 @@ def _prune(context: Context, place: Place, job: Job) -> Facts:
             return facts
         done = execute_prune(opened, plan)
     return {**facts, "objects": len(done.deleted), "freed_bytes": sum(done.deleted.values()), "kept": len(done.kept)}
+
+
+def _margins(context: Context) -> Margins:
+    patience = timedelta(seconds=context.settings.grace_seconds)
+    return Margins(grace=patience, silence=patience)
 
 
 def _opened(context: Context, place: Place) -> engine.Repository:
