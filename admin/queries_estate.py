@@ -225,7 +225,9 @@ def list_letters(*, every: bool = False, limit: int = LIMIT) -> list[Row]:
 
 def list_processes() -> list[Row]:
     """Processes that reported themselves."""
-    keys = ("name", "role", "lanes", "threads", "busy", "version", "draining", "started_at", "seen_at")
+    keys = (
+        "name", "role", "lanes", "pool", "threads", "busy", "version", "draining", "wanted", "started_at", "seen_at",
+    )  # fmt: skip
     with session():
         return [{key: getattr(row, key) for key in keys} for row in Process.select().order_by(Process.name)]
 

@@ -15,6 +15,7 @@ from coordinator.admission import METERED, STARTS, Candidate, InFlight, choose
 from tasks.broker import Publisher
 from tasks.catalog import Budget, Job, Outbox, database, lock_rows, rows, transaction
 from tasks.catalog.fields import is_postgres
+from tasks.catalog.standstill import standstill
 from tasks.catalog.transitions import mark_published
 from tasks.crash import reach
 from tasks.lanes import LANES, Lane
@@ -43,7 +44,8 @@ def publish(publisher: Publisher, counters: Counters, at: datetime) -> int:
     with transaction():
         queued = _queued()
         room = {lane: LANES[lane].capacity - queued[lane] for lane in Lane}
-        lanes = [lane for lane in Lane if room[lane] * REFILL >= LANES[lane].capacity]
+        open_lanes = Lane if standstill() is None else (Lane.POLL,)  # what the cloud does is followed to its end
+        lanes = [lane for lane in open_lanes if room[lane] * REFILL >= LANES[lane].capacity]
         if not lanes:
             return 0
         candidates = _candidates(at, lanes)

@@ -17,6 +17,7 @@ from coordinator.standing import Place, wake_all
 from coordinator.tick import start_run
 from tasks.catalog import DeadLetter, Job, Point, Policy, Request, Restore, Run, lock_rows, transaction
 from tasks.catalog.transitions import MAX_TEXT, cancel_jobs, publish_again, requeue
+from tasks.catalog.standstill import standstill
 from tasks.errors import Invalid, Refused, SnapfleetError, Unavailable
 from tasks.lanes import Lane
 from tasks.states import JOB_OPEN, RUN_OPEN, JobState, PointState, RequestState, RestoreState, RunState
@@ -25,6 +26,7 @@ log = logging.getLogger("snapfleet.coordinator")
 
 REQUESTS_A_TICK = 50
 RETENTION_NOW = "retention:now"  # the Meta row that asks for a retention pass
+_BEGINS = frozenset({"run", "restore", "repository", "cleanup", "confirm"})  # refused while the fleet stands still
 Result = dict[str, Any]
 
 
@@ -56,6 +58,7 @@ def _handle_next(now: datetime, at: datetime) -> bool:
             if row.kind not in HANDLERS:
                 raise Invalid(f"A coordinator of this version does not know how to {row.kind!r}.", code="unknown-kind")
             result = HANDLERS[row.kind](Wish(row.payload, row.requested_by, now, at))
+            _refuse_while_standing(row.kind)
             Request.update(state=RequestState.ACCEPTED, result=result, handled_at=at).where(
                 Request.id == row.id
             ).execute()
@@ -70,6 +73,16 @@ def _handle_next(now: datetime, at: datetime) -> bool:
 
 
 def _refuse(row: Request | None, code: str, text: str, at: datetime) -> None:
+def _refuse_while_standing(kind: str) -> None:
+    still = standstill() if kind in _BEGINS else None
+    if still is not None:
+        raise Refused(
+            f"The fleet has been standing still since {still.since:%Y-%m-%d %H:%M} UTC, asked for by {still.who}.",
+            code="standstill",
+            advice="End it with `snapfleet resume`, then ask again.",
+        )
+
+
     if row is None:
         raise Unavailable("The requests could not be read.")
     with transaction():

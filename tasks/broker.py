@@ -66,7 +66,7 @@ class Delivery(MessageProxy):
 class FleetBroker(Broker):
     """RabbitMQ for workers. It consumes; publishing is the coordinator's alone.
 
-    draining  set once the process stops taking messages; long handlers end at their next checkpoint.
+    draining  set while the process takes no messages; long handlers end at their next checkpoint.
     """
 
     def __init__(
@@ -145,8 +145,8 @@ class FleetConsumer(Consumer):
 
     def __next__(self) -> MessageProxy | None:
         try:
-            if self._broker.draining.is_set() and not self.stopped.is_set():
-                self._return_arrived()
+            if self._broker.draining.is_set() != self.stopped.is_set():
+                self._fetch_again() if self.stopped.is_set() else self._return_arrived()
             if not self._arrived:
                 self._connection.process_data_events(time_limit=self._timeout)
             if self._cancelled or not self._channel.is_open:
@@ -174,6 +174,10 @@ class FleetConsumer(Consumer):
         while self._arrived:
             self._channel.basic_reject(self._arrived.popleft()[0].delivery_tag, requeue=True)
         self.stopped.set()
+
+    def _fetch_again(self) -> None:
+        self.stopped.clear()
+        self._tag = self._channel.basic_consume(self._queue, self._on_message)
 
     def ack(self, message: MessageProxy) -> None:
         """Acknowledge, if the message came over this very connection; otherwise the broker delivers it again."""
@@ -312,6 +316,7 @@ class LocalConsumer(Consumer):
             self.stopped.set()
             threading.Event().wait(self._timeout)  # dramatiq asks again at once
             return None
+        self.stopped.clear()
         if not self._slots.acquire(timeout=self._timeout):
             return None
         try:

@@ -53,6 +53,9 @@ class Settings:
         default="", metadata={"about": "MODULE:FUNCTION that makes the cloud drivers; empty: the built-in ones"}
     )
     threads: int = field(default=8, metadata={"about": "threads of one worker process"})
+    pool: str = field(
+        default="", metadata={"about": "worker pool whose accounts and regions a worker serves; empty: all others"}
+    )
     tick_seconds: float = field(default=1.0, metadata={"about": "longest pause between two ticks of a coordinator"})
     poll_floor_seconds: float = field(
         default=15.0, metadata={"about": "first and shortest pause between two questions about an operation"}

@@ -4,6 +4,7 @@ The builders read rows inside a session and return plain values, so that no conn
 driver is called.
 """
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -37,6 +38,7 @@ class Context:
     owner: str
     strain: Strain = field(default_factory=Strain)
     slice: timedelta = SLICE
+    draining: threading.Event = field(default_factory=threading.Event)  # set: what can stop between two steps stops
 
     def driver_of(self, type_name: str) -> driver.Driver:
         """The driver of a resource type. Raises Impossible when this process has none."""

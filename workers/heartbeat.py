@@ -5,12 +5,15 @@ import threading
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from importlib.metadata import version
+from typing import Any
 
 from tasks.catalog import Process, transaction
+from tasks.catalog.fleet import DRAIN
 from tasks.catalog.transitions import renew
 from tasks.errors import SnapfleetError
 from tasks.lanes import Lane
 from workers.context import Context
+from workers.drain import GiveBack
 from workers.held import Held
 
 log = logging.getLogger("snapfleet.worker")
@@ -18,6 +21,7 @@ log = logging.getLogger("snapfleet.worker")
 BEAT = timedelta(seconds=5)  # what the coordinator and the page expect of a process that lives
 # A process that was killed leaves its row, and a fleet of containers has a new name for each start.
 FORGOTTEN_AFTER = timedelta(days=1)
+SHOWN = 32  # jobs in hand that a report names: more threads than that are rare, and the row stays small
 
 
 class Heartbeat:
@@ -28,10 +32,17 @@ class Heartbeat:
     """
 
     def __init__(
-        self, context: Context, held: Held, lanes: Collection[Lane], threads: int, draining: threading.Event
+        self,
+        context: Context,
+        held: Held,
+        lanes: Collection[Lane],
+        threads: int,
+        draining: threading.Event,
+        give_back: GiveBack | None = None,
     ) -> None:
         self._context, self._held, self._lanes, self._threads = context, held, sorted(lanes), threads
-        self._draining = draining
+        self._draining, self._give_back = draining, give_back
+        self._drained = False  # because an operator wants it
         self._stop = threading.Event()
         self._renewed_at: datetime | None = None
         self._third = min(context.lease(lane) for lane in self._lanes) / 3
@@ -63,23 +74,43 @@ class Heartbeat:
             log.exception("a heartbeat failed on a defect")
 
     def beat(self) -> None:
-        """Report, renew what is due, flush. Raises Unavailable when the catalog is away."""
+        """Report, renew what is due, flush, and do as an operator wants. Raises Unavailable without a catalog."""
         at = self._context.clock.timer()
         row = {
             "lanes": [str(lane) for lane in self._lanes],
+            "pool": self._context.settings.pool,
             "threads": self._threads,
             "busy": self._held.busy,
+            "detail": {"jobs": self._in_hand(at)},
             "draining": self._draining.is_set(),
             "seen_at": at,
         }
         with transaction():
-            Process.insert(
+            upsert: Any = Process.insert(
                 name=self._context.owner, role="worker", version=version("snapfleet"), started_at=at, **row
-            ).on_conflict(
-                conflict_target=[Process.name], update={getattr(Process, name): row[name] for name in row}
-            ).execute()
+            ).on_conflict(conflict_target=[Process.name], update={getattr(Process, name): row[name] for name in row})
+            (mine,) = list(upsert.returning(Process.wanted).execute())
             self._renew(at)
         self._context.counters.flush()
+        self._obey(drain=mine.wanted == DRAIN)
+
+    def _obey(self, *, drain: bool) -> None:
+        """Hold back or go on, once when the operator's wish changes."""
+        if self._give_back is None or drain == self._drained:
+            return
+        self._drained = drain
+        if drain:
+            self._give_back.hold()
+        elif not self._stop.is_set():
+            self._give_back.release()
+
+    def _in_hand(self, at: datetime) -> list[dict[str, Any]]:
+        """What each thread works on and since when, the oldest first."""
+        found = [(at - timedelta(seconds=one.seconds), one) for one in self._held.all()]
+        return [
+            {"job": one.job.id, "kind": one.job.kind, "lane": str(one.lane), "since": since.isoformat()}
+            for since, one in sorted(found, key=lambda pair: pair[0])[:SHOWN]
+        ]
 
     def forget_dead(self) -> None:
         """Remove what processes that ended without a farewell have left. Raises Unavailable."""

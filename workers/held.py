@@ -45,6 +45,11 @@ class Held:
         with self._lock:
             return self._by_thread.pop(threading.get_ident(), None)
 
+    def all(self) -> list[InHand]:
+        """Everything in hand just now."""
+        with self._lock:
+            return list(self._by_thread.values())
+
     @property
     def busy(self) -> int:
         """How many threads have a job in hand."""

@@ -60,7 +60,7 @@ def start_embedded(settings: Settings, broker: FleetBroker | LocalBroker) -> Run
     """
     held, counters = Held(), _counters(broker)
     lanes = [lane for name in sorted(broker.get_declared_queues()) if (lane := lane_of(name))]
-    _equip(broker, _context(settings, counters), held, lanes, settings.threads)
+    _equip(broker, _context(settings, counters, broker.draining), held, lanes, settings.threads)
     worker = dramatiq.Worker(broker, worker_threads=settings.threads)
     worker.start()
     return Running(worker)
@@ -98,11 +98,11 @@ def setup() -> None:
     open_catalog(settings.catalog, max_connections=settings.threads + _SPARE_CONNECTIONS)
     broker = build_broker(settings.broker_url, settings.message_keys())
     _await(threading.Event(), "catalog", require_current)
-    _equip(broker, _context(settings, _counters(broker)), Held(), tuple(Lane), settings.threads)
+    _equip(broker, _context(settings, _counters(broker), broker.draining), Held(), tuple(Lane), settings.threads)
     dramatiq.set_broker(broker)
 
 
-def _context(settings: Settings, counters: Counters) -> Context:
+def _context(settings: Settings, counters: Counters, draining: threading.Event) -> Context:
     clock = settings.clock()
     with session():
         row = Meta.get_or_none(Meta.key == "installation")
@@ -116,6 +116,7 @@ def _context(settings: Settings, counters: Counters) -> Context:
         installation=row.value,
         counters=counters,
         owner=f"{socket.gethostname()}:{os.getpid()}:worker",
+        draining=draining,
     )
 
 
@@ -123,9 +124,10 @@ def _equip(
     broker: FleetBroker | LocalBroker, context: Context, held: Held, lanes: Collection[Lane], threads: int
 ) -> None:
     """The broker's middleware, in their order, and one actor for each lane."""
+    give_back = GiveBack()
     for middleware in (
-        Beats(Heartbeat(context, held, lanes, threads, broker.draining)),
-        GiveBack(),
+        Beats(Heartbeat(context, held, lanes, threads, broker.draining, give_back)),
+        give_back,
         Connections(),
         Claim(context, held),
         LogFields(held),

@@ -109,9 +109,10 @@ def make_place(context: Context, blocks: Blocks, place: Place) -> tuple[Opened, 
 
 
 def slice_end(context: Context) -> Callable[[], bool]:
-    """What says that a slice of work is over; the engine gets at least one block further in each."""
+    """What says that a slice of work is over, or that this worker should hand back what it has; the engine gets at
+    least one block further in each."""
     until = context.clock.timer() + context.slice
-    return lambda: context.clock.timer() >= until
+    return lambda: context.draining.is_set() or context.clock.timer() >= until
 
 
 def transfer_of(context: Context, job: Job, volume: str, **columns: Any) -> Transfer:

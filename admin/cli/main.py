@@ -56,6 +56,9 @@ COMMANDS = {
     "up": ("processes", "Run everything in one process."),
     "coordinator": ("processes", "Run a coordinator."),
     "worker": ("processes", "Run a worker."),
+    "workers": ("fleet", "List workers, and how many are needed."),
+    "drain": ("fleet", "Let the whole fleet come to a standstill."),
+    "resume": ("fleet", "Let a fleet that stands still go on."),
     "web": ("processes", "Run the admin page."),
 }
 

@@ -19,8 +19,9 @@ from typing import Any
 
 import click
 
-from admin.cli.command import command
+from admin.cli.command import command, group
 from admin.cli.context import Context
+from admin.cli.fleet import worker_drain, worker_list, worker_undrain
 from tasks.broker import LocalBroker, LocalPublisher, build_broker
 from tasks.catalog import close_catalog
 from tasks.errors import Invalid, Refused
@@ -131,17 +132,23 @@ def coordinator(at: Context) -> None:
     role("coordinator")(settings)
 
 
-@command(example="snapfleet worker --lanes snapshot,poll --threads 16")
+@group(example="snapfleet worker --lanes snapshot,poll --threads 16")
 @click.option("--lanes", default="", help="Which kinds of work, with commas between; without it, all.")
 @click.option("--threads", type=click.IntRange(1, 256), help="Threads of this process; default from the settings.")
-def worker(at: Context, lanes: str, threads: int | None) -> None:
+@click.option("--pool", help="Work only for accounts and regions of this worker pool; default from the settings.")
+def worker(at: Context, lanes: str, threads: int | None, pool: str | None) -> None:
     """Run a worker.
 
     Run as many as the work needs, on any number of hosts. It needs a broker; without one use `snapfleet up`.
     """
     chosen = _lanes(lanes)
     settings = replace(at.settings, threads=threads) if threads else at.settings
+    settings = settings if pool is None else replace(settings, pool=pool)
     role("worker")(settings, chosen)
+
+
+for _verb in (worker_list, worker_drain, worker_undrain):
+    worker.add_command(_verb)
 
 
 def _lanes(text: str) -> tuple[Lane, ...]:

@@ -5,6 +5,7 @@ from typing import Any
 from flask import Blueprint, flash, redirect, request, url_for
 from flask_login import current_user
 
+from admin.fleet import ask_drain
 from admin.requests import request_cancel, request_letters
 from admin.web.guard import clock, only_admin
 
@@ -28,3 +29,13 @@ def cancel(number: int) -> Any:
     wish = request_cancel(str(number), who=current_user.id, clock=clock())
     flash(f"Request {wish}: cancel run-{number}.")
     return redirect(url_for("pages.run", number=number))
+
+
+@bp.post("/workers/<any(drain, undrain):verb>")
+@only_admin
+def workers(verb: str) -> Any:
+    """Ask that a worker takes nothing more, or takes messages again."""
+    name = request.form.get("name", "")[:200]
+    names = ask_drain(name, drain=verb == "drain", who=current_user.id, clock=clock())
+    flash(f"Asked to {'drain' if verb == 'drain' else 'go on'}: {', '.join(names)}.")
+    return redirect(url_for("pages.overview"))

@@ -23,6 +23,7 @@ _MARKS = {
     "pending": Mark("idle", "○"),
     "resolving": Mark("queued", "◌"),
     "draining": Mark("wait", "◒"),
+    "drained": Mark("idle", "◇"),
     "partial": Mark("warn", "◐"),
     "warning": Mark("warn", "▲"),
     "expiring": Mark("warn", "◷"),

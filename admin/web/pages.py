@@ -5,6 +5,7 @@ from typing import Any
 from flask import Blueprint, abort, current_app, render_template, request
 
 from admin.figures import Estate, overview
+from admin.fleet import list_workers
 from admin.health import SILENT_AFTER, queue_health, word_of
 from admin.queries_estate import list_alerts, list_letters, list_processes
 from admin.web import lists
@@ -19,13 +20,19 @@ LARGEST = 2**63 - 1  # the catalog's numbers are 64-bit integers
 def processes() -> list[dict[str, Any]]:
     """Processes, each with whether it reported lately."""
     since = clock().timer() - SILENT_AFTER
-    return [{**row, "state": _life(row, row["seen_at"] >= since)} for row in list_processes()]
+    working = {row["name"]: row["working"] for row in list_workers(clock())}
+    return [
+        {**row, "state": _life(row, row["seen_at"] >= since), "working": working.get(row["name"], [])}
+        for row in list_processes()
+    ]
 
 
 def _life(row: dict[str, Any], alive: bool) -> str:
     if not alive:
         return "silent"
-    return "draining" if row["draining"] else "alive"
+    if row["draining"] or row["wanted"]:
+        return "draining" if row["busy"] or not row["draining"] else "drained"
+    return "alive"
 
 
 def before() -> int | None:

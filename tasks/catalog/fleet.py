@@ -6,6 +6,8 @@ from tasks.catalog.database import CatalogModel
 from tasks.catalog.fields import StateField, UtcField
 from tasks.states import RequestState
 
+DRAIN = "drain"  # in `Process.wanted`: take nothing more, finish what runs, and stay
+
 
 class Lease(CatalogModel):
     """A right that expires. Every takeover raises the fence, and writes under an old fence change nothing."""
@@ -22,11 +24,13 @@ class Process(CatalogModel):
     name = TextField(primary_key=True)
     role = TextField()
     lanes = JSONField(default=list)
+    pool = TextField(default="")  # the worker pool whose queues it takes; '' is the common one
     threads = IntegerField(default=0)
     busy = IntegerField(default=0)
     version = TextField(default="")
-    detail = JSONField(default=dict)
+    detail = JSONField(default=dict)  # of a worker: {"jobs": what it has in hand}
     draining = BooleanField(default=False)
+    wanted = TextField(default="")  # what an operator wants of it: drain, or '' to go on; read at each heartbeat
     started_at = UtcField()
     seen_at = UtcField(index=True)
 

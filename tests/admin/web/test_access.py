@@ -14,7 +14,7 @@ from admin.web.attempts import PER_ADDRESS, PER_NAME_AND_ADDRESS, WINDOW_SECONDS
 from admin.web.guard import ABSOLUTE, IDLE
 from admin.web.passwords import AT_ONCE, hash_password, verify_password
 from admin.web.tokens import new_token
-from tasks.catalog import Audit, DeadLetter, Request, Token, User, session, transaction
+from tasks.catalog import Audit, DeadLetter, Process, Request, Token, User, session, transaction
 from tasks.errors import Invalid, Unavailable
 from tasks.secrets import Secret
 from tests.admin.web.site import PASSWORD, Site, fill, now, settings_for
@@ -22,14 +22,21 @@ from tests.admin.web.site import PASSWORD, Site, fill, now, settings_for
 TEMPLATES = Path(__file__).parents[3] / "admin" / "web" / "templates"
 PAGES = ["/", "/runs", "/runs/1", "/resources", "/resources/1", "/points", "/alerts", "/dead-letters", "/missed"]
 API = [f"/api/v1/{name}" for name in ("queues", "runs", "runs/1", "resources", "points", "alerts", "processes")]
-ACTIONS = ["/dead-letters/requeue", "/dead-letters/drop", "/runs/1/cancel", "/logout"]
+ACTIONS = [
+    "/dead-letters/requeue",
+    "/dead-letters/drop",
+    "/runs/1/cancel",
+    "/workers/drain",
+    "/workers/undrain",
+    "/logout",
+]
 
 
 def test_every_page_needs_a_login_and_every_route_is_known_here(site: Site) -> None:
     """Feature 64: no page, list or action answers a stranger; a new route fails here until it is listed."""
     app = create_app(site.settings)
     rules = {re.sub(r"<[^>]+>", "1", rule.rule) for rule in app.url_map.iter_rules()}
-    actions = {"/dead-letters/1", "/runs/1/cancel", "/logout"}
+    actions = {"/dead-letters/1", "/runs/1/cancel", "/workers/1", "/logout"}
     probes = {"/livez", "/readyz", "/metrics", "/login", "/static/1"}
     assert rules == {*PAGES, *API, *actions, *probes}
     stranger = site.client()
@@ -150,6 +157,32 @@ def test_an_admin_requeues_and_drops_letters_as_wishes_with_an_audit_trail(site:
         assert said == [("ada", "login"), ("ada", "requeue"), ("ada", "drop"), ("ada", "cancel")]
         assert DeadLetter.select().where(DeadLetter.state == "open").count() == 2
     assert admin.submit("/dead-letters/drop", "/dead-letters", letter="1; drop table").status_code == 400
+
+
+def test_an_admin_drains_a_worker_from_the_page_and_lets_it_go_on(site: Site) -> None:
+    """Feature C21: a button for each live worker, with the token that other sites do not have; the audit says who."""
+    at = now()
+    working = {"jobs": [{"job": 7, "kind": "snapshot", "lane": "snapshot", "since": at.isoformat()}]}
+    with session():
+        Process.create(
+            name="host:1:worker", role="worker", threads=8, busy=1, detail=working, started_at=at, seen_at=at
+        )
+    admin = site.client("ada")
+    assert 'aria-label="drain host:1:worker"' in admin.get("/").text
+    assert admin.post("/workers/drain", data={"name": "host:1:worker"}).status_code == 400
+    assert "Asked to drain: host:1:worker" in admin.submit("/workers/drain", "/", name="host:1:worker").text
+    with session():
+        assert Process.get_by_id("host:1:worker").wanted == "drain"
+    assert "draining" in admin.get("/").text
+    assert admin.submit("/workers/undrain", "/", name="host:1:worker").status_code == 200
+    assert admin.submit("/workers/drain", "/", name="nobody").status_code == 400
+    viewer = site.client("vic")
+    assert 'aria-label="drain' not in viewer.get("/").text
+    assert viewer.submit("/workers/drain", "/dead-letters", name="host:1:worker").status_code == 403
+    with session():
+        assert Process.get_by_id("host:1:worker").wanted == ""
+        said = [(row.who, row.action) for row in Audit.select().where(Audit.action.startswith("worker."))]
+        assert said == [("ada", "worker.drain"), ("ada", "worker.undrain")]
 
 
 def test_a_viewer_sees_no_button_and_may_not_press_it(site: Site) -> None:
