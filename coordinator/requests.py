@@ -9,6 +9,7 @@ from typing import Any
 
 from peewee import InterfaceError, OperationalError
 
+from coordinator.importing import ask_import
 from coordinator.judge import points_of_plan, set_meta
 from coordinator.looks import Looks, Scope, ask_for_looks, read_looks, services_of
 from coordinator.recover import begin_restore
@@ -150,6 +151,10 @@ def _repository(wish: Wish) -> Result:
     return {"job": ask_repository(str(wish.payload["name"]), str(wish.payload["verb"]), options, wish.at)}
 
 
+def _import(wish: Wish) -> Result:
+    return {"job": ask_import(wish.payload, wish.at)}
+
+
 def _cleanup(wish: Wish) -> Result:
     set_meta(RETENTION_NOW, wish.who)
     return {}
@@ -255,6 +260,7 @@ HANDLERS: Mapping[str, Callable[[Wish], Result]] = {
     "discover": _discover,
     "check": _check,
     "repository": _repository,
+    "import": _import,
     "cleanup": _cleanup,
     "confirm": _confirm,
     "hold": _hold,

@@ -12,6 +12,7 @@ from typing import Any
 
 from coordinator.archive import archive_due, plan_archive, repositories
 from coordinator.facts import policy_facts, source_facts
+from coordinator.importing import LOOK, plan_imports
 from coordinator.plan import PolicyFacts, Refusal, SourceFacts, destination_of, destinations_due, plan_copy
 from coordinator.recover import give_up_restore, settle_restore
 from tasks.catalog import Account, Job, Point, Policy, Run, database, hold_rows, lock_rows, rows, transaction
@@ -27,7 +28,7 @@ log = logging.getLogger("snapfleet.coordinator")
 SETTLED_A_TICK = 500
 _ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 _RESTORING = frozenset({"restore-step", "restore-undo"})
-_MAKES_A_POINT = frozenset({"snapshot", "copy", "archive"})
+_MAKES_A_POINT = frozenset({"snapshot", "copy", "archive", "import"})
 
 
 def settle_jobs(at: datetime) -> int:
@@ -41,6 +42,8 @@ def settle_jobs(at: datetime) -> int:
         for job in jobs:
             if job.kind in _RESTORING:
                 _settle_restore(job, at)
+            elif job.kind == LOOK and job.state == JobState.DONE:
+                _settle_look(job, at)
         making = [job for job in jobs if job.kind in _MAKES_A_POINT]
         _fail_points([job for job in making if job.state != JobState.DONE])
         good = [job for job in making if job.state == JobState.DONE]
@@ -60,6 +63,17 @@ def _settle_restore(job: Job, at: datetime) -> None:
     except (KeyError, TypeError, ValueError) as error:  # what a step made known is not what the next one needs
         log.exception("What follows job %d of restore-%s cannot be planned.", job.id, job.restore_id)
         give_up_restore(job, Internal(f"A defect in this version: {type(error).__name__}."), at)
+
+
+def _settle_look(job: Job, at: datetime) -> None:
+    """What was found becomes jobs, or the look says why not: another look finds it again."""
+    try:
+        with database.atomic():
+            plan_imports(job, at)
+    except (SnapfleetError, KeyError, TypeError, ValueError) as error:
+        log.exception("What the look of job %d found cannot be planned.", job.id)
+        text = str(error) if isinstance(error, SnapfleetError) else f"A defect in this version: {type(error).__name__}."
+        Job.update(state=JobState.FAILED, error_code="import-failed", error_text=text).where(Job.id == job.id).execute()
 
 
 def _fail_points(jobs: Sequence[Job]) -> None:

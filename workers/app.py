@@ -25,7 +25,9 @@ from workers.handlers import (
     cleanup,
     copy,
     discover,
+    foreign,
     forget,
+    importing,
     poll,
     repository,
     restore,
@@ -40,6 +42,8 @@ HANDLERS: Mapping[str, Callable[[Context, Job], None]] = {
     "copy": copy.run,
     "archive": archive.run,
     "archive-part": archive_part.run,
+    "import-look": foreign.run,
+    "import": importing.run,
     "restore-step": restore.run_step,
     "restore-undo": restore.run_undo,
     "poll": poll.run,
@@ -49,7 +53,7 @@ HANDLERS: Mapping[str, Callable[[Context, Job], None]] = {
     "archive-cleanup": forget.run,
     "repository": repository.run,
 }
-_MAKES_A_POINT = frozenset({"snapshot", "copy", "archive"})
+_MAKES_A_POINT = frozenset({"snapshot", "copy", "archive", "import"})
 _CREATES = frozenset({"snapshot", "copy", "restore-step"})
 # A restore has a person waiting, a look or a poll is one job for each place: those always try.
 _CAN_WAIT = frozenset({"snapshot", "copy", "cleanup"})

@@ -4,7 +4,9 @@ What the world promises: clients are cheap to ask for and safe to be shared by t
 `workers.repository.errors` (the engine's own family), which `workers.repositories` turns into ours.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from workers.driver import Account
@@ -12,8 +14,26 @@ from workers.repository.source import Sink, Source
 from workers.repository.store import Store
 
 
+@dataclass(frozen=True)
+class Foreign:
+    """A snapshot as an account has it, whoever made it. `volume_id` is '' where the cloud does not say of what it was
+    taken; `why_not` says in a sentence why its blocks cannot be read, '' when they can."""
+
+    snapshot_id: str
+    volume_id: str
+    size_gib: int
+    taken_at: datetime
+    encrypted: bool = False
+    kms_key_id: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    why_not: str = ""
+
+
 class Blocks(Protocol):
     """Block access of one cloud."""
+
+    def snapshots(self, account: Account, region: str, tags: Mapping[str, str]) -> Iterator[Foreign]:
+        """Every snapshot that the account owns there and that carries all of `tags`, in no order. Raises the family."""
 
     def store(self, account: Account, region: str, url: str) -> Store:
         """The place of a repository, entered as `account`. Raises Unsuitable for an address of another cloud."""

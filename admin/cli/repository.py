@@ -1,8 +1,6 @@
 """`snapfleet repository`: repositories of archives. What touches one is done by a worker; here it is asked for."""
 
 import os
-import threading
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +8,13 @@ import click
 
 from admin.cli.command import command, group
 from admin.cli.context import Context
-from admin.cli.follow import LOOK_SECONDS, settle
 from admin.cli.output import columns
+from admin.cli.repository_import import repository_import
+from admin.cli.repository_work import follow_work
 from admin.costs import CHANGED, estimate, prices
-from admin.queries_repository import find_repository, find_work, list_repositories, show_repository, sizes_of
+from admin.queries_repository import find_repository, list_repositories, show_repository, sizes_of
 from admin.requests import request_repository
-from tasks.errors import Exit, Invalid, Refused
+from tasks.errors import Invalid, Refused
 from tasks.secrets import unseal
 
 _LIST = columns(
@@ -173,30 +172,10 @@ def repository_export_key(at: Context, name: str, file: Path) -> None:
 
 
 def _ask(at: Context, name: str, verb: str, options: dict[str, Any], wait: bool) -> int | None:
-    asked_at = at.clock.timer()
+    at.open()
     wish = request_repository(name, verb, options, who=at.who, clock=at.clock)
-    found = settle(
-        at, wish, lambda _: f"Asked a worker to {verb} {name}; see `snapfleet repository show {name}`.", wait=wait
-    )
-    if not wait or found is None:
-        return None
-    done = _followed(int(found["job"]), asked_at)
-    if done["state"] == "failed":
-        raise Refused(done["reason"] or f"{verb} {name} failed.", code="repository-failed")
-    result = done["result"]
-    if at.output.json:
-        at.output.value(result)
-    else:
-        at.output.record(result, tuple(result))
-    return int(Exit.FAILED) if result.get("problems") else None
-
-
-def _followed(job: int, asked_at: datetime) -> dict[str, Any]:
-    while True:
-        found = find_work(job, asked_at)
-        if found["state"] != "open":
-            return found
-        threading.Event().wait(LOOK_SECONDS)
+    said = f"Asked a worker to {verb} {name}; see `snapfleet repository show {name}`."
+    return follow_work(at, wish, lambda _: said, what=f"{verb} {name}", wait=wait)
 
 
 for _verb in (
@@ -208,5 +187,6 @@ for _verb in (
     repository_prune,
     repository_estimate,
     repository_export_key,
+    repository_import,
 ):
     repository.add_command(_verb)

@@ -1,13 +1,15 @@
 """Blocks of EBS snapshots and places in S3, entered with the credentials of an account."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import botocore.session
 
+from workers.aws.ec2_foreign import list_foreign
 from workers.aws.errors import translated
 from workers.aws.session import Sessions
+from workers.blocks import Foreign
 from workers.driver import Account
 from workers.repository.ebs import EbsClient, EbsSink, EbsSource, complete_snapshot, start_snapshot
 from workers.repository.errors import Unsuitable
@@ -34,6 +36,10 @@ class AwsBlocks:
             made = _Makes(self._sessions.session(account, region))
             client = s3_client(self._endpoint(account, region), region, made)
         return S3Store(client, parts.netloc, unquote(parts.path))
+
+    def snapshots(self, account: Account, region: str, tags: Mapping[str, str]) -> Iterator[Foreign]:
+        with translated("a look at snapshots"):
+            yield from list_foreign(self._sessions.at(account, region), tags)
 
     def source(self, account: Account, region: str, snapshot_id: str, base: str | None = None) -> EbsSource:
         return EbsSource(self._ebs(account, region), snapshot_id, base, readers=READERS)

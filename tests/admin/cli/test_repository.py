@@ -38,7 +38,7 @@ def keep() -> None:
         )
 
 
-def worker(state: JobState, result: dict[str, Any], text: str = "") -> Callable[[], None]:
+def worker(state: JobState, result: dict[str, Any], text: str = "", kind: str = "repository") -> Callable[[], None]:
     """A coordinator that takes wishes up, and a worker that does what is asked of a repository."""
 
     def step() -> None:
@@ -46,7 +46,7 @@ def worker(state: JobState, result: dict[str, Any], text: str = "") -> Callable[
         handle_requests(host_time(), host_time())
         with transaction():
             Job.update(state=state, result=result, error_text=text, finished_at=host_time()).where(
-                Job.kind == "repository", Job.state == JobState.PENDING
+                Job.kind == kind, Job.state == JobState.PENDING
             ).execute()
 
     return step
@@ -118,3 +118,23 @@ def test_an_estimate_names_requests_bytes_and_dollars_for_each_class(cli: Cli) -
     said = cli("repository", "estimate", "web", "-o", "json")
     assert [row["archive"] for row in said.json["costs"]].count("first") == 4
     assert said.json["size_gib"] >= 0
+
+
+def test_an_import_is_a_wish_and_a_dry_run_lists_what_would_be_taken_in(cli: Cli, background: Background) -> None:
+    """feature 7: what is typed reaches the coordinator as filters, times as UTC, and wrong ones are refused at once."""
+    keep()
+    asked = ("repository", "import", "cold", "--account", "prod", "--region", "us-east-1", "--tag", "team=web")
+    assert cli(*asked[:-1], "team").code == 2
+    assert cli(*asked, "--since", "yesterday").code == 2
+    assert cli("repository", "import", "warm", *asked[3:]).code == 2
+    found = {"snapshot": "snap-7", "volume": "vol-7", "size_gib": 8, "taken_at": "2025-01-01T00:00:00+00:00"}
+    background(worker(JobState.DONE, {"snapshots": 1, "told": [], "found": [found]}, kind="import-look"))
+    said = cli(*asked, "--since", "2025-01-01", "--volume", "vol-7", "--keep", "7y", "--dry-run")
+    assert said.code == 0
+    assert "snap-7" in said.out
+    with session():
+        job = Job.get(Job.kind == "import-look")
+        imports = Job.select().where(Job.kind == "import").count()
+    wanted = {"tags": {"team": "web"}, "since": "2025-01-01T00:00:00+00:00", "volumes": ["vol-7"], "keep": "7y"}
+    assert job.spec == {"repository": "cold", **wanted, "dry_run": True}
+    assert (job.lane, job.region, imports) == ("discover", "us-east-1", 0)

@@ -1,0 +1,64 @@
+"""`snapfleet repository import` and `adopt`: what lies outside the catalog becomes recovery points."""
+
+from collections.abc import Sequence
+
+import click
+
+from admin.cli.command import command
+from admin.cli.completion import complete_policy
+from admin.cli.context import Context
+from admin.cli.output import columns
+from admin.cli.repository_work import follow_work
+from admin.requests_repository import ImportWish, request_import
+from tasks.errors import Invalid
+
+_FOUND = columns("snapshot", "volume", "GiB#=size_gib", "taken=taken_at")
+
+
+@command(name="import", example="snapfleet repository import cold --account prod --region us-east-1 --tag team=web")
+@click.argument("name")
+@click.option("--account", required=True, help="The account that owns the snapshots.")
+@click.option("--region", required=True, help="The region they lie in.")
+@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Only with this tag; may be given again.")
+@click.option("--volume", "volumes", multiple=True, metavar="ID", help="Only of this volume; may be given again.")
+@click.option("--since", default="", metavar="DATE", help="Only those taken then or later (UTC).")
+@click.option("--until", default="", metavar="DATE", help="Only those taken before then (UTC).")
+@click.option("--policy", default="", shell_complete=complete_policy, help="Let them age by this policy's rule.")
+@click.option("--keep", default="", metavar="TIME", help="Keep them so long from when they were taken, as 7y or 90d.")
+@click.option("--dry-run", is_flag=True, help="List what would be taken in, and do nothing.")
+@click.option("--wait", is_flag=True, help="Wait until a worker has looked; the imports themselves go on.")
+def repository_import(
+    at: Context,
+    name: str,
+    account: str,
+    region: str,
+    tags: Sequence[str],
+    volumes: Sequence[str],
+    since: str,
+    until: str,
+    policy: str,
+    keep: str,
+    dry_run: bool,
+    wait: bool,
+) -> int | None:
+    """Take EBS snapshots that others made into a repository.
+
+    The oldest of each volume is read whole, later ones by changed blocks, at their own times. The snapshots stay as
+    they are. Asking again takes in what is new and tries again what failed. Without --policy or --keep they stay.
+    """
+    wish = ImportWish(account, region, _pairs(tags), since, until, tuple(volumes), policy, keep, dry_run)
+    at.open()
+    number = request_import(name, wish, who=at.who, clock=at.clock)
+    said = f"Asked a worker to look and import what it finds; see `snapfleet points --destination repository:{name}`."
+    what = f"A look for snapshots in {account}/{region}"
+    return follow_work(at, number, lambda _: said, what=what, wait=wait or dry_run, rows=("found", _FOUND))
+
+
+def _pairs(given: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise Invalid(f"--tag does not take {text!r}.", advice="Write KEY=VALUE.")
+        found[key] = value
+    return found

@@ -1,0 +1,199 @@
+"""Taking one snapshot that others made into a repository: the oldest of a volume whole, later ones by what changed.
+
+Nothing is ever written to such a snapshot, and none is deleted. Its start time is the recovery point's, so that
+retention and people see when it was really taken.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from tasks.catalog import Job, Part, Point, Transfer, session, transaction
+from tasks.catalog.archives import ARCHIVE, repository_destination
+from tasks.catalog.transitions import finish_job, move_parts, move_point
+from tasks.states import PointState
+from workers import fence, points
+from workers.blocks import Blocks
+from workers.context import Context, token
+from workers.driver import Account
+from workers.provenance import Origin
+from workers.repositories import (
+    Place,
+    added,
+    blocks_of,
+    checkpoint,
+    go_on_later,
+    open_place,
+    place_of,
+    slice_end,
+    transfer_of,
+    translated,
+)
+from workers.repository import archive as engine
+from workers.repository.errors import Missing, Unrelated
+from workers.repository.generations import read_index
+from workers.repository.lease import COMMITTED
+from workers.repository.manifest import Generation
+from workers.repository.pipeline import Figures
+from workers.repository.repository import Repository
+from workers.repository.source import Source
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What one attempt at a snapshot has in hand."""
+
+    context: Context
+    job: Job
+    account: Account
+    place: Place
+    blocks: Blocks
+    base: Part | None  # of the newest good archive of the volume that is older than the snapshot
+    origin: Origin
+
+    @property
+    def lineage(self) -> str:
+        """What a repository calls the volume for ever: as policies' archives call it."""
+        return f"{self.account.number or self.account.name}/{self.job.region}/{self.origin.volume}"
+
+
+def run(context: Context, job: Job) -> None:
+    """Import what is left of the job's snapshot, for one slice at most. Raises the family; FenceLost when overtaken."""
+    spec = job.spec
+    with session():
+        place, account = place_of(context, spec["repository"]), context.account(job.account)
+        blocks = blocks_of(context, job.resource.type)
+        work = _Work(context, job, account, place, blocks, _base(job), _origin(context, job, account))
+    point_id = points.intend(
+        job,
+        resource=job.resource_id,
+        policy=spec["policy"],
+        account=place.account_id,
+        region=place.region,
+        destination=repository_destination(place.name),
+        kind=ARCHIVE,
+        attributes=dict(work.origin.captured),
+        taken_at=datetime.fromisoformat(spec["taken_at"]),
+    )
+    repository = open_place(context, blocks, place)
+    transfer = transfer_of(context, job, spec["volume"], snapshot_id=spec["snapshot"])
+    if not transfer.done and not _import(work, repository, transfer, slice_end(context)):
+        go_on_later(context, job)
+        return
+    _conclude(work, point_id, transfer)
+
+
+def _base(job: Job) -> Part | None:
+    found: Part | None = (
+        Part.select()
+        .join(Point)
+        .where(
+            Point.resource == job.resource_id,
+            Point.destination == repository_destination(job.spec["repository"]),
+            Point.state == PointState.GOOD,
+            Point.taken_at < datetime.fromisoformat(job.spec["taken_at"]),
+            Part.source_id == job.spec["volume"],
+        )
+        .order_by(Point.taken_at.desc(), Point.id.desc())
+        .first()
+    )
+    return found
+
+
+def _origin(context: Context, job: Job, account: Account) -> Origin:
+    spec, resource = job.spec, job.resource
+    return Origin(
+        account=account.name,
+        region=job.region,
+        volume=spec["volume"],
+        snapshot=spec["snapshot"],
+        resource=resource.external_id,
+        installation=context.installation,
+        point=f"import-{spec['snapshot']}",
+        type=resource.type,
+        policy=spec.get("policy_name", ""),
+        encrypted=spec["encrypted"],
+        kms_key_id=spec["kms_key_id"],
+        captured=resource.attributes,
+    )
+
+
+def _import(work: _Work, repository: Repository, transfer: Transfer, late: Callable[[], bool]) -> bool:
+    """One slice; whether the snapshot is done."""
+    with translated():
+        base, source, why = _source(work, repository)
+        mode = "changes" if source.incremental else "full"
+        number = hashlib.sha256(f"{token(work.job)}\x1f{transfer.volume}\x1f{mode}".encode()).hexdigest()[:32]
+        started = engine.start_archive(repository, work.lineage, source, base, number, work.origin.to_source())
+        if source.incremental and started.base is None:
+            source = work.blocks.source(work.account, work.job.region, work.origin.snapshot)
+        why = started.why_full or why
+        if started.lease.state == COMMITTED:
+            made = repository.read_manifest(started.lease.manifests[0])
+            return _done(work, transfer, made, dict(transfer.figures), why)
+        done = engine.archive_slice(repository, started, source, halt=late, inline=True)
+    figures = added(transfer.figures, asdict(done.figures))
+    if not done.finished:
+        columns = {"next_block": done.next, "blocks": started.blocks, "figures": figures, "why_full": why}
+        checkpoint(work.context, work.job, transfer, **columns)
+        return False
+    with translated():
+        taken_at = datetime.fromisoformat(work.job.spec["taken_at"])
+        made = engine.commit_archive(repository, started, taken_at, done.parts, figures=Figures(**figures))
+    return _done(work, transfer, made, figures, why)
+
+
+def _source(work: _Work, repository: Repository) -> tuple[Generation | None, Source, str]:
+    """The generation to build on, what is to be read, and why that is all of the volume ('' when it is not)."""
+    before, where = work.base, (work.account, work.job.region, work.origin.snapshot)
+    if before is None:
+        return None, work.blocks.source(*where), "It is the oldest generation of this volume here."
+    try:
+        base = read_index(repository, work.lineage).of(before.external_id)
+        source = work.blocks.source(*where, str(before.attributes["snapshot_id"]))
+    except (Missing, KeyError):
+        why = "The generation before, or the snapshot it was read of, is not there any more."
+    except Unrelated as error:
+        why = error.text
+        return base, work.blocks.source(*where), why
+    else:
+        if source.size == base.size:
+            return base, source, ""
+        why = "The volume has another size than before."
+    return None, work.blocks.source(*where), why
+
+
+def _done(work: _Work, transfer: Transfer, made: Generation, figures: dict[str, int], why: str) -> bool:
+    columns = {"generation": made.id, "next_block": made.blocks, "blocks": made.blocks, "figures": figures}
+    checkpoint(work.context, work.job, transfer, done=True, why_full=why, **columns)
+    for moved in ("read", "stored"):
+        work.context.counters.add("snapfleet_repository_bytes_total", figures.get(f"{moved}_bytes", 0), moved=moved)
+    return True
+
+
+def _conclude(work: _Work, point_id: int, transfer: Transfer) -> None:
+    """The point and its part are good, and the job is done: all of it or nothing."""
+    job, spec, at = work.job, work.job.spec, work.context.clock.timer()
+    attributes = {
+        "snapshot_id": spec["snapshot"],
+        "lineage": work.lineage,
+        "stored_bytes": transfer.figures.get("stored_bytes", 0),
+    }
+    part = {
+        "point": point_id,
+        "external_id": transfer.generation,
+        "source_id": spec["volume"],
+        "size_gib": spec["size_gib"],
+        "encrypted": int(spec["encrypted"]),
+        "kms_key_id": spec["kms_key_id"],
+        "attributes": attributes,
+    }
+    with transaction():
+        fence.keep(job)
+        Part.insert(part).on_conflict_ignore().execute()
+        move_parts(point_id, PointState.GOOD)
+        columns = {"completed_at": work.context.clock.now(), "size_gib": spec["size_gib"]}
+        move_point(point_id, PointState.GOOD, error_code="", error_text="", **columns)
+        finish_job(job, at, result={"figures": transfer.figures, "full": transfer.why_full})
+    work.context.counters.add("snapfleet_points_completed_total", role=ARCHIVE)
