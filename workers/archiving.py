@@ -12,6 +12,7 @@ from tasks.errors import CloudFailed
 from workers.blocks import Blocks
 from workers.context import Context, token
 from workers.driver import Account
+from workers.provenance import Origin
 from workers.repositories import Place, checkpoint, translated
 from workers.repository import archive as engine
 from workers.repository.errors import Missing, Unrelated
@@ -34,6 +35,9 @@ class Work:
     blocks: Blocks
     resource_id: str
     base: Mapping[str, Part]  # the parts of the generation before this one, by volume
+    type: str = "volume"  # of the resource
+    policy: str = ""
+    parts: int = 1  # volumes that the point has
 
     def how(self) -> Put:
         """The storage class that was decided."""
@@ -67,16 +71,7 @@ def open_volume(work: Work, repository: Repository, part: Part, volume: str) -> 
     Raises the family.
     """
     lineage = lineage_of(work.account, work.source.region, volume)
-    facts = {
-        "account": work.account.name,
-        "region": work.source.region,
-        "volume": volume,
-        "snapshot": part.external_id,
-        "device": part.device,
-        "point": f"rp-{work.source.id}",
-        "resource": work.resource_id,
-        "installation": work.context.installation,
-    }
+    facts = _origin(work, part, volume).to_source()
     before = work.base.get(volume)
     with translated():
         base, why = _generation(repository, lineage, before)
@@ -87,6 +82,27 @@ def open_volume(work: Work, repository: Repository, part: Part, volume: str) -> 
             source = work.blocks.source(work.account, work.source.region, part.external_id)
     since = _since(before) if source.incremental else ""
     return Opened(started, source, since, started.why_full or why)
+
+
+def _origin(work: Work, part: Part, volume: str) -> Origin:
+    return Origin(
+        account=work.account.name,
+        region=work.source.region,
+        volume=volume,
+        snapshot=part.external_id,
+        resource=work.resource_id,
+        installation=work.context.installation,
+        point=f"rp-{work.source.id}",
+        parts=work.parts,
+        type=work.type,
+        policy=work.policy,
+        device=part.device,
+        encrypted=bool(part.encrypted),
+        kms_key_id=part.kms_key_id,
+        consistency=work.source.consistency,
+        captured=work.source.attributes,
+        disk=part.attributes,
+    )
 
 
 def archive_range(

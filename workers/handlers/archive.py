@@ -45,7 +45,10 @@ def run(context: Context, job: Job) -> None:
         blocks = blocks_of(context, source.resource.type)
         base = _base(source, job)
         parts = list(Part.select().where(Part.point == source.id).order_by(Part.id))
-        work = Work(context, job, source, account, place, blocks, source.resource.external_id, base)
+        resource, policy = source.resource, source.policy.name
+        work = Work(
+            context, job, source, account, place, blocks, resource.external_id, base, resource.type, policy, len(parts)
+        )
     point_id = _intend(work)
     repository = open_place(context, blocks, place)
     late = slice_end(context)
