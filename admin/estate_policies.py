@@ -1,6 +1,6 @@
 """The policies of an estate file: their fields, and what they may ask of each type of resource."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from admin.estate_checks import (
@@ -22,7 +22,7 @@ from admin.estate_checks import (
 )
 from admin.estate_yaml import Located, Path
 from coordinator.periods import KINDS
-from tasks.resources import ResourceType
+from tasks.resources import TABLE, Option, ResourceType
 
 DEFAULT_PRIORITY = 50
 MODES = ("snapshots", "image", "image-once")
@@ -38,6 +38,7 @@ _dr_record = record(
         "generations": Field(whole(1, _MOST)),
         "kms_key": Field(plain(text)),
         "reencrypt_key": Field(plain(text)),
+        "options": Field(tags),
     }
 )
 _archive = record(
@@ -88,7 +89,7 @@ def _sorted(read: Reader) -> Reader:
 
 
 def _target(types: Mapping[str, ResourceType]) -> Reader:
-    kind = choice(*sorted(types))
+    kind = _known_type(types)
     by_id = record(
         {
             "type": Field(kind, required=True),
@@ -96,6 +97,7 @@ def _target(types: Mapping[str, ResourceType]) -> Reader:
             "region": Field(plain(region), required=True),
             "account": Field(plain(name), required=True),
             "volumes": Field(_volumes),
+            "options": Field(tags),
         }
     )
     by_tag = record(
@@ -105,6 +107,7 @@ def _target(types: Mapping[str, ResourceType]) -> Reader:
             "accounts": Field(list_of(plain(name), least=1)),
             "regions": Field(list_of(plain(region), least=1)),
             "volumes": Field(_volumes),
+            "options": Field(tags),
         }
     )
 
@@ -113,6 +116,19 @@ def _target(types: Mapping[str, ResourceType]) -> Reader:
             file.report(path, "names either one resource (type, id, region, account) or many (tag, types, accounts)")
             return WRONG
         return (by_tag if isinstance(value, dict) and "tag" in value else by_id)(file, path, value)
+
+    return read
+
+
+def _known_type(types: Mapping[str, ResourceType]) -> Reader:
+    """A type that this version protects; one that it only knows of is refused as that."""
+    usual = choice(*sorted(types))
+
+    def read(file: Located, path: Path, value: Any) -> Any:
+        if isinstance(value, str) and value in TABLE and value not in types:
+            file.report(path, f"this version cannot protect {value} yet; it can {', '.join(sorted(types))}")
+            return WRONG
+        return usual(file, path, value)
 
     return read
 
@@ -173,6 +189,9 @@ def _check_targets(file: Located, path: Path, accounts: Mapping[str, Any], types
             if accounts[account].get("kind") == "dr":
                 file.report(place, f"{account} is a dr account, which holds copies and is not backed up")
             _check_place(file, at, target, accounts[account], types)
+        named = [target["type"]] if isinstance(target.get("type"), str) else target.get("types") or list(types)
+        offered = [one for name in named if name in types for one in types[name].backup_options]
+        _check_options(file, (*at, "options"), target.get("options"), offered)
         volumes = target.get("volumes")
         kinds = [target["type"]] if isinstance(target.get("type"), str) else target.get("types") or ["instance"]
         if volumes and "instance" not in kinds:
@@ -207,7 +226,13 @@ def _check_dr(
         if not isinstance(entry, dict):
             continue
         at, account, where = (*path, "dr", index), entry.get("account"), entry.get("region")
+        offered = [one for kind in kinds for one in kind.copy_options]
+        _check_options(file, (*at, "options"), entry.get("options"), offered)
         for kind in kinds:
+            elsewhere = any(target.get("region", where) != where for target in spec.get("targets", ()))
+            rule = kind.broken(region=account is None or elsewhere, account=account is not None, entry=entry)
+            if rule:
+                file.report(at, f"{kind.name}: {rule.text} ({rule.source})")
             if account is None and not kind.cross_region:
                 file.report(at, f"{kind.name} cannot be copied to another region")
             if account is not None and not kind.cross_account:
@@ -225,3 +250,15 @@ def _check_dr(
         regions = accounts[account].get("regions")
         if isinstance(where, str) and regions and where not in regions:
             file.report((*at, "region"), f"{account} does not list the region {where}; it has {', '.join(regions)}")
+
+
+def _check_options(file: Located, at: Path, given: Any, offered: Sequence[Option]) -> None:
+    """Options that some type of the policy takes, with values that it takes."""
+    known = {one.name: one for one in offered}
+    for word, value in (given if isinstance(given, dict) else {}).items():
+        if word not in known:
+            near = did_you_mean(word, known)
+            none = "the types of this policy take none here"
+            file.report((*at, word), f"unknown option; {'allowed are ' + ', '.join(known) if known else none}{near}")
+        elif known[word].choices and value not in known[word].choices:
+            file.report((*at, word), f"{value!r} is not one of {', '.join(known[word].choices)}")

@@ -18,6 +18,7 @@ from admin.estate_checks import (
 )
 from admin.estate_yaml import Located, Path
 from coordinator.grid import DisabledRange, Grid
+from tasks.lanes import POOL
 
 _UUID = matching(
     r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", "an id such as 00000000-0000-0000-0000-000000000001"
@@ -25,7 +26,23 @@ _UUID = matching(
 # IAM user guide, identifiers: partitions aws, aws-cn, aws-us-gov; role names may have a path.
 _ROLE = matching(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", "a role such as arn:aws:iam::111111111111:role/NAME")
 
-AWS_ONLY = ("role_arn", "external_id", "profile")
+
+
+def _pool(value: Any) -> str:
+    """A worker pool's name."""
+    if not isinstance(value, str) or not POOL.fullmatch(value):
+        raise ValueError(f"{value!r} is not a worker pool: 1 to 32 small letters, digits or '-'")
+    return value
+
+
+def _region_pools(value: Any) -> dict[str, str]:
+    """Regions to worker pools."""
+    if not isinstance(value, dict) or not value:
+        raise ValueError("is not a mapping of regions to worker pools, such as {eu-west-1: site-a}")
+    return {region(key): _pool(pool) for key, pool in sorted(value.items())}
+
+
+AWS_ONLY = ("role_arn", "external_id", "profile", "backup_vault", "backup_role_arn")
 AZURE_ONLY = ("subscription_id", "tenant_id", "client_id", "client_secret")
 SECRETS = ("external_id", "client_secret")
 
@@ -36,12 +53,16 @@ account_record = {
     "role_arn": Field(_ROLE),
     "external_id": Field(plain(secret)),
     "profile": Field(plain(text)),
+    "backup_vault": Field(plain(name)),
+    "backup_role_arn": Field(_ROLE),
     "subscription_id": Field(_UUID),
     "tenant_id": Field(_UUID),
     "client_id": Field(_UUID),
     "client_secret": Field(plain(secret)),
     "regions": Field(list_of(plain(region), least=1), required=True),
     "may_delete": Field(plain(flag), default=True),
+    "pool": Field(plain(_pool)),
+    "region_pools": Field(plain(_region_pools)),
 }
 repository_record = {
     "name": Field(plain(name), required=True),
@@ -66,6 +87,9 @@ def check_account(file: Located, path: Path, spec: dict[str, Any]) -> None:
             file.report((*path, key), f"is for {'aws' if azure else 'azure'} accounts; this one is {spec['cloud']}")
     if azure and "subscription_id" not in spec:
         file.report(path, "subscription_id is missing")
+    for key in spec.get("region_pools", {}):
+        if key not in spec.get("regions", ()):
+            file.report((*path, "region_pools", key), "is not among the account's regions")
     if "external_id" in spec and "role_arn" not in spec:
         file.report((*path, "external_id"), "goes with role_arn")
 

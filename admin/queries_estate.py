@@ -29,7 +29,7 @@ from tasks.catalog import (
     session,
 )
 from tasks.errors import Invalid
-from tasks.resources import TYPES
+from tasks.resources import TABLE
 from tasks.states import JOB_TERMINAL, JobState, PointState
 
 _BATCH = 5_000  # ids in one query; SQLite takes 32,766 parameters
@@ -198,8 +198,12 @@ def list_capabilities() -> list[Row]:
             "cold": kind.cold,
             "copy_slots": kind.copy_slots,
             "notes": list(kind.notes),
+            "usable": kind.built,
+            "options": [one.name for one in (*kind.backup_options, *kind.copy_options)],
+            "restores": list(kind.restores),
+            "restore_options": [one.name for one in kind.restore_options],
         }
-        for kind in TYPES.values()
+        for kind in TABLE.values()
     ]
 
 

@@ -29,14 +29,15 @@ class Candidate:
     slots: int = 0
     attempt: int = 0
     fence: int = 0
+    service: str = ""
 
 
 @dataclass
 class InFlight:
-    """What is on its way: messages per lane, copy slots per (account, region), starts each place has left."""
+    """What is on its way: messages per lane, copy slots per (account, region, service), starts each place has left."""
 
     queued: Counter[Lane] = field(default_factory=Counter)
-    copies: Counter[tuple[int, str]] = field(default_factory=Counter)
+    copies: Counter[tuple[int, str, str]] = field(default_factory=Counter)
     starts: Mapping[tuple[int, str], int] = field(default_factory=dict)
 
 
@@ -66,8 +67,9 @@ STARTS = Pace(per_second=3.0, burst=60)
 METERED = frozenset({Lane.SNAPSHOT, Lane.COPY})
 
 
-def choose(candidates: Iterable[Candidate], flight: InFlight, copy_slots: int) -> list[Candidate]:
-    """The candidates to publish now, in order. `copy_slots` is the limit per destination account and region.
+def choose(candidates: Iterable[Candidate], flight: InFlight, copy_slots: Mapping[str, int]) -> list[Candidate]:
+    """The candidates to publish now, in order. `copy_slots` is each service's limit per destination account and
+    region.
 
     A copy that needs more slots than the limit goes when nothing else is in flight there: it could never go otherwise.
     """
@@ -84,9 +86,10 @@ def choose(candidates: Iterable[Candidate], flight: InFlight, copy_slots: int) -
             if starts[place] <= 0:
                 continue
             starts[place] -= 1
-        if item.slots and copies[place] and copies[place] + item.slots > copy_slots:
+        group = (*place, item.service)
+        if item.slots and copies[group] and copies[group] + item.slots > copy_slots[item.service]:
             continue
-        copies[place] += item.slots
+        copies[group] += item.slots
         room[item.lane] -= 1
         chosen.append(item)
     return chosen

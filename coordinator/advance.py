@@ -6,6 +6,7 @@ from typing import Any
 
 from peewee import fn
 
+from coordinator.routes import TWO_HOPS
 from coordinator.standing import Place, wake_all
 from tasks.catalog import Account, Job, Operation, Run, rows, transaction
 from tasks.catalog.transitions import cancel_jobs
@@ -68,7 +69,9 @@ def _close(run: Run, at: datetime, counters: Counters) -> int:
     counts: dict[tuple[str, str], int] = {
         (kind, str(state)): count
         for kind, state, count in rows(
-            Job.select(Job.kind, Job.state, fn.COUNT(Job.id)).where(Job.run == run.id).group_by(Job.kind, Job.state)
+            Job.select(Job.kind, Job.state, fn.COUNT(Job.id))
+            .where(Job.run == run.id, Job.error_code != TWO_HOPS)  # two other jobs do what that one could not
+            .group_by(Job.kind, Job.state)
         )
     }
     state = outcome(counts, len(run.problems))

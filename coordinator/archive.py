@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from coordinator.plan import PolicyFacts, Refusal, SourceFacts, derived_key
+from coordinator.plan import PolicyFacts, derived_key
+from coordinator.routes import Refusal, SourceFacts
 from tasks.catalog import Point, Policy, Repository
 from tasks.catalog.archives import bases_in_use, read_by_archives
 from tasks.lanes import Lane

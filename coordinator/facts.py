@@ -8,9 +8,10 @@ from typing import Any
 from coordinator.archive import held_bases
 from coordinator.expiry import PointFact, Rule
 from coordinator.interval import Interval
-from coordinator.plan import PolicyFacts, SourceFacts
+from coordinator.plan import PolicyFacts
 from coordinator.restore_facts import HostFacts, PointFacts, RestoreRequest, host_facts, part_facts
 from coordinator.restore_facts import PartFacts as RestorePart
+from coordinator.routes import SourceFacts
 from coordinator.targets import ResourceFact
 from tasks.catalog import (
     Account,
@@ -74,7 +75,9 @@ def source_facts(points: Sequence[Point]) -> dict[int, SourceFacts]:
     if not points:
         return {}
     parts: dict[int, list[Part]] = defaultdict(list)
-    for part in Part.select(Part.point, Part.attributes).where(Part.point.in_([point.id for point in points])):
+    for part in Part.select(Part.point, Part.attributes, Part.encrypted).where(
+        Part.point.in_([point.id for point in points])
+    ):
         parts[part.point_id].append(part)
     resources = Resource.id.in_({point.resource_id for point in points})
     types = dict(rows(Resource.select(Resource.id, Resource.type).where(resources)))
@@ -88,6 +91,8 @@ def source_facts(points: Sequence[Point]) -> dict[int, SourceFacts]:
             point.region,
             len(parts[point.id]),
             default_key=any(part.attributes.get("default_key") for part in parts[point.id]),
+            encrypted=any(part.encrypted for part in parts[point.id]),
+            found=point.attributes,
         )
         for point in points
     }

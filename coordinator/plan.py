@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coordinator.interval import Interval
+from coordinator.routes import Hop, Refusal, SourceFacts, plan_route
 from coordinator.targets import Target
 from tasks.lanes import Lane
 from tasks.resources import TYPES
@@ -59,7 +60,6 @@ def plan_snapshots(
     `slot` is the run's slot as text: with the policy it names the run for ever, so that no target is planned twice.
     """
     attempts, wait = policy.retries
-    mode = policy.spec.get("mode", "snapshots")
     return [
         {
             "kind": "snapshot",
@@ -74,44 +74,30 @@ def plan_snapshots(
             "max_attempts": attempts,
             "retry_wait_s": wait,
             "spec": {
-                "mode": _mode(mode, target, imaged),
+                "mode": _mode(policy, target, imaged),
                 "exclude": list(target.exclude),
                 "reboot": bool(policy.spec.get("reboot", False)),
+                **({"options": dict(target.options)} if target.options else {}),
             },
         }
         for target in targets
     ]
 
 
-def _mode(mode: str, target: Target, imaged: frozenset[int]) -> str:
+def _mode(policy: PolicyFacts, target: Target, imaged: frozenset[int]) -> str:
+    """How this target is backed up: the policy's mode is for instances, and some types go through AWS Backup."""
+    kind = TYPES[target.resource.type]
+    if kind.vault:
+        entries = policy.spec.get("dr") or ()
+        crossing = [entry for entry in entries if entry.get("account") not in (None, target.resource.account)]
+        wanted = {"always": True, "any": bool(entries), "cross": bool(crossing)}[kind.vault]
+        return "vault" if wanted else "snapshots"
+    mode = str(policy.spec.get("mode", "snapshots"))
     if target.resource.type != "instance":
         return "snapshots"
     if mode == "image-once":
         return "snapshots" if target.resource.id in imaged else "image"
     return mode
-
-
-@dataclass(frozen=True)
-class SourceFacts:
-    """A point that may be copied: where it lies and what it consists of. `default_key` as the driver found it."""
-
-    point_id: int
-    resource_id: int
-    resource_type: str
-    account: str
-    region: str
-    parts: int
-    default_key: bool = False
-    intermediate_for: str = ""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A copy that cannot work, with the cloud's reason."""
-
-    destination: str
-    code: str
-    text: str
 
 
 def destinations_due(policy: PolicyFacts, ordinal: int) -> list[Mapping[str, Any]]:
@@ -131,61 +117,55 @@ def plan_copy(
     entry: Mapping[str, Any],
     accounts: Mapping[str, int],
     priority: int,
+    *,
+    apart: bool = False,
 ) -> dict[str, Any] | Refusal:
-    """The next copy job towards one DR entry: the copy itself, or first a re-encryption under a shareable key."""
+    """The next copy job towards one DR entry: the first hop of the route from where the source lies.
+
+    `apart`: the cloud has refused to cross account and region in one step.
+    """
     destination = destination_of(entry, source)
     account = destination.split("/", 1)[0]
     if account not in accounts:
         return Refusal(destination, "unknown-account", f"There is no account {account!r}.")
-    if destination == f"{source.account}/{source.region}":
-        return Refusal(destination, "same-place", "The copy would lie where the original is.")
-    crosses = account != source.account
-    key = str(entry.get("kms_key") or "")
-    if crosses and source.default_key:
-        reencrypt = entry.get("reencrypt_key")
-        if not reencrypt:
-            text = (
-                "A snapshot under the default aws/ebs key cannot be shared with another account; "
-                "set reencrypt_key in this DR entry to a customer-managed key, or encrypt the volume with one."
-            )
-            return Refusal(destination, "default-key", text)
-        place = f"{source.account}/{source.region}"
-        return _copy_row(policy, run_id, source, place, str(reencrypt), accounts, priority, destination)
-    return _copy_row(policy, run_id, source, destination, key, accounts, priority)
+    route = plan_route(TYPES[source.resource_type], source, destination, entry, apart=apart)
+    if isinstance(route, Refusal):
+        return route
+    return _copy_row(policy, run_id, source, route, entry, accounts, priority)
 
 
 def _copy_row(
     policy: PolicyFacts,
     run_id: int | None,
     source: SourceFacts,
-    place: str,
-    kms_key: str,
+    route: Sequence[Hop],
+    entry: Mapping[str, Any],
     accounts: Mapping[str, int],
     priority: int,
-    onward: str = "",
 ) -> dict[str, Any]:
-    account, region = place.split("/", 1)
+    hop, onward = route[0], route[-1].place if len(route) > 1 else ""
     attempts, wait = policy.retries
-    role = "intermediate" if onward else "copy"
+    options = {} if onward else dict(entry.get("options") or {})
     return {
         "kind": "copy",
         "lane": str(Lane.COPY),
-        "key": derived_key(policy.installation, "copy", source.point_id, role, onward or place),
+        "key": derived_key(policy.installation, "copy", source.point_id, hop.role, onward or hop.place),
         "run": run_id,
-        "account": accounts[account],
-        "region": region,
+        "account": accounts[hop.account],
+        "region": hop.region,
         "service": TYPES[source.resource_type].service,
         "resource": source.resource_id,
         "priority": priority,
         "max_attempts": attempts,
         "retry_wait_s": wait,
-        "chain": f"copy:{source.resource_id}:{place}",
+        "chain": f"copy:{source.resource_id}:{hop.place}",
         "slots": max(1, source.parts),
         "spec": {
             "point": source.point_id,
-            "destination": place,
-            "kms_key": kms_key,
-            "role": role,
+            "destination": hop.place,
+            "kms_key": hop.kms_key,
+            "role": hop.role,
             **({"onward": onward} if onward else {}),
+            **({"options": options} if options else {}),
         },
     }

@@ -12,6 +12,7 @@ from typing import Any
 from peewee import EXCLUDED, SQL, Select, fn
 
 from coordinator.admission import METERED, STARTS, Candidate, InFlight, choose
+from coordinator.pools import Pools, Served, read_pools, read_served, stranded_messages
 from tasks.broker import Publisher
 from tasks.catalog import Budget, Job, Outbox, database, lock_rows, rows, transaction
 from tasks.catalog.fields import is_postgres
@@ -30,7 +31,7 @@ BATCH = 1000
 # A lane is filled up when a tenth of it is free: to look through ten thousand jobs for the one place that a worker has
 # just emptied costs the catalog more than the job itself (a quarter of its time, measured 2026-11 at 10,000 jobs).
 REFILL = 10
-COPY_SLOTS = min(kind.copy_slots for kind in TYPES.values())
+COPY_SLOTS = {kind.service: kind.copy_slots for kind in TYPES.values()}
 _LANES = {str(lane): lane for lane in Lane}
 _IN_FLIGHT = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING)
 
@@ -42,20 +43,22 @@ def publish(publisher: Publisher, counters: Counters, at: datetime) -> int:
     if not publisher.available:
         return 0
     with transaction():
-        queued = _queued()
+        pools, served = read_pools(), read_served(at)
+        queued = _queued(pools, served)
         room = {lane: LANES[lane].capacity - queued[lane] for lane in Lane}
         open_lanes = Lane if standstill() is None else (Lane.POLL,)  # what the cloud does is followed to its end
         lanes = [lane for lane in open_lanes if room[lane] * REFILL >= LANES[lane].capacity]
         if not lanes:
             return 0
-        candidates = _candidates(at, lanes)
+        ready = _candidates(at, lanes)
+        candidates = [one for one in ready if not pools.stranded(one.lane, one.account, one.region, served)]
         # Counted after the candidates were read: what another coordinator has published since is then in the count,
         # and what it is publishing at this moment is among our candidates and locked.
-        chosen = _locked(choose(candidates, _in_flight(at), COPY_SLOTS)[:BATCH], at)
+        chosen = _locked(choose(candidates, _in_flight(at, pools, served), COPY_SLOTS)[:BATCH], at)
         if not chosen:
             return 0
         reach("coordinator.before-publish")
-        confirmed = publisher.publish([(item.lane, JobMessage(item.job, item.attempt, item.fence)) for item in chosen])
+        confirmed = publisher.publish([(item.lane, _message(item, pools)) for item in chosen])
         reach("coordinator.published-before-commit")
         sent = [item for item, good in zip(chosen, confirmed, strict=True) if good]
         mark_published([item.job for item in sent], at)
@@ -87,6 +90,7 @@ def _candidates(at: datetime, lanes: Sequence[Lane]) -> list[Candidate]:
             Outbox.lane.alias("lane"),
             Job.account.alias("account_id"),
             Job.region.alias("region"),
+            Job.service.alias("service"),
             Outbox.priority.alias("priority"),
             Job.slots.alias("slots"),
             Job.attempt.alias("attempt"),
@@ -103,24 +107,29 @@ def _candidates(at: datetime, lanes: Sequence[Lane]) -> list[Candidate]:
     )
     first: Any = Select([ranked], [SQL("*")]).where(SQL("turn") <= PER_PLACE).bind(database)
     return [
-        Candidate(job, _LANES[lane], account, region, priority, number, slots, attempt, fence)
-        for job, lane, account, region, priority, slots, attempt, fence, number in rows(first)
+        Candidate(job, _LANES[lane], account, region, priority, number, slots, attempt, fence, service)
+        for job, lane, account, region, service, priority, slots, attempt, fence, number in rows(first)
     ]
 
 
-def _queued() -> Counter[Lane]:
+def _message(item: Candidate, pools: Pools) -> JobMessage:
+    return JobMessage(item.job, item.attempt, item.fence, pool=pools.of(item.account, item.region))
+
+
+def _queued(pools: Pools, served: Served) -> Counter[Lane]:
+    """Messages in each lane that somebody may take."""
     counts = rows(Job.select(Job.lane, fn.COUNT(Job.id)).where(Job.state == JobState.QUEUED).group_by(Job.lane))
-    return Counter({Lane(lane): count for lane, count in counts})
+    return Counter({Lane(lane): count for lane, count in counts}) - Counter(stranded_messages(pools, served))
 
 
-def _in_flight(at: datetime) -> InFlight:
-    flight = InFlight(queued=_queued())
+def _in_flight(at: datetime, pools: Pools, served: Served) -> InFlight:
+    flight = InFlight(queued=_queued(pools, served))
     copying = rows(
-        Job.select(Job.account, Job.region, fn.SUM(Job.slots))
+        Job.select(Job.account, Job.region, Job.service, fn.SUM(Job.slots))
         .where(Job.lane == Lane.COPY, Job.state.in_(_IN_FLIGHT))
-        .group_by(Job.account, Job.region)
+        .group_by(Job.account, Job.region, Job.service)
     )
-    flight.copies = Counter({(account, region): int(slots) for account, region, slots in copying})
+    flight.copies = Counter({(account, region, service): int(slots) for account, region, service, slots in copying})
     places = {}
     for row in Budget.select().where(Budget.name.startswith("starts:"), Budget.tat_at > at):
         _, account, region = row.name.split(":", 2)

@@ -13,6 +13,7 @@ from coordinator.restore_archive import from_repository
 from coordinator.restore_disks import chosen_parts, clean_tags
 from coordinator.restore_draft import Draft
 from coordinator.restore_facts import (
+    EC2_KINDS,
     HostFacts,
     PartFacts,
     PointFacts,
@@ -25,6 +26,7 @@ from coordinator.restore_facts import (
 from coordinator.restore_instance import plan_instance
 from coordinator.restore_plan import PlannedStep, RestorePlan, render, resolve
 from coordinator.restore_steps import attach, create, power, slug
+from coordinator.restore_types import plan_typed
 from tasks.errors import Gone, Impossible, Invalid
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "resolve",
 ]
 
+_EC2 = ("instance", "volume")
 # Device names for further volumes on hvm instances (EC2 user guide, device naming: /dev/sd[f-p] is recommended).
 FREE_DEVICES = tuple(f"/dev/sd{letter}" for letter in "fghijklmnop")
 
@@ -52,8 +55,15 @@ def plan_restore(point: PointFacts, request: RestoreRequest) -> RestorePlan:
             raise Invalid(f"This point is restored where it lies: {option(name)} {here}.", advice=advice)
     if not point.parts:
         raise Invalid(f"Point {point.id} holds no snapshot that could be restored.", code="no-parts")
-    parts = chosen_parts(point, request)
     draft = Draft(point, request)
+    if point.type not in _EC2:
+        plan_typed(draft)
+        return draft.plan(())
+    if request.kind not in EC2_KINDS:
+        raise wrong("kind", request.kind, ", ".join(EC2_KINDS))
+    if request.settings:
+        raise Invalid(f"--set is not for a point of type {point.type}.", code="option-value")
+    parts = chosen_parts(point, request)
     {"volume": _plan_volumes, "instance": plan_instance, "in-place": _plan_in_place}[request.kind](draft, parts)
     if point.repository:
         return from_repository(draft.plan(parts), point, parts, request)

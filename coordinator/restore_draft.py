@@ -27,7 +27,7 @@ class Draft:
         return name
 
     def plan(self, parts: Sequence[PartFacts]) -> RestorePlan:
-        """The finished plan, which restores these parts."""
+        """The finished plan; `parts` are those that become volumes, () for what has none."""
         return RestorePlan(
             point_id=self.point.id,
             kind=self.request.kind,
@@ -39,7 +39,7 @@ class Draft:
             warnings=tuple(self.warnings),
             estimate={
                 "volumes": len(parts),
-                "size_gib": sum(part.size_gib for part in parts),
+                "size_gib": sum(part.size_gib for part in parts or self.point.parts),
                 "interrupts": self.interrupts,
             },
         )

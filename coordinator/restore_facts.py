@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tasks.errors import Invalid
+from tasks.resources import TABLE
 
-KINDS = ("volume", "instance", "in-place")
+EC2_KINDS = ("volume", "instance", "in-place")
+KINDS = tuple(dict.fromkeys(word for kind in TABLE.values() for word in kind.restores))
 VOLUME_TYPES = ("gp2", "gp3", "io1", "io2", "st1", "sc1", "standard")
 ROOT_WAYS = ("auto", "replace", "swap")
 USER_DATA = ("original", "none")
@@ -139,7 +141,8 @@ def host_facts(instance_id: str, attributes: Mapping[str, Any]) -> HostFacts:
 class RestoreRequest:
     """What the operator wants. An empty value means: as it was. JSON names are the field names.
 
-    `kind`: 'volume' (new volumes, attached to `attach_to` when given), 'instance' (a new one) or 'in-place'.
+    `kind`: 'volume' (new volumes, attached to `attach_to` when given), 'instance' (a new one) or 'in-place'; for other
+    types one of their own words, with their options in `settings`.
     `volumes` selects by volume id, device or snapshot id; `profile`, `key` and `security_groups` take 'none'.
     `image` is launched from, and its volumes are then exchanged for those of the point.
     """
@@ -166,6 +169,7 @@ class RestoreRequest:
     root: str = AUTO
     account: str = ""
     region: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "RestoreRequest":
@@ -198,6 +202,7 @@ def option(name: str) -> str:
         "security_groups": "--security-group",
         "tags": "--tag",
         "start": "--no-start",
+        "settings": "--set",
     }
     return words.get(name, "--" + name.replace("_", "-"))
 

@@ -13,6 +13,8 @@ tag-resources {instance_id, volumes: {device: tags}, delete_on_termination: [dev
 delete-volume {volume_id}: only one that the restore itself made and detached
 restore-snapshot {repository, generation, volume, size_gib, kms_key_id} -> snapshot_id
 delete-snapshot {snapshot_id}: only one that the restore itself made
+Other types have steps of their own: restore-KIND {backup_id, tags, options} and what their planners add
+(coordinator/restore_types.py); their drivers know them.
 A value may be {'$ref': 'STEP.OUTPUT'} or {'$ref': 'STEP.OUTPUT.KEY'}: what an earlier step made known, put in by
 `resolve` before the step starts.
 """
@@ -130,8 +132,9 @@ def render(plan: RestorePlan) -> list[str]:
     lines += [f"note: {_plain(note)}" for note in plan.notes]
     lines += [f"warning: {_plain(warning)}" for warning in plan.warnings]
     size, count = plan.estimate.get("size_gib", 0), plan.estimate.get("volumes", 0)
+    volumes = f"{count} volumes, " if count else ""
     interrupts = "interrupts the machine in use" if plan.estimate.get("interrupts") else "interrupts nothing"
-    lines.append(f"in all: {len(plan.steps)} steps, {count} volumes, {size} GiB, {interrupts}")
+    lines.append(f"in all: {len(plan.steps)} steps, {volumes}{size} GiB, {interrupts}")
     return lines
 
 

@@ -13,8 +13,9 @@ from typing import Any
 from coordinator.archive import archive_due, plan_archive, repositories
 from coordinator.facts import policy_facts, source_facts
 from coordinator.importing import LOOK, plan_imports
-from coordinator.plan import PolicyFacts, Refusal, SourceFacts, destination_of, destinations_due, plan_copy
+from coordinator.plan import PolicyFacts, destination_of, destinations_due, plan_copy
 from coordinator.recover import give_up_restore, settle_restore
+from coordinator.routes import TWO_HOPS, Refusal, SourceFacts
 from tasks.catalog import Account, Job, Point, Policy, Run, database, hold_rows, lock_rows, rows, transaction
 from tasks.catalog.fields import is_postgres
 from tasks.catalog.transitions import add_jobs, move_parts, move_point, move_points
@@ -47,7 +48,8 @@ def settle_jobs(at: datetime) -> int:
         making = [job for job in jobs if job.kind in _MAKES_A_POINT]
         _fail_points([job for job in making if job.state != JobState.DONE])
         good = [job for job in making if job.state == JobState.DONE]
-        _plan_copies([job for job in good if job.run_id is not None], at)
+        parted = [job for job in making if job.state == JobState.FAILED and job.error_code == TWO_HOPS]
+        _plan_copies([job for job in [*good, *parted] if job.run_id is not None], at)
         _retire_intermediates(good, at)
         Job.update(settled=True).where(Job.id.in_([job.id for job in jobs])).execute()
         reach("coordinator.settle-before-commit")
@@ -97,23 +99,33 @@ class _Done:
 
 
 def _plan_copies(jobs: Sequence[Job], at: datetime) -> None:
-    """A good primary fans out to the DR entries that are due; a re-encrypted intermediate goes on to its one."""
+    """A good primary fans out to the DR entries that are due; an intermediate goes on to its one.
+
+    So does the source of a copy that the cloud refused to make in one step: by two hops.
+    """
     runs = {row.id: row for row in Run.select().where(Run.id.in_({job.run_id for job in jobs}))} if jobs else {}
     policies = _counted(runs, {job.run_id for job in jobs if job.kind == "snapshot"})
     wanted = [job for job in jobs if _may_lead_on(job, runs[job.run_id], policies)]
     if not wanted:
         return
-    sources = _sources([job.point_id for job in wanted if job.point_id is not None])
+    sources = _sources([number for job in wanted if (number := _source_of(job)) is not None])
     accounts = {row.name: row.id for row in Account.select(Account.id, Account.name).where(Account.enabled)}
     facts = {row.id: policy_facts(row) for row in policies.values()}
     planned: list[dict[str, Any]] = []
     for job in wanted:
-        if job.point_id in sources:
+        source = sources.get(_source_of(job) or 0)
+        if source is not None:
             run = runs[job.run_id]
-            done = _Done(job, run, facts[run.policy_id], sources[job.point_id])
+            done = _Done(job, run, facts[run.policy_id], source)
             planned += _copies_of(done, accounts, lambda one, no: _record_refusal(one, no, accounts, at))
             planned += _archive_of(done, accounts, lambda one, no: _record_refusal(one, no, accounts, at, "archive"))
     add_jobs(planned, at)
+
+
+def _source_of(job: Job) -> int | None:
+    """The point that is copied next: what the job made, or what it could not copy in one step."""
+    number: int | None = job.point_id if job.state == JobState.DONE else job.spec.get("point")
+    return number
 
 
 def _may_lead_on(job: Job, run: Run, policies: Mapping[int, Policy]) -> bool:
@@ -122,7 +134,7 @@ def _may_lead_on(job: Job, run: Run, policies: Mapping[int, Policy]) -> bool:
         return False
     if job.kind == "snapshot":
         return bool(policy.spec.get("dr") or policy.spec.get("repository"))
-    return bool(policy.spec.get("dr") and job.spec.get("onward"))
+    return bool(policy.spec.get("dr") and (job.spec.get("onward") or job.state == JobState.FAILED))
 
 
 def _counted(runs: Mapping[int, Run], backed_up: set[int]) -> dict[int, Policy]:
@@ -162,13 +174,14 @@ def _sources(point_ids: Sequence[int]) -> dict[int, SourceFacts]:
 def _copies_of(
     done: _Done, accounts: Mapping[str, int], refuse: Callable[[_Done, Refusal], None]
 ) -> list[dict[str, Any]]:
-    onward = done.job.spec.get("onward", "")
+    apart = done.job.state == JobState.FAILED
+    onward = done.job.spec.get("destination" if apart else "onward", "")
     planned = []
     try:
         for entry in destinations_due(done.policy, done.run.ordinal):
             if onward and destination_of(entry, done.source) != onward:
                 continue
-            row = plan_copy(done.policy, done.run.id, done.source, entry, accounts, done.job.priority)
+            row = plan_copy(done.policy, done.run.id, done.source, entry, accounts, done.job.priority, apart=apart)
             if isinstance(row, Refusal):
                 refuse(done, row)
             else:

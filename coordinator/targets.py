@@ -31,10 +31,11 @@ class ResourceFact:
 
 @dataclass(frozen=True)
 class Target:
-    """A resource to back up in this run and the volumes to leave out."""
+    """A resource to back up in this run, the volumes to leave out, and options of its type."""
 
     resource: ResourceFact
     exclude: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def resolve(targets: Sequence[Mapping[str, Any]], resources: Sequence[ResourceFa
     by_id = {(fact.account, fact.region, fact.type, fact.external_id): fact for fact in resources}
     chosen: dict[int, ResourceFact] = {}
     excluded: dict[int, set[str]] = {}
+    options: dict[int, dict[str, str]] = {}
     named: set[int] = set()
     problems: list[Problem] = []
     for target in targets:
@@ -85,11 +87,12 @@ def resolve(targets: Sequence[Mapping[str, Any]], resources: Sequence[ResourceFa
         for fact in matches:
             chosen[fact.id] = fact
             excluded.setdefault(fact.id, set()).update(_excluded(target, fact))
+            options.setdefault(fact.id, {}).update(target.get("options") or {})
             if "id" in target:
                 named.add(fact.id)
     instances = {fact.external_id: fact.id for fact in chosen.values() if fact.type == "instance"}
     taken = [
-        Target(fact, tuple(sorted(excluded[fact.id])))
+        Target(fact, tuple(sorted(excluded[fact.id])), options[fact.id])
         for fact in chosen.values()
         if fact.id in named or not _covered(fact, instances, excluded)
     ]

@@ -73,6 +73,8 @@ class Context:
             external_id=unseal(self.keys, row.external_id_sealed, f"account.external_id.{row.name}"),
             profile=row.profile,
             may_delete=row.may_delete,
+            backup_vault=row.settings.get("backup_vault", ""),
+            backup_role_arn=row.settings.get("backup_role_arn", ""),
         )
 
     def resource(self, row: catalog.Resource) -> driver.Resource:

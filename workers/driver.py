@@ -39,6 +39,8 @@ class Account:
     external_id: Secret = Secret("")
     profile: str = ""
     may_delete: bool = True
+    backup_vault: str = ""  # AWS Backup's vault for what this product makes there
+    backup_role_arn: str = ""  # the role that AWS Backup assumes
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def always() -> None:
 
 @dataclass(frozen=True)
 class BackupRequest:
-    """`mode` is 'snapshots' or 'image'; `exclude` names volumes; tags go on everything created.
+    """`mode` is 'snapshots', 'image' or 'vault' (through AWS Backup); `exclude` names volumes; tags go on everything
+    created; `options` are those of the type (its table's `backup_options`).
 
     `fresh` says that nobody can have called the cloud with this key before, and that the resource was looked at
     shortly before: then nothing is looked up first, so that calls grow with the work and not with twice the work.
@@ -98,11 +101,15 @@ class BackupRequest:
     reboot: bool = False
     fresh: bool = False
     proceed: Callable[[], None] = always
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Part:
-    """One object in the cloud that belongs to a recovery point: usually one snapshot of one volume."""
+    """One object in the cloud that belongs to a recovery point: usually one snapshot of one volume.
+
+    Its attribute `default_key` says that it lies under the account's default key, which nobody else can use.
+    """
 
     external_id: str
     source_id: str = ""
@@ -170,13 +177,14 @@ class Destination:
 
 @dataclass(frozen=True)
 class CopyRequest:
-    """`key`, `fresh` and `proceed` as in BackupRequest."""
+    """`key`, `fresh` and `proceed` as in BackupRequest; `options` are the DR entry's (the table's `copy_options`)."""
 
     key: str
     tags: Mapping[str, str]
     description: str = ""
     fresh: bool = False
     proceed: Callable[[], None] = always
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ def record_left_over(job: Job, found: Sequence[driver.Found]) -> None:
     """
     if job.point_id is None or not found:
         return
-    snapshots = [driver.Part(one.external_id) for one in found if one.kind == "snapshot"]
+    snapshots = [driver.Part(one.external_id) for one in found if one.kind != "image"]
     if snapshots:
         _write_parts(job.point_id, snapshots)
     for image in (one for one in found if one.kind == "image"):

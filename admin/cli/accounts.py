@@ -17,7 +17,7 @@ _RESOURCES = columns(
     "id", "name", "type", "account", "region", "last good=last_good_at", "seen=seen_at", "gone=gone_at"
 )
 _LOOKS = columns("account", "region", "service", "state", "found#", "note")
-_TYPES = columns("type", "cloud", "cross_region", "cross_account", "repository", "cold", "notes")
+_TYPES = columns("type", "cloud", "usable", "cross_region", "cross_account", "repository", "cold", "notes")
 
 
 @command(example="snapfleet accounts")

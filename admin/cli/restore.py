@@ -1,5 +1,6 @@
 """`snapfleet restore` and `restores`: getting things back, and what became of it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -44,6 +45,7 @@ def _wishes(body: Any) -> Any:
         click.option("--iops", type=click.IntRange(1), help="Operations per second of new volumes."),
         click.option("--throughput", type=click.IntRange(1), help="MiB per second of new volumes."),
         click.option("--kms-key", help="Encrypt new volumes with this key."),
+        click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="An option of the point's type."),
         click.option("--no-start", is_flag=True, help="Leave the instance stopped."),
         click.option("--root", type=click.Choice(ROOT_WAYS), help="How a root volume is put back in place."),
         click.option("--account", help="Where to; only a point in a repository can be restored anywhere."),
@@ -83,10 +85,16 @@ def restore(at: Context, point: str, dry_run: bool, wait: bool, keep_on_failure:
 def _request(given: dict[str, Any]) -> RestoreRequest:
     wanted = {key: value for key, value in given.items() if value not in (None, (), "")}
     wanted["start"] = not wanted.pop("no_start", False)
-    tags = [item.partition("=") for item in wanted.pop("tags", ())]
-    if any(not key or not equals for key, equals, _ in tags):
-        raise Invalid("--tag takes KEY=VALUE.")
-    return RestoreRequest.from_json({**wanted, "tags": {key: value for key, _, value in tags}})
+    pairs = {"tags": _pairs("--tag", wanted.pop("tags", ())), "settings": _pairs("--set", wanted.pop("settings", ()))}
+    return RestoreRequest.from_json({**wanted, **pairs})
+
+
+def _pairs(option: str, items: Sequence[str]) -> dict[str, str]:
+    """KEY=VALUE texts as a mapping. Raises Invalid."""
+    split = [item.partition("=") for item in items]
+    if any(not key or not equals for key, equals, _ in split):
+        raise Invalid(f"{option} takes KEY=VALUE.")
+    return {key: value for key, _, value in split}
 
 
 @group(example="snapfleet restores --limit 10")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from admin.estate import Estate, read_estate, write_estate
 from admin.estate_plan import FieldChange, plan_changes
 from admin.estate_yaml import EstateRefused
-from tasks.resources import TYPES
+from tasks.resources import TABLE, TYPES
 from tests.admin.estates import SMALL, estates
 
 pytestmark = pytest.mark.unit
@@ -40,11 +40,11 @@ def test_the_documented_example_is_a_good_file() -> None:
 
 def test_every_problem_of_a_file_is_named_with_line_field_and_allowed_values() -> None:
     text = SMALL.replace("every: 1d", "every: 1q").replace("generations: 14", "genrations: 14")
-    text = text.replace("types: [instance, volume]", "types: [instance, rds]").replace("kind: dr", "kind: drr")
+    text = text.replace("types: [instance, volume]", "types: [instance, databse]").replace("kind: dr", "kind: drr")
     assert problems(text) == [
         "9: accounts.vault.kind: 'drr' is not one of backup, dr; did you mean dr?",
         "16: schedules.nightly.every: '1q' is not a whole number followed by one of m, h, d, w, mo (such as 4h)",
-        "26: policies.web.targets[1].types[1]: 'rds' is not one of instance, volume",
+        "26: policies.web.targets[1].types[1]: 'databse' is not one of instance, volume",
         "27: policies.web.genrations: unknown field; allowed are name, schedules, enabled, priority, targets, mode, "
         "reboot, backup_on_add, generations, keep, retries, dr, repository; did you mean generations?",
     ]
@@ -219,3 +219,36 @@ def test_what_is_absent_is_left_unless_pruning_was_asked_for() -> None:
 def test_a_plan_is_empty_exactly_when_both_are_equal(one: Estate, other: Estate) -> None:
     assert plan_changes(one, one, prune=True).changes == ()
     assert bool(plan_changes(one, other, prune=True).changes) == (one != other)
+
+
+def test_what_is_known_but_not_built_is_refused_as_that_and_options_are_those_of_the_types() -> None:
+    """Feature 42: nothing is accepted that would fail at night."""
+    unbuilt = {name: kind for name, kind in TYPES.items() if name != "volume"}
+    assert any("this version cannot protect volume yet; it can" in line for line in problems(SMALL, types=unbuilt))
+    text = SMALL.replace("every: 2,", "options: {mode: fast}, every: 2,")
+    assert [line for line in problems(text) if "options.mode: unknown option" in line]
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("{account: vault, region: eu-central-1}", "say options.mode, share-only"),
+        (
+            "{account: vault, region: eu-central-1, options: {mode: lend}}",
+            "'lend' is not one of share-only, materialise",
+        ),
+        ("{region: eu-west-1}", "allow it with options.cluster_copy: yes"),
+        ("{account: vault, region: eu-central-1, options: {mode: materialise}}", ""),
+    ],
+)
+def test_a_dr_entry_that_lacks_what_a_type_needs_is_refused_with_the_clouds_reason(entry: str, says: str) -> None:
+    """Feature 43: Redshift across accounts costs a cluster, or goes with its source; somebody must say which."""
+    before, _, rest = SMALL.partition("    targets:")
+    rest = rest[rest.index("    generations:") : rest.index("    dr:")]
+    target = "    targets:\n      - {tag: {backup: gold}, types: [redshift], accounts: [prod]}\n"
+    text = f"{before}{target}    dr: [{entry}]\n{rest}"
+    types = {**TYPES, "redshift": TABLE["redshift"]}
+    if says:
+        assert [line for line in problems(text, types=types) if says in line]
+    else:
+        assert read_estate(text, types=types).policies

@@ -13,10 +13,11 @@ from tasks.lanes import LANES, Lane
 pytestmark = pytest.mark.unit
 
 AT = datetime(2026, 11, 2, 6, 30, tzinfo=UTC)
+SLOTS = {"ec2": 18, "aurora": 4}
 
 
 def candidate(job: int, lane: Lane = Lane.SNAPSHOT, account: int = 1, **more: object) -> Candidate:
-    facts = {"region": "us-east-1", "priority": 50, "turn": job, **more}
+    facts = {"region": "us-east-1", "priority": 50, "turn": job, "service": "ec2", **more}
     return Candidate(job, lane, account, **facts)  # type: ignore[arg-type]
 
 

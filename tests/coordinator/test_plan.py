@@ -5,12 +5,11 @@ import pytest
 from coordinator.plan import (
     MANUAL_PRIORITY,
     PolicyFacts,
-    Refusal,
-    SourceFacts,
     destinations_due,
     plan_copy,
     plan_snapshots,
 )
+from coordinator.routes import Refusal, SourceFacts
 from coordinator.targets import ResourceFact, Target
 
 pytestmark = pytest.mark.unit

@@ -7,7 +7,7 @@ from workers.aws.pace import Pace
 from workers.aws.session import Sessions
 from workers.driver import Driver
 
-# Type name -> the driver of its service.
+# Type name -> the driver of its service. The one place where a new service is added (ARCHITECTURE.md).
 DRIVERS: Mapping[str, Callable[[Sessions, Pace | None], Driver]] = {"instance": Ec2Driver, "volume": Ec2Driver}
 
 

@@ -24,6 +24,7 @@ def run(context: Context, job: Job) -> None:
             description=_title(source),
             fresh=is_first(job),
             proceed=context.proceed(job),
+            options=spec.get("options", {}),
         )
     copier = context.driver_of(point.resource.type)
     problem = copier.plan_copy_problem(point, destination)

@@ -66,6 +66,7 @@ def _request(
         reboot=bool(job.spec.get("reboot", False)),
         fresh=is_first(job) and context.clock.timer() - seen_at < LOOK_IS_FRESH,
         proceed=context.proceed(job),
+        options=job.spec.get("options", {}),
     )
 
 

@@ -143,7 +143,8 @@ def test_why_names_every_reason_that_keeps_a_point_or_lets_it_go(cli: Cli) -> No
 def test_capabilities_are_a_list_with_the_fields_that_others_read(cli: Cli) -> None:
     found = cli("capabilities", "--output", "json").json
     assert {"type", "cross_region", "cross_account", "repository", "cold", "notes"} <= set(found[0])
-    assert {"instance", "volume"} <= {row["type"] for row in found}
+    assert {"instance", "volume"} <= {row["type"] for row in found if row["usable"]}
+    assert {"rds", "efs", "s3"} <= {row["type"] for row in found}
 
 
 def test_a_preview_shows_slots_in_utc_and_on_the_wall_clock(cli: Cli) -> None:
