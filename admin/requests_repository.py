@@ -1,14 +1,19 @@
 """Wishes about repositories: each is one row that a coordinator picks up, with an audit row beside it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from admin.estate_checks import name as checked_name
+from admin.estate_checks import secret as checked_secret
 from admin.queries_repository import find_repository
 from admin.requests import request
 from tasks.clock import Clock
 from tasks.errors import Invalid
+from tasks.secrets import KeyWrapper, seal
+from tasks.settings import read_secret
 
 
 @dataclass(frozen=True)
@@ -59,3 +64,41 @@ def request_import(repository: str, wish: ImportWish, *, who: str, clock: Clock)
     find_repository(repository)
     payload = {"repository": repository, **wish.to_json()}
     return request("import", payload, subject=f"repository {repository}", who=who, clock=clock)
+
+
+def _checked(option: str, check: Callable[[Any], Any], given: str) -> None:
+    """As the estate file checks it. Raises Invalid."""
+    try:
+        check(given) if given else None
+    except ValueError as error:
+        raise Invalid(f"{option} {error}.") from None
+
+
+@dataclass(frozen=True)
+class AdoptWish:
+    """A repository to be taken over: its address, and for one that the estate has not, how it is called and entered.
+
+    `key` says where the passphrase is read: env:NAME or file:PATH.
+    """
+
+    url: str
+    name: str = ""
+    account: str = ""
+    region: str = ""
+    key: str = ""
+    dry_run: bool = False
+
+
+def request_adopt(wish: AdoptWish, master: KeyWrapper, *, who: str, clock: Clock) -> int:
+    """Ask that a repository's archives become recovery points; the wish's id. The passphrase travels sealed.
+
+    Raises Invalid for an address that is none, a name that no estate file could have, and a key that cannot be read.
+    """
+    _checked("--name", checked_name, wish.name)
+    if not wish.url.startswith("s3://"):
+        raise Invalid(f"{wish.url!r} is no address of a repository.", advice="Write s3://BUCKET/PREFIX.")
+    given = {name: value for name, value in asdict(wish).items() if value}
+    if wish.key:
+        _checked("--key", checked_secret, wish.key)
+        given["key_sealed"] = seal(master, read_secret(wish.key, os.environ), f"repository.key.{wish.name}")
+    return request("adopt", given, subject=f"repository {wish.name or wish.url}", who=who, clock=clock)

@@ -9,6 +9,7 @@ from typing import Any
 
 from peewee import InterfaceError, OperationalError
 
+from coordinator.adoption import ask_adopt
 from coordinator.importing import ask_import
 from coordinator.judge import points_of_plan, set_meta
 from coordinator.looks import Looks, Scope, ask_for_looks, read_looks, services_of
@@ -27,7 +28,8 @@ log = logging.getLogger("snapfleet.coordinator")
 
 REQUESTS_A_TICK = 50
 RETENTION_NOW = "retention:now"  # the Meta row that asks for a retention pass
-_BEGINS = frozenset({"run", "restore", "repository", "cleanup", "confirm"})  # refused while the fleet stands still
+# Refused while the fleet stands still.
+_BEGINS = frozenset({"run", "restore", "repository", "import", "adopt", "archive", "cleanup", "confirm"})
 Result = dict[str, Any]
 
 
@@ -155,6 +157,10 @@ def _import(wish: Wish) -> Result:
     return {"job": ask_import(wish.payload, wish.at)}
 
 
+def _adopt(wish: Wish) -> Result:
+    return {"job": ask_adopt(wish.payload, wish.at)}
+
+
 def _cleanup(wish: Wish) -> Result:
     set_meta(RETENTION_NOW, wish.who)
     return {}
@@ -261,6 +267,7 @@ HANDLERS: Mapping[str, Callable[[Wish], Result]] = {
     "check": _check,
     "repository": _repository,
     "import": _import,
+    "adopt": _adopt,
     "cleanup": _cleanup,
     "confirm": _confirm,
     "hold": _hold,

@@ -19,6 +19,7 @@ from tasks.states import JobState
 from workers import driver, fence, points, steps
 from workers.context import Context, is_first, token
 from workers.handlers import (
+    adopt,
     archive,
     archive_part,
     check,
@@ -44,6 +45,7 @@ HANDLERS: Mapping[str, Callable[[Context, Job], None]] = {
     "archive-part": archive_part.run,
     "import-look": foreign.run,
     "import": importing.run,
+    "adopt": adopt.run,
     "restore-step": restore.run_step,
     "restore-undo": restore.run_undo,
     "poll": poll.run,

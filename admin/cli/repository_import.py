@@ -9,7 +9,7 @@ from admin.cli.completion import complete_policy
 from admin.cli.context import Context
 from admin.cli.output import columns
 from admin.cli.repository_work import follow_work
-from admin.requests_repository import ImportWish, request_import
+from admin.requests_repository import AdoptWish, ImportWish, request_adopt, request_import
 from tasks.errors import Invalid
 
 _FOUND = columns("snapshot", "volume", "GiB#=size_gib", "taken=taken_at")
@@ -52,6 +52,29 @@ def repository_import(
     said = f"Asked a worker to look and import what it finds; see `snapfleet points --destination repository:{name}`."
     what = f"A look for snapshots in {account}/{region}"
     return follow_work(at, number, lambda _: said, what=what, wait=wait or dry_run, rows=("found", _FOUND))
+
+
+@command(name="adopt", example="snapfleet repository adopt s3://acme-backups/cold --dry-run")
+@click.argument("url")
+@click.option("--name", default="", help="How to call it, where the estate has no repository at this address.")
+@click.option("--account", default="", help="The account it lies in; as --name.")
+@click.option("--region", default="", help="The region it lies in; as --name.")
+@click.option("--key", default="", metavar="env:NAME", help="Where its passphrase is read, or file:PATH; as --name.")
+@click.option("--dry-run", is_flag=True, help="Say what would be taken over, and write nothing.")
+@click.option("--wait", is_flag=True, help="Wait until a worker has done it, and exit by its outcome.")
+def repository_adopt(
+    at: Context, url: str, name: str, account: str, region: str, key: str, dry_run: bool, wait: bool
+) -> int | None:
+    """Take over a repository: its archives become recovery points of this catalog.
+
+    For a catalog that was lost. Nothing in the bucket is changed, and adopting twice changes nothing. Points whose
+    policy is not in this estate stay until somebody removes them; resources that are not there any more are gone.
+    """
+    at.open()
+    wish = AdoptWish(url, name, account, region, key, dry_run)
+    number = request_adopt(wish, at.settings.master_key(), who=at.who, clock=at.clock)
+    said = "Asked a worker to read it; see `snapfleet repository list`."
+    return follow_work(at, number, lambda _: said, what=f"The adoption of {url}", wait=wait or dry_run)
 
 
 def _pairs(given: Sequence[str]) -> dict[str, str]:

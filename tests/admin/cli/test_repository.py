@@ -9,9 +9,9 @@ import pytest
 
 from admin.costs import BLOCKS_A_GIB, estimate, prices
 from coordinator.requests import handle_requests
-from tasks.catalog import Account, Job, Repository, Request, session, transaction
+from tasks.catalog import Account, Audit, Job, Repository, Request, session, transaction
 from tasks.clock import host_time
-from tasks.secrets import Secret, seal
+from tasks.secrets import Secret, seal, unseal
 from tasks.settings import load_settings
 from tasks.states import JobState
 from tests.admin.catalogue import AT, heartbeat, seed
@@ -138,3 +138,27 @@ def test_an_import_is_a_wish_and_a_dry_run_lists_what_would_be_taken_in(cli: Cli
     wanted = {"tags": {"team": "web"}, "since": "2025-01-01T00:00:00+00:00", "volumes": ["vol-7"], "keep": "7y"}
     assert job.spec == {"repository": "cold", **wanted, "dry_run": True}
     assert (job.lane, job.region, imports) == ("discover", "us-east-1", 0)
+
+
+def test_an_adoption_carries_its_passphrase_sealed_and_refuses_what_no_estate_could_say(
+    cli: Cli, background: Background, tmp_path: Path
+) -> None:
+    """feature 82: the passphrase is read where --key says, and is in no row, audit or answer in clear."""
+    keep()
+    file = tmp_path / "key"
+    file.write_text(PASSPHRASE)
+    asked = ("repository", "adopt", "s3://acme/old", "--name", "old", "--account", "prod", "--region", "us-east-1")
+    for wrong in (("--key", PASSPHRASE), ("--key", f"file:{file}", "--name", "a b"), ("--key", "env:NOT_THERE")):
+        said = cli(*asked, *wrong)
+        assert said.code == 2
+        assert PASSPHRASE not in said.out + said.err
+    assert cli("repository", "adopt", "http://acme").code == 2
+    background(worker(JobState.DONE, {"points": 3, "told": []}, kind="adopt"))
+    said = cli(*asked, "--key", f"file:{file}", "--wait", "-o", "json")
+    assert (said.code, said.json) == (0, {"points": 3, "told": []})
+    with session():
+        job, wish, audit = Job.get(Job.kind == "adopt"), Request.get(Request.kind == "adopt"), Audit.get()
+    assert PASSPHRASE not in str([job.spec, wish.payload, audit.detail]) + said.out
+    sealed = unseal(load_settings().master_key(), job.spec["key_sealed"], "repository.key.old")
+    assert sealed.reveal() == PASSPHRASE
+    assert cli("repository", "adopt", "s3://acme/cold/", "--dry-run").code == 0

@@ -1,0 +1,227 @@
+"""A catalog that was lost is written anew from a repository's bucket and key, over the emulated AWS."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.catalog import (
+    Account,
+    Job,
+    Point,
+    Repository,
+    Resource,
+    Restore,
+    close_catalog,
+    open_catalog,
+    session,
+    transaction,
+)
+from tasks.secrets import Secret, seal
+from tasks.states import JobState, RequestState, RestoreState
+from tests.coordinator.house import House
+from tests.deploy.estate import PROD, VAULT
+from tests.integration.test_repository_pipeline import (
+    BLOCK,
+    HOME,
+    VOLUMES,
+    Archiving,
+    instance_of,
+    made,
+    outputs,
+    parts_of,
+    volume_of,
+)
+from tests.sandbox import Sandbox
+from workers.aws.ec2 import Ec2Driver
+from workers.aws.pace import Pace
+from workers.aws.session import Sessions
+from workers.repositories import blocks_of, open_place, place_of
+from workers.repository.generations import manifest_name, read_index
+from workers.repository.prune import hide
+
+URL = "s3://cold/main"
+KEY = "a long passphrase"
+
+
+class Adopting(Archiving):
+    """A new house over the same cloud, with the same accounts and no repository, as after the catalog was lost."""
+
+    def __init__(self, home: Path, old: Archiving) -> None:
+        House.__init__(self, home, clock=old.clock)
+        self.sandbox, self.ec2, self.disk = old.sandbox, old.ec2, old.disk
+        driver = Ec2Driver(Sessions(), Pace(floor=timedelta(0), guard=timedelta(0), clock=self.clock))
+        self.context = replace(self.context, drivers={"instance": driver, "volume": driver}, installation="inst-2")
+        for name, number, role in (("prod", PROD, "snapfleet"), ("vault", VAULT, "snapfleet-dr")):
+            sealed = seal(self.context.keys, Secret(f"{name}-external-id"), f"account.external_id.{name}")
+            arn = f"arn:aws:iam::{number}:role/{role}"
+            self.account(name, regions=(HOME,), number=number, role_arn=arn, external_id_sealed=sealed)
+
+    def adopt(self, key: str = KEY, name: str = "found", **wish: Any) -> Job:
+        """A wish to its end; its job."""
+        sealed = seal(self.context.keys, Secret(key), f"repository.key.{name}")
+        given = {"name": name, "account": "vault", "region": HOME, "key": "env:K", "key_sealed": sealed}
+        number = self.wished("adopt", **{"url": URL, **given, **wish})["job"]
+        self.work(timedelta(minutes=1))
+        with session():
+            return Job.get_by_id(number)
+
+
+@pytest.fixture
+def archiving(
+    sandbox: Sandbox, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Archiving]:
+    for name, value in sandbox.environment.items():
+        monkeypatch.setenv(name, value)
+    open_catalog(sqlite_url)
+    house = Archiving(tmp_path, sandbox)
+    made(house)
+    yield house
+    close_catalog()
+
+
+@pytest.fixture
+def after_the_loss(archiving: Archiving, sqlite_template: Path, tmp_path: Path) -> Callable[[], Adopting]:
+    """Lose the catalog: a call gives a house with an empty one."""
+
+    def lose() -> Adopting:
+        close_catalog()
+        shutil.copy(sqlite_template, tmp_path / "second.sqlite")
+        open_catalog(f"sqlite://{tmp_path / 'second.sqlite'}")
+        return Adopting(tmp_path, archiving)
+
+    return lose
+
+
+Lose = Callable[[], Adopting]
+
+
+def test_a_lost_catalog_is_written_anew_from_the_bucket_and_what_ec2_lost_is_restored(
+    archiving: Archiving, after_the_loss: Lose
+) -> None:
+    """feature 82: a machine and a volume come back byte for byte; a dry run writes nothing, and twice is as once."""
+    sandbox = archiving.sandbox
+    machine = sandbox.machine(PROD)["InstanceId"]
+    disks = list(sandbox.instance(PROD, HOME, machine)["volumes"].values())
+    archiving.protect(keep="90d")
+    hashes = []
+    for index in (0, 2047):
+        archiving.write(index)
+        archiving.back_up()
+        hashes.append(sandbox.sha256(PROD, HOME, archiving.disk))
+    for number, disk in enumerate(disks):
+        sandbox.write(PROD, HOME, disk, (number + 3) * BLOCK, os.urandom(BLOCK))
+    was = sorted(sandbox.sha256(PROD, HOME, disk) for disk in disks)
+    archiving.policy("silver", targets=[instance_of(machine)], generations=3, repository={"name": "cold"})
+    archiving.wished("run", policy="silver")
+    archiving.work(timedelta(minutes=1))
+    before = [_told(point) for point in archiving.archives()]
+    sandbox.destroy(PROD, HOME, archiving.disk, *disks, machine, *sandbox.state(PROD, HOME)["snapshots"])
+    house = after_the_loss()
+    seen = house.adopt(dry_run=True)
+    assert (seen.state, seen.error_text, seen.result["points"]) == (JobState.DONE, "", 3)
+    assert (house.archives(), _repositories()) == ([], [])
+    done = house.adopt()
+    assert (done.result["points"], done.result["skipped"], done.result["resources"]) == (3, 0, 2)
+    assert _repositories() == ["found"]
+    assert [_told(point) for point in house.archives()] == before
+    again = house.adopt()
+    assert (again.result["points"], again.result["already"], len(house.archives())) == (0, 4, 3)
+    older, newer, whole = house.archives()
+    for point, expected in ((older, hashes[0]), (newer, hashes[1])):
+        assert sandbox.sha256(PROD, HOME, volume_of(_good(house, point))) == expected
+    new = outputs(_good(house, whole, kind="instance"), "run-instance")["volumes"]
+    assert sorted(sandbox.sha256(PROD, HOME, disk) for disk in new.values()) == was
+    house.clock.advance(timedelta(days=2000))
+    house.clean()
+    assert len(house.archives()) == 3
+
+
+def _told(point: Point) -> tuple[Any, ...]:
+    """What must be the same in any catalog."""
+    parts = sorted((part.external_id, part.source_id, part.device, part.size_gib) for part in parts_of(point))
+    with session():
+        resource = Resource.get_by_id(point.resource_id)
+    return point.taken_at, point.size_gib, point.consistency, resource.external_id, resource.type, parts
+
+
+def _repositories() -> list[str]:
+    with session():
+        return [row.name for row in Repository.select()]
+
+
+def _good(house: Adopting, point: Point, **request: Any) -> Restore:
+    done = house.restored(point, **request)
+    assert (done.state, done.error_text) == (RestoreState.DONE, "")
+    return done
+
+
+def test_points_of_a_policy_that_the_estate_still_has_age_by_it_and_the_next_archive_builds_on_them(
+    archiving: Archiving, after_the_loss: Lose
+) -> None:
+    """feature 82: where the snapshot is still there, what changed since is enough."""
+    archiving.protect()
+    for index in (1, 2):
+        archiving.write(index)
+    archiving.back_up()
+    house = after_the_loss()
+    policy = house.policy("gold", targets=[{**VOLUMES, "id": house.disk}], generations=1, repository={"name": "found"})
+    house.adopt()
+    assert [point.policy_id for point in house.archives()] == [policy.id]
+    house.write(5)
+    job = house.back_up()
+    assert (job.state, job.result["full"], job.result["figures"]["blocks"]) == (JobState.DONE, [], 1)
+
+
+def test_what_cannot_be_taken_over_is_told_and_taken_over_once_it_can(
+    archiving: Archiving, after_the_loss: Lose
+) -> None:
+    """An account that is not in the estate, a point of which a volume is missing."""
+    machine = archiving.sandbox.machine(PROD)["InstanceId"]
+    archiving.policy("gold", targets=[instance_of(machine)], generations=3, repository={"name": "cold"})
+    archiving.back_up()
+    archiving.wished("run", policy="gold")
+    archiving.work(timedelta(minutes=1))
+    repository = open_place(archiving.context, blocks_of(archiving.context, "volume"), _place(archiving))
+    first, *_ = read_index(repository).generations
+    hide(repository, manifest_name(repository, first), "expired")
+    house = after_the_loss()
+    with transaction():
+        Account.update(name="production").where(Account.name == "prod").execute()
+    found = house.adopt().result
+    assert (found["points"], found["skipped"]) == (0, 2)
+    assert any("no account 'prod'" in line for line in found["told"])
+    assert any("1 of 2 volumes are not there" in line for line in found["told"])
+    with transaction():
+        Account.update(name="prod").where(Account.name == "production").execute()
+    assert house.adopt().result["points"] == 1
+
+
+def _place(house: Archiving) -> Any:
+    with session():
+        return place_of(house.context, "cold")
+
+
+def test_a_wrong_key_a_foreign_place_a_newer_version_and_a_place_without_a_name_are_refused(
+    archiving: Archiving, after_the_loss: Lose
+) -> None:
+    """feature 79: with the reason, and nothing is written."""
+    house = after_the_loss()
+    assert house.adopt("another passphrase").error_code == "wrong-key"
+    assert house.adopt(url="s3://cold/elsewhere").error_code == "object-missing"
+    s3 = house.sandbox.client(VAULT, service="s3")
+    s3.put_object(Bucket="cold", Key="elsewhere/repository.json", Body=b'{"format": "restic"}')
+    assert "another program" in house.adopt(url="s3://cold/elsewhere").error_text
+    body = s3.get_object(Bucket="cold", Key="main/repository.json")["Body"].read().decode()
+    s3.put_object(
+        Bucket="cold", Key="main/repository.json", Body=body.replace('"version": 1', '"version": 99').encode()
+    )
+    assert house.adopt().error_code == "newer-version"
+    row = house.wish("adopt", url=URL)
+    assert (row.state, "--name is needed" in row.error_text) == (RequestState.REFUSED, True)
+    assert (house.archives(), _repositories()) == ([], [])
