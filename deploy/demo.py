@@ -1,4 +1,4 @@
-"""`make demo`: an estate is protected, copied, aged, destroyed and restored, by the commands an operator types.
+"""`make demo`: an estate is protected, copied, archived, aged, destroyed and restored, by commands as they are typed.
 
 It starts the emulated cloud and `snapfleet up` as processes of their own and then only runs commands: `snapfleet …`
 for everything Snapfleet does, and the sandbox's own command line for what guests and other people do (writing to a
@@ -9,6 +9,7 @@ end is checked, and a wrong one ends with exit code 1.
 import argparse
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -23,6 +24,7 @@ from typing import Any
 
 import yaml
 
+from deploy import demo_archive
 from deploy.sandbox.client import ControlClient, ControlError
 from deploy.sandbox.demo import ALIAS, HOME, PROD, VAULT, environment
 
@@ -54,6 +56,7 @@ class Demo:
             "SNAPFLEET_RETENTION_SECONDS": "3",
             "PROD_EXTERNAL_ID": "prod-external-id",
             "VAULT_EXTERNAL_ID": "vault-external-id",
+            demo_archive.PASSPHRASE_VARIABLE: secrets.token_urlsafe(24),
             "NO_COLOR": "1",
         }
         self.cloud = ControlClient(self.url)
@@ -112,11 +115,12 @@ def parse(text: str) -> Any:
         return json.loads(lines[-1]) if lines else None
 
 
-def estate(facts: dict[str, Any]) -> dict[str, Any]:
-    """The sample estate: two accounts, a nightly schedule, two policies."""
+def estate(facts: dict[str, Any], ledger: dict[str, str]) -> dict[str, Any]:
+    """The sample estate: two accounts, a nightly schedule, two policies; a repository, and a policy that archives."""
     place = {"region": "us-east-1", "account": "prod"}
     named = [{"type": "instance", "id": facts["instances"][name], **place} for name in ("legacy-1", "sealed-1")]
     vault = {"account": "vault", "region": "eu-central-1", "kms_key": ALIAS}
+    archive = demo_archive.estate(ledger)
     common = {"schedules": ["nightly"], "generations": GENERATIONS, "retries": {"attempts": 3, "wait": "1m"}}
     return {
         "version": 1,
@@ -151,7 +155,9 @@ def estate(facts: dict[str, Any]) -> dict[str, Any]:
                 "dr": [{**vault, "reencrypt_key": ALIAS}],
                 **common,
             },
+            *archive["policies"],
         ],
+        "repositories": archive["repositories"],
     }
 
 
@@ -181,12 +187,13 @@ def prepare(demo: Demo) -> dict[str, Any]:
     )  # fmt: skip
     demo.until("the sandbox", lambda: answers(demo.cloud))
     facts: dict[str, Any] = demo.cloud.seed(kind="demo")
+    ledger = demo_archive.plant(demo)
     password = demo.type("init", "--yes").get("password", "")
-    (demo.home / "estate.yaml").write_text(yaml.safe_dump(estate(facts), sort_keys=False))
+    (demo.home / "estate.yaml").write_text(yaml.safe_dump(estate(facts, ledger), sort_keys=False))
     demo.type("apply", "-f", str(demo.home / "estate.yaml"))
     demo.say(f"Snapfleet starts. The calendar runs fast: a night takes {NIGHT_SECONDS:.0f} seconds.")
     demo.start("snapfleet", str(BIN / "snapfleet"), "up")
-    return {**facts, "password": password}
+    return {**facts, "password": password, "ledger": ledger}
 
 
 def nights(demo: Demo) -> None:
@@ -196,7 +203,11 @@ def nights(demo: Demo) -> None:
     def over() -> bool:
         runs = demo.type("runs", shown=False) or []
         for run in sorted(runs, key=lambda row: row["id"]):
-            if run["state"] not in ("resolving", "open") and seen.get(run["id"]) != run["state"]:
+            if (
+                run["policy"] != demo_archive.POLICY
+                and run["state"] not in ("resolving", "open")
+                and seen.get(run["id"]) != run["state"]
+            ):
                 seen[run["id"]] = run["state"]
                 demo.say(f"  {run['policy']}: night of {run['slot_at'][:16]} {run['state']}")
         return len([state for state in seen.values() if state == "done"]) >= 2 * NIGHTS
@@ -267,7 +278,8 @@ def count(demo: Demo, facts: dict[str, Any]) -> dict[str, Any]:
     good = [row for row in points if row["state"] == "good" and row["kind"] != "intermediate"]
     deleted = [row for row in points if row["state"] == "deleted"]
     places = {row["destination"] for row in good}
-    check(places == {"", "prod/eu-west-1", "vault/eu-central-1"}, f"good points lie in {sorted(places)}")
+    archives = f"repository:{demo_archive.REPOSITORY}"
+    check(places == {"", "prod/eu-west-1", "vault/eu-central-1", archives}, f"good points lie in {sorted(places)}")
     check(bool(deleted), "no generation has expired")
     calls = demo.cloud.ask("GET", "calls", recent=0)["counts"]
     return {
@@ -288,6 +300,7 @@ def main() -> None:
     demo = Demo(home, free_port(), free_port())
     try:
         facts = prepare(demo)
+        archived = demo_archive.tell(demo, facts["ledger"])
         nights(demo)
         story = disaster(demo, facts)
         vault_disks = other_account(demo, story)
@@ -295,6 +308,7 @@ def main() -> None:
             **count(demo, facts),
             **{name: story[name] for name in ("restored_disks", "bytes_compared", "restore_s")},
             "vault_disks": vault_disks,
+            **archived,
         }
         if serve:
             demo.say(
