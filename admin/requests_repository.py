@@ -8,8 +8,10 @@ from typing import Any
 
 from admin.estate_checks import name as checked_name
 from admin.estate_checks import secret as checked_secret
+from admin.queries import find_point
 from admin.queries_repository import find_repository
 from admin.requests import request
+from tasks.catalog import session
 from tasks.clock import Clock
 from tasks.errors import Invalid
 from tasks.secrets import KeyWrapper, seal
@@ -64,6 +66,16 @@ def request_import(repository: str, wish: ImportWish, *, who: str, clock: Clock)
     find_repository(repository)
     payload = {"repository": repository, **wish.to_json()}
     return request("import", payload, subject=f"repository {repository}", who=who, clock=clock)
+
+
+def request_archive(point: str, repository: str = "", *, who: str, clock: Clock) -> int:
+    """Ask that a point is archived at once, into its policy's repository where none is named; the wish's id."""
+    with session():
+        row = find_point(point)
+    if repository:
+        find_repository(repository)
+    payload = {"point": row.id, **({"repository": repository} if repository else {})}
+    return request("archive", payload, subject=f"rp-{row.id}", who=who, clock=clock)
 
 
 def _checked(option: str, check: Callable[[Any], Any], given: str) -> None:

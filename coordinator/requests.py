@@ -10,6 +10,7 @@ from typing import Any
 from peewee import InterfaceError, OperationalError
 
 from coordinator.adoption import ask_adopt
+from coordinator.archive_now import ask_archive
 from coordinator.importing import ask_import
 from coordinator.judge import points_of_plan, set_meta
 from coordinator.looks import Looks, Scope, ask_for_looks, read_looks, services_of
@@ -18,8 +19,8 @@ from coordinator.repositories import ask_repository
 from coordinator.standing import Place, wake_all
 from coordinator.tick import start_run
 from tasks.catalog import DeadLetter, Job, Point, Policy, Request, Restore, Run, lock_rows, transaction
-from tasks.catalog.transitions import MAX_TEXT, cancel_jobs, publish_again, requeue
 from tasks.catalog.standstill import standstill
+from tasks.catalog.transitions import MAX_TEXT, cancel_jobs, publish_again, requeue
 from tasks.errors import Invalid, Refused, SnapfleetError, Unavailable
 from tasks.lanes import Lane
 from tasks.states import JOB_OPEN, RUN_OPEN, JobState, PointState, RequestState, RestoreState, RunState
@@ -29,7 +30,7 @@ log = logging.getLogger("snapfleet.coordinator")
 REQUESTS_A_TICK = 50
 RETENTION_NOW = "retention:now"  # the Meta row that asks for a retention pass
 # Refused while the fleet stands still.
-_BEGINS = frozenset({"run", "restore", "repository", "import", "adopt", "archive", "cleanup", "confirm"})
+_BEGINS = frozenset({"run", "restore", "repository", "archive", "import", "adopt", "cleanup", "confirm"})
 Result = dict[str, Any]
 
 
@@ -60,8 +61,8 @@ def _handle_next(now: datetime, at: datetime) -> bool:
                 return False
             if row.kind not in HANDLERS:
                 raise Invalid(f"A coordinator of this version does not know how to {row.kind!r}.", code="unknown-kind")
-            result = HANDLERS[row.kind](Wish(row.payload, row.requested_by, now, at))
             _refuse_while_standing(row.kind)
+            result = HANDLERS[row.kind](Wish(row.payload, row.requested_by, now, at))
             Request.update(state=RequestState.ACCEPTED, result=result, handled_at=at).where(
                 Request.id == row.id
             ).execute()
@@ -75,7 +76,6 @@ def _handle_next(now: datetime, at: datetime) -> bool:
     return True
 
 
-def _refuse(row: Request | None, code: str, text: str, at: datetime) -> None:
 def _refuse_while_standing(kind: str) -> None:
     still = standstill() if kind in _BEGINS else None
     if still is not None:
@@ -86,6 +86,7 @@ def _refuse_while_standing(kind: str) -> None:
         )
 
 
+def _refuse(row: Request | None, code: str, text: str, at: datetime) -> None:
     if row is None:
         raise Unavailable("The requests could not be read.")
     with transaction():
@@ -159,6 +160,10 @@ def _import(wish: Wish) -> Result:
 
 def _adopt(wish: Wish) -> Result:
     return {"job": ask_adopt(wish.payload, wish.at)}
+
+
+def _archive(wish: Wish) -> Result:
+    return {"job": ask_archive(int(wish.payload["point"]), str(wish.payload.get("repository") or ""), wish.at)}
 
 
 def _cleanup(wish: Wish) -> Result:
@@ -266,6 +271,7 @@ HANDLERS: Mapping[str, Callable[[Wish], Result]] = {
     "discover": _discover,
     "check": _check,
     "repository": _repository,
+    "archive": _archive,
     "import": _import,
     "adopt": _adopt,
     "cleanup": _cleanup,

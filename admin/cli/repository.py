@@ -9,7 +9,7 @@ import click
 from admin.cli.command import command, group
 from admin.cli.context import Context
 from admin.cli.output import columns
-from admin.cli.repository_import import repository_adopt, repository_import
+from admin.cli.repository_import import repository_adopt, repository_archive, repository_import
 from admin.cli.repository_work import follow_work
 from admin.costs import CHANGED, estimate, prices
 from admin.queries_repository import find_repository, list_repositories, show_repository, sizes_of
@@ -187,6 +187,7 @@ for _verb in (
     repository_prune,
     repository_estimate,
     repository_export_key,
+    repository_archive,
     repository_import,
     repository_adopt,
 ):

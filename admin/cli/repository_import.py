@@ -1,18 +1,33 @@
-"""`snapfleet repository import` and `adopt`: what lies outside the catalog becomes recovery points."""
+"""`snapfleet repository archive`, `import` and `adopt`: how recovery points come into a repository."""
 
 from collections.abc import Sequence
 
 import click
 
 from admin.cli.command import command
-from admin.cli.completion import complete_policy
+from admin.cli.completion import complete_point, complete_policy
 from admin.cli.context import Context
 from admin.cli.output import columns
 from admin.cli.repository_work import follow_work
-from admin.requests_repository import AdoptWish, ImportWish, request_adopt, request_import
+from admin.requests_repository import AdoptWish, ImportWish, request_adopt, request_archive, request_import
 from tasks.errors import Invalid
 
 _FOUND = columns("snapshot", "volume", "GiB#=size_gib", "taken=taken_at")
+
+
+@command(name="archive", example="snapfleet repository archive rp-12 --wait")
+@click.argument("point", shell_complete=complete_point)
+@click.option("--to", "name", default="", metavar="NAME", help="Into this repository, not that of the point's policy.")
+@click.option("--wait", is_flag=True, help="Wait until it is archived, and exit by the outcome.")
+def repository_archive(at: Context, point: str, name: str, wait: bool) -> int | None:
+    """Archive a good recovery point at once.
+
+    Whatever turn its policy's repository is at. What it makes is a recovery point as any archive.
+    """
+    at.open()
+    number = request_archive(point, name, who=at.who, clock=at.clock)
+    said = f"Asked a worker to archive {point}; see `snapfleet repository list`."
+    return follow_work(at, number, lambda _: said, what=f"The archive of {point}", wait=wait)
 
 
 @command(name="import", example="snapfleet repository import cold --account prod --region us-east-1 --tag team=web")

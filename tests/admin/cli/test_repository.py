@@ -9,7 +9,7 @@ import pytest
 
 from admin.costs import BLOCKS_A_GIB, estimate, prices
 from coordinator.requests import handle_requests
-from tasks.catalog import Account, Audit, Job, Repository, Request, session, transaction
+from tasks.catalog import Account, Audit, Job, Point, Repository, Request, session, transaction
 from tasks.clock import host_time
 from tasks.secrets import Secret, seal, unseal
 from tasks.settings import load_settings
@@ -162,3 +162,16 @@ def test_an_adoption_carries_its_passphrase_sealed_and_refuses_what_no_estate_co
     sealed = unseal(load_settings().master_key(), job.spec["key_sealed"], "repository.key.old")
     assert sealed.reveal() == PASSPHRASE
     assert cli("repository", "adopt", "s3://acme/cold/", "--dry-run").code == 0
+
+
+def test_an_archive_now_names_its_point_and_its_repository(cli: Cli) -> None:
+    """feature 82: what is asked for reaches the coordinator; a point or repository that there is not is refused."""
+    keep()
+    with session():
+        point = Point.get()
+    assert cli("repository", "archive", "rp-99999").code == 2
+    assert cli("repository", "archive", f"rp-{point.id}", "--to", "warm").code == 2
+    assert cli("repository", "archive", f"rp-{point.id}", "--to", "cold").code == 0
+    with session():
+        wish = Request.get(Request.kind == "archive")
+    assert wish.payload == {"point": point.id, "repository": "cold"}
