@@ -17,6 +17,7 @@ from admin.setup import KEY_ID, sqlite_path
 from tasks.broker import FleetBroker, build_broker
 from tasks.catalog import Account, DeadLetter, Meta, Process, User, database_time, open_catalog, session
 from tasks.catalog.migrate import pending, unknown
+from tasks.catalog.pools import COMMON, read_pools, read_served
 from tasks.clock import Clock, host_time
 from tasks.errors import SnapfleetError
 from tasks.lanes import Lane
@@ -51,7 +52,7 @@ def examine(settings: Settings) -> list[Finding]:
     found += catalog
     if all(item.outcome != FAIL for item in catalog):
         clock = settings.clock()
-        for check in (_belongs, _clock_difference, _processes, _people, _letters, _accounts):
+        for check in (_belongs, _clock_difference, _processes, _pools, _people, _letters, _accounts):
             found += _guarded(check.__name__.strip("_"), lambda check=check: check(settings, clock))  # type: ignore[misc]
     return found
 
@@ -167,11 +168,30 @@ def _processes(_settings: Settings, clock: Clock) -> list[Finding]:
     start = "Start `snapfleet up`, or a coordinator and workers."
     if not any(row.role == "coordinator" for row in rows):
         return [Finding("processes", WARN, "no coordinator runs, so nothing starts", start)]
-    served = {lane for row in rows for lane in row.lanes}
+    served = {lane for row in rows for lane in row.lanes if row.pool == COMMON}
     idle = [str(lane) for lane in Lane if lane not in served]
     if idle:
         return [Finding("processes", WARN, f"no worker takes {', '.join(idle)}", start)]
     return [Finding("processes", OK, f"{len(rows)} run")]
+
+
+def _pools(_settings: Settings, clock: Clock) -> list[Finding]:
+    """Nothing to say where no account is bound to a worker pool and no worker is in one."""
+    with session():
+        pools, served = read_pools(), read_served(clock.timer())
+    found = []
+    for pool in pools.names:
+        missing = [str(lane) for lane in Lane if (str(lane), pool) not in served]
+        if missing:
+            seen = "no worker is in it" if len(missing) == len(Lane) else f"no worker takes {', '.join(missing)}"
+            advice = f"Start `snapfleet worker --pool {pool}`, or bind its accounts to another pool."
+            found.append(Finding(f"pool {pool}", WARN, seen, advice))
+        else:
+            found.append(Finding(f"pool {pool}", OK, "every lane has a worker"))
+    for pool in sorted({pool for _, pool in served if pool} - set(pools.names)):
+        advice = "Correct the worker's setting `pool`, or bind an account to it in the estate file."
+        found.append(Finding(f"pool {pool}", WARN, "a worker is in it, and no account is bound to it", advice))
+    return found
 
 
 def _people(_settings: Settings, _clock: Clock) -> list[Finding]:

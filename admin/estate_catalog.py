@@ -40,7 +40,7 @@ from tasks.states import PointState
 # Any number that nothing else uses (tasks.catalog.migrate has ..001): the advisory lock of `apply`.
 LOCK = 7_300_519_002
 _POLICY_COLUMNS = ("schedules", "enabled", "priority")
-_SETTINGS = ("backup_vault", "backup_role_arn", *(key for key in AZURE_ONLY if key not in SECRETS))
+_SETTINGS = ("backup_vault", "backup_role_arn", "pool", "region_pools", *(key for key in AZURE_ONLY if key not in SECRETS))
 
 
 def current_estate() -> Estate:

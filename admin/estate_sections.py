@@ -27,7 +27,6 @@ _UUID = matching(
 _ROLE = matching(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", "a role such as arn:aws:iam::111111111111:role/NAME")
 
 
-
 def _pool(value: Any) -> str:
     """A worker pool's name."""
     if not isinstance(value, str) or not POOL.fullmatch(value):

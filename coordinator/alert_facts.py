@@ -1,13 +1,13 @@
 """The facts that alert rules look at, read in a handful of statements. Functions read inside the caller's session."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from peewee import fn
 
-from coordinator.alert_rules import Facts, FailedTarget, LaneFact, StalePolicy
-from coordinator.reconcile import PROCESS_FRESH
+from coordinator.alert_rules import Facts, FailedTarget, LaneFact, PoolFact, StalePolicy
 from coordinator.rpo import due_since, slots_by_policy
 from tasks.catalog import (
     Account,
@@ -24,6 +24,7 @@ from tasks.catalog import (
     database,
 )
 from tasks.catalog.freshness import freshness
+from tasks.catalog.pools import COMMON, PROCESS_FRESH, Pools, due_by_pool, read_pools, read_served
 from tasks.lanes import LANES, Lane
 from tasks.states import AccountState, JobState, RunState
 
@@ -44,6 +45,8 @@ SELECT p.name, (
 
 def read_facts(at: datetime, now: datetime) -> Facts:
     """Everything but stale points, at machine time `at` and calendar time `now`."""
+    pools = read_pools()
+    due = due_by_pool(pools, at) if pools.names else {}
     newest = {run: policy for policy, run in database.execute_sql(_NEWEST).fetchall() if run is not None}
     return Facts(
         targets=_failed_targets(newest),
@@ -51,7 +54,8 @@ def read_facts(at: datetime, now: datetime) -> Facts:
         missed=_missed(now),
         accounts=_accounts(),
         letters=_letters(),
-        lanes=_lanes(at),
+        lanes=_lanes(at, pools, due),
+        pools=_pools(at, pools, due),
     )
 
 
@@ -163,28 +167,44 @@ def _letters() -> dict[str, int]:
     return dict(rows.group_by(DeadLetter.lane).tuples())
 
 
-def _lanes(at: datetime) -> list[LaneFact]:
+def _pools(at: datetime, pools: Pools, due: Mapping[tuple[str, str], datetime]) -> list[PoolFact]:
+    """What waits in each pool for a lane that nobody takes there."""
+    served = read_served(at) if pools.names else frozenset()
+    found = []
+    for pool in pools.names:
+        idle = {lane: since for (lane, name), since in due.items() if name == pool and (lane, pool) not in served}
+        if idle:
+            found.append(PoolFact(pool, min(idle.values()), tuple(sorted(idle))))
+    return found
+
+
+def _lanes(at: datetime, pools: Pools, due: Mapping[tuple[str, str], datetime]) -> list[LaneFact]:
+    """The lanes of the common pool; without any binding, that is everything."""
     workers: dict[str, int] = defaultdict(int)
     for process in Process.select().where(Process.seen_at > at - PROCESS_FRESH, ~Process.draining):
-        for lane in process.lanes:
+        for lane in process.lanes if process.pool == COMMON else ():
             workers[lane] += 1
-    return [_lane(lane, workers[lane], at) for lane in LANES]
+    return [_lane(lane, workers[lane], at, pools, due.get((lane, COMMON))) for lane in LANES]
 
 
-def _lane(lane: Lane, workers: int, at: datetime) -> LaneFact:
+def _lane(lane: Lane, workers: int, at: datetime, pools: Pools, due_in_common: datetime | None) -> LaneFact:
     ready: Any = Outbox.select(fn.MIN(Outbox.ready_at)).where(Outbox.lane == lane, Outbox.ready_at <= at)
     unsent = _least(ready)
     free = None
     if unsent is not None:
-        # Copies wait for their slot, and jobs of a chain for each other: that is not the broker's doing.
-        free = _least(ready.join(Job).where(Job.slots == 0, Job.chain == ""))
+        # Copies wait for their slot, jobs of a chain for each other, and those of a pool for its workers: that is not
+        # the broker's doing.
+        bound = {*pools.accounts, *(account for account, _ in pools.regions)}
+        mine = Job.account.not_in(sorted(bound)) if bound else Job.id.is_null(False)
+        free = _least(ready.join(Job).where(Job.slots == 0, Job.chain == "", mine))
     queued: Any = Job.select(fn.MIN(Job.not_before_at)).where(Job.state == JobState.QUEUED, Job.lane == lane)
-    oldest_queued = _least(queued)
-    due = [instant for instant in (unsent, oldest_queued) if instant is not None]
+    due = due_in_common
+    if not pools.names:
+        due = min((one for one in (unsent, _least(queued)) if one is not None), default=None)
     in_broker = Job.select().where(Job.state == JobState.QUEUED, Job.lane == lane).count() if free else 0
     return LaneFact(
         lane=str(lane),
-        due_at=min(due, default=None),
+        due_at=due,
         unsent_at=free,
         moved_at=_moved(lane, at) if free else None,
         has_room=in_broker < LANES[lane].capacity,

@@ -24,6 +24,7 @@ FAMILIES = (
     "account-unreachable",
     "dead-letters",
     "no-worker",
+    "pool-without-worker",
     "outbox-stuck",
 )
 STALE_FAMILY = "points-too-old"
@@ -68,6 +69,15 @@ class LaneFact:
 
 
 @dataclass(frozen=True)
+class PoolFact:
+    """A worker pool in which jobs wait since `due_at` (machine time) in lanes that nobody takes there."""
+
+    pool: str
+    due_at: datetime
+    lanes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class StalePolicy:
     """A policy with a target that has had no good point since two slots. Calendar times."""
 
@@ -87,6 +97,7 @@ class Facts:
     accounts: Sequence[tuple[str, str]] = ()  # name and why it cannot be entered
     letters: Mapping[str, int] = field(default_factory=dict)  # lane to open dead letters
     lanes: Sequence[LaneFact] = ()
+    pools: Sequence[PoolFact] = ()
     stale: Sequence[StalePolicy] = ()
 
 
@@ -99,6 +110,7 @@ def conditions(facts: Facts, at: datetime) -> list[Condition]:
         *_accounts(facts.accounts),
         *_letters(facts.letters),
         *_lanes(facts.lanes, at),
+        *_pools(facts.pools, at),
         *_stale(facts.stale),
     ]
     return list({condition.key: condition for condition in found}.values())
@@ -196,6 +208,19 @@ def _lanes(lanes: Sequence[LaneFact], at: datetime) -> Iterator[Condition]:
                 f"Nothing is published in the lane {lane.lane}",
                 f"A message has been due since {lane.unsent_at:%H:%M:%S} UTC; check the broker.",
                 {"lane": lane.lane},
+            )
+
+
+def _pools(pools: Sequence[PoolFact], at: datetime) -> Iterator[Condition]:
+    for one in pools:
+        if at - one.due_at > UNSERVED_AFTER:
+            yield Condition(
+                f"pool-without-worker:{one.pool}",
+                "critical",
+                f"No worker of the pool {one.pool} takes {', '.join(one.lanes)}",
+                f"Work has been due since {one.due_at:%H:%M:%S} UTC; start `snapfleet worker --pool {one.pool}`, "
+                "or bind its accounts to another pool.",
+                {"pool": one.pool, "lanes": list(one.lanes)},
             )
 
 

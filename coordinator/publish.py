@@ -12,10 +12,10 @@ from typing import Any
 from peewee import EXCLUDED, SQL, Select, fn
 
 from coordinator.admission import METERED, STARTS, Candidate, InFlight, choose
-from coordinator.pools import Pools, Served, read_pools, read_served, stranded_messages
 from tasks.broker import Publisher
 from tasks.catalog import Budget, Job, Outbox, database, lock_rows, rows, transaction
 from tasks.catalog.fields import is_postgres
+from tasks.catalog.pools import Pools, Served, read_pools, read_served, stranded_messages
 from tasks.catalog.standstill import standstill
 from tasks.catalog.transitions import mark_published
 from tasks.crash import reach

@@ -20,7 +20,7 @@ import pika.exceptions
 
 from tasks.amqp import HEARTBEAT, connection_parameters
 from tasks.errors import Unavailable
-from tasks.lanes import Lane, dead_queue_arguments, dead_queue_name, queue_arguments, queue_name
+from tasks.lanes import Lane, dead_queue_arguments, dead_queue_name, lane_of, pool_of, queue_arguments, queue_name
 from tasks.messages import JobMessage, MessageRefused, SignedEncoder, envelope
 
 log = logging.getLogger("snapfleet.publisher")
@@ -113,10 +113,14 @@ class _Session:
         self.was_ready = True
         self.ready.set()
 
-    def _declare(self, then: Callable[[], None]) -> None:
+    def _declare(self, then: Callable[[], None], missing: str = "") -> None:
+        """Declare the lanes' queues, and one of a worker pool that was found `missing`."""
         wanted: list[tuple[str, dict[str, object]]] = []
         for lane in Lane:
             wanted += [(dead_queue_name(lane), dead_queue_arguments()), (queue_name(lane), queue_arguments(lane))]
+        lane_of_pool = lane_of(missing) if pool_of(missing) else None
+        if lane_of_pool is not None:
+            wanted.append((missing, queue_arguments(lane_of_pool)))
 
         def next_one(_frame: Any = None) -> None:
             if wanted:
@@ -153,8 +157,8 @@ class _Session:
         for batch in list(self.batches):
             batch.returned.update(index for index, message in enumerate(batch.messages) if message[1] == body)
         if not self._declaring:
-            log.warning("The queue %s was missing and is declared again.", method.routing_key)
-            self._declare(lambda: None)
+            log.warning("The queue %s was missing and is declared.", method.routing_key)
+            self._declare(lambda: None, missing=method.routing_key)
 
     def _blocked(self, _connection: Any, frame: Any) -> None:
         self.ready.clear()
@@ -238,7 +242,8 @@ class ConfirmingPublisher:
         """For each message whether the broker confirmed it. False after a nack, a return, a timeout or a lost
         connection; such a message may arrive nevertheless: it is published again and the job's claim sorts it out."""
         bodies = [self._encode(lane, message) for lane, message in messages]
-        batch = _Batch([(queue_name(lane), body) for (lane, _), body in zip(messages, bodies, strict=True) if body])
+        wanted = zip(messages, bodies, strict=True)
+        batch = _Batch([(queue_name(lane, message.pool), body) for (lane, message), body in wanted if body])
         if batch.messages:
             self._deliver(batch)
         outcomes = iter(batch.confirmed)
@@ -375,7 +380,7 @@ def _letter(lane: Lane, properties: Any, body: bytes, encoder: SignedEncoder) ->
     verdict = encoder.judge(body)
     reason = verdict.reason
     if reason is None:
-        reason = "foreign-queue" if verdict.queue != queue_name(lane) else _broker_reason(properties)
+        reason = "foreign-queue" if lane_of(verdict.queue or "") is not lane else _broker_reason(properties)
     return reason, excerpt(body), verdict.job, verdict.signed
 
 

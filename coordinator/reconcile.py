@@ -11,7 +11,8 @@ from typing import Any
 from peewee import SQL, fn
 
 from coordinator.lease import Held, still_held
-from tasks.catalog import Account, Job, Outbox, Process, transaction
+from tasks.catalog import Account, Job, Outbox, transaction
+from tasks.catalog.pools import read_pools, read_served
 from tasks.catalog.transitions import (
     CLAIMS_BEYOND_ATTEMPTS,
     add_messages,
@@ -25,8 +26,6 @@ from tasks.states import JobState
 from tasks.telemetry import Counters
 
 BATCH = 500
-# A process that has not reported for this long is not counted as there (it reports every 5 s).
-PROCESS_FRESH = timedelta(seconds=20)
 _HAS_MESSAGE = (JobState.PENDING, JobState.QUEUED)
 
 
@@ -41,23 +40,24 @@ def reconcile(held: Held, at: datetime, lost_after: timedelta, counters: Counter
 
 
 def _republish(held: Held, at: datetime, lost_after: timedelta) -> list[Job]:
-    """Only lanes that somebody works on: where nobody does, the messages wait in the broker and none is missing."""
-    served = {
-        lane
-        for row in Process.select().where(Process.role == "worker", Process.seen_at > at - PROCESS_FRESH)
-        for lane in row.lanes
-    }
+    """Only lanes and pools that somebody works in: where nobody does, the messages wait in the broker and none is
+    missing. What lies in the queue of a pool that its place has left goes to the pool that the place has now."""
+    served, pools = read_served(at), read_pools()
     if not served:
+        return []
+    waiting: Any = (
+        Job.select(Job.id, Job.lane, Job.account, Job.region)
+        .where(Job.state == JobState.QUEUED, Job.published_at <= at - lost_after)
+        .order_by(Job.published_at)
+        .tuples()  # at most what admission keeps in the lanes
+    )
+    ids = [job for job, lane, account, region in waiting if (lane, pools.of(account, region)) in served][:BATCH]
+    if not ids:
         return []
     with transaction():
         if not still_held(held):
             return []
-        lost = list(
-            Job.select()
-            .where(Job.state == JobState.QUEUED, Job.published_at <= at - lost_after, Job.lane.in_(sorted(served)))
-            .order_by(Job.published_at)
-            .limit(BATCH)
-        )
+        lost = list(Job.select().where(Job.id.in_(ids), Job.state == JobState.QUEUED).order_by(Job.published_at))
         for job in lost:
             publish_again(job, at)
     return lost

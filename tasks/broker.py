@@ -23,6 +23,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol
@@ -36,7 +37,16 @@ from dramatiq.errors import ConnectionClosed, QueueNotFound
 from dramatiq.middleware import Middleware
 
 from tasks.amqp import HEARTBEAT, connection_parameters, is_local
-from tasks.lanes import LANES, Lane, dead_queue_arguments, dead_queue_name, lane_of, queue_arguments, queue_name
+from tasks.lanes import (
+    LANES,
+    Lane,
+    dead_queue_arguments,
+    dead_queue_name,
+    lane_of,
+    pool_of,
+    queue_arguments,
+    queue_name,
+)
 from tasks.messages import JobMessage, MessageRefused, SignedEncoder, envelope
 
 log = logging.getLogger("snapfleet.broker")
@@ -46,6 +56,7 @@ Observe = Callable[[str, Lane, str], None]
 `stale` (a message of a lost connection was finished; the broker delivers it again), `redelivered`."""
 
 _DEAD_KEPT = 1000  # dead letters kept in memory by the in-process broker, newest last
+_NOT_FOUND = 404  # AMQP's answer to a passive declaration of a queue that is not there
 _FLUSH_ROUNDS, _FLUSH_SECONDS = 100, 0.05  # at most 5 s for outstanding acknowledgements when a consumer closes
 
 
@@ -96,7 +107,7 @@ class FleetBroker(Broker):
         lane = lane_of(queue_name)
         if lane is None or queue_name not in self.queues:
             raise QueueNotFound(queue_name)
-        return FleetConsumer(self, lane, min(prefetch, LANES[lane].prefetch), timeout / 1000)
+        return FleetConsumer(self, lane, queue_name, min(prefetch, LANES[lane].prefetch), timeout / 1000)
 
     def connect(self, lane: Lane) -> pika.BlockingConnection:
         """A new connection for the lane's consumer. Raises pika's AMQPConnectionError."""
@@ -115,8 +126,8 @@ class FleetConsumer(Consumer):
     `stop_fetching` may be called from any thread.
     """
 
-    def __init__(self, broker: FleetBroker, lane: Lane, prefetch: int, timeout: float) -> None:
-        self._broker, self._lane, self._queue, self._timeout = broker, lane, queue_name(lane), timeout
+    def __init__(self, broker: FleetBroker, lane: Lane, queue: str, prefetch: int, timeout: float) -> None:
+        self._broker, self._lane, self._queue, self._timeout = broker, lane, queue, timeout
         self._arrived: deque[tuple[Any, bytes]] = deque()
         self._cancelled = False
         self.stopped = threading.Event()
@@ -126,7 +137,7 @@ class FleetConsumer(Consumer):
             raise ConnectionClosed(error) from None
         try:
             self._channel = self._connection.channel()
-            declare(self._channel, lane)
+            self._channel = self._declared()
             self._channel.basic_qos(prefetch_count=prefetch)
             self._channel.add_on_cancel_callback(self._on_cancelled)
             if broker.draining.is_set():
@@ -136,6 +147,19 @@ class FleetConsumer(Consumer):
         except pika.exceptions.AMQPError as error:
             self.close()
             raise ConnectionClosed(error) from None
+
+    def _declared(self) -> Any:
+        """A channel on a connection whose queue exists. An account that may not declare, as a worker's with the least
+        rights, takes the queue that the coordinator has declared."""
+        channel = self._channel
+        try:
+            channel.queue_declare(self._queue, passive=True)
+        except pika.exceptions.ChannelClosedByBroker as error:
+            if error.reply_code != _NOT_FOUND:
+                raise
+            channel = self._connection.channel()
+            declare(channel, self._lane, pool_of(self._queue))
+        return channel
 
     def _on_message(self, _channel: Any, method: Any, _properties: Any, body: bytes) -> None:
         self._arrived.append((method, body))
@@ -232,11 +256,11 @@ class FleetConsumer(Consumer):
             log.info("closing the consumer of %s: %s", self._queue, type(error).__name__)
 
 
-def declare(channel: Any, lane: Lane) -> None:
-    """Declare the lane's dead queue and queue on a pika channel. Raises pika's AMQPError (406 for other
+def declare(channel: Any, lane: Lane, pool: str = "") -> None:
+    """Declare the lane's dead queue and its queue of a pool on a pika channel. Raises pika's AMQPError (406 for other
     arguments)."""
     channel.queue_declare(dead_queue_name(lane), durable=True, arguments=dead_queue_arguments())
-    channel.queue_declare(queue_name(lane), durable=True, arguments=queue_arguments(lane))
+    channel.queue_declare(queue_name(lane, pool), durable=True, arguments=queue_arguments(lane))
 
 
 class LocalBroker(Broker):
@@ -365,10 +389,11 @@ def build_broker(
     *,
     heartbeat: timedelta = HEARTBEAT,
     queues: Collection[Lane] = tuple(Lane),
+    pool: str = "",
     middleware: Sequence[Middleware] = (),
     observe: Observe = ignore,
 ) -> FleetBroker | LocalBroker:
-    """The broker for a process that works on the lanes in `queues`.
+    """The broker for a process that works on the lanes in `queues`, for one worker pool.
 
     url   empty or `local:` for the in-process broker, else as in `tasks.amqp`. Nothing is connected yet.
     keys  as in `SignedEncoder`; the broker's encoder is `broker.encoder`, and dramatiq's global one is not touched.
@@ -383,7 +408,7 @@ def build_broker(
         broker = FleetBroker(url, encoder, heartbeat=heartbeat, middleware=list(middleware), observe=observe)
     for lane in Lane:
         if lane in queues:
-            broker.declare_queue(queue_name(lane))
+            broker.declare_queue(queue_name(lane, pool))
     return broker
 
 
@@ -393,10 +418,11 @@ def register_actors(broker: Broker, run: Callable[[Lane, JobMessage], None]) -> 
     `run` should record expected failures itself. What it raises is logged by dramatiq and the message is acknowledged
     all the same: the job's lease runs out and the catalog decides about another attempt.
     """
-    for lane in Lane:
-        if queue_name(lane) in broker.get_declared_queues():
+    for name in sorted(broker.get_declared_queues()):
+        lane = lane_of(name)
+        if lane is not None:
             declare_actor = dramatiq.actor(
-                broker=broker, actor_name=lane.value, queue_name=queue_name(lane), priority=LANES[lane].priority
+                broker=broker, actor_name=lane.value, queue_name=name, priority=LANES[lane].priority
             )
             declare_actor(partial(_run, run, lane))
 
@@ -440,7 +466,7 @@ class LocalPublisher:
 
     def _put(self, lane: Lane, message: JobMessage) -> bool:
         try:
-            self._broker.enqueue(envelope(lane, message))
+            self._broker.enqueue(envelope(lane, replace(message, pool="")))  # one process is every pool
         except (QueueNotFound, MessageRefused) as error:
             log.error("job %s was not published: %s", message.job, error)
             return False

@@ -7,6 +7,7 @@ nor dramatiq.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -90,24 +91,45 @@ LANES: Mapping[Lane, LaneLimits] = MappingProxyType(
 )
 
 
-def queue_name(lane: Lane) -> str:
-    """The lane's queue, with the topology version: `snapfleet.snapshot.v1`."""
-    return _QUEUE_NAMES[lane]
+POOL = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+"""What a worker pool may be called: part of queue names, so small letters, digits and '-'. '' is the common pool."""
+
+
+def queue_name(lane: Lane, pool: str = "") -> str:
+    """The lane's queue, with the topology version: `snapfleet.snapshot.v1`, and `snapfleet.snapshot.v1.POOL` in a pool.
+
+    A worker of a pool takes that pool's queues only, so that work reaches the place whose network or credentials it
+    needs. Raises ValueError for a pool that has no such name.
+    """
+    if not pool:
+        return _QUEUE_NAMES[lane]
+    if not POOL.fullmatch(pool):
+        raise ValueError(f"{pool!r} is not the name of a worker pool: small letters, digits and '-', at most 32")
+    return f"{_QUEUE_NAMES[lane]}.{pool}"
 
 
 def dead_queue_name(lane: Lane) -> str:
-    """The queue that receives what the lane's queue rejects: `snapfleet.snapshot.v1.XQ`. Emptied into the catalog."""
+    """The queue that receives what the lane's queues reject, those of pools included: `snapfleet.snapshot.v1.XQ`.
+
+    Emptied into the catalog."""
     return f"{_QUEUE_NAMES[lane]}.XQ"
 
 
 def lane_of(queue: str) -> Lane | None:
-    """The lane of a queue or dead queue name; None when the name is not ours."""
-    return _LANES_BY_QUEUE.get(queue.removesuffix(".XQ"))
+    """The lane of a queue or dead queue name, of any pool; None when the name is not ours."""
+    found = _QUEUE.fullmatch(queue)
+    return _LANES_BY_QUEUE.get(found[1]) if found else None
+
+
+def pool_of(queue: str) -> str:
+    """The worker pool of a queue name; '' for the common one, and for a name that is not ours."""
+    found = _QUEUE.fullmatch(queue)
+    return (found[2] or "") if found else ""
 
 
 def queue_arguments(lane: Lane) -> dict[str, object]:
-    """The arguments of the lane's queue. Workers and publisher declare with exactly these, or the broker refuses them
-    (406).
+    """The arguments of the lane's queue, the same in every pool. Workers and publisher declare with exactly these, or
+    the broker refuses them (406).
 
     Replicated (quorum); rejected messages reach the dead queue at least once, which RabbitMQ (3.10 and later) does
     only for queues that refuse new messages instead of dropping old ones when full.
@@ -130,3 +152,4 @@ def dead_queue_arguments() -> dict[str, object]:
 
 _QUEUE_NAMES = {lane: f"snapfleet.{lane}.v{TOPOLOGY_VERSION}" for lane in Lane}
 _LANES_BY_QUEUE = {name: lane for lane, name in _QUEUE_NAMES.items()}
+_QUEUE = re.compile(rf"(snapfleet\.[a-z]+\.v{TOPOLOGY_VERSION})(?:\.XQ|\.({POOL.pattern}))?")

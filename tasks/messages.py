@@ -18,13 +18,13 @@ import hmac
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from dramatiq import Encoder, Message
 from dramatiq.errors import DecodeError
 
-from tasks.lanes import Lane, lane_of, queue_name
+from tasks.lanes import Lane, lane_of, pool_of, queue_name
 
 VERSION = 1
 MAX_BODY_BYTES = 16 * 1024  # our messages are about 400 bytes; RabbitMQ itself accepts 20 MB and more
@@ -54,7 +54,8 @@ class MessageRefused(DecodeError):
 class JobMessage:
     """Job `job` may be runnable; when this was written, `attempt` attempts were begun and its fence was `fence`.
 
-    `trace` is a W3C traceparent or empty; it joins log lines and changes nothing.
+    `trace` is a W3C traceparent or empty; it joins log lines and changes nothing. `pool` is the worker pool it is sent
+    to: it chooses the queue, which the envelope names, and is no part of the payload.
     """
 
     job: int
@@ -62,6 +63,7 @@ class JobMessage:
     fence: int
     v: int = VERSION
     trace: str = ""
+    pool: str = field(default="", compare=False)
 
     def to_wire(self) -> dict[str, Any]:
         """The payload as JSON values."""
@@ -98,8 +100,9 @@ def _whole(payload: Mapping[str, Any], field: str, least: int) -> int:
 
 
 def envelope(lane: Lane, message: JobMessage) -> Message[None]:
-    """The dramatiq message for a lane; its id and timestamp are made here."""
-    return Message(queue_name=queue_name(lane), actor_name=lane.value, args=(), kwargs=message.to_wire(), options={})
+    """The dramatiq message for a lane and its pool; its id and timestamp are made here."""
+    name = queue_name(lane, message.pool)
+    return Message(queue_name=name, actor_name=lane.value, args=(), kwargs=message.to_wire(), options={})
 
 
 class Verdict(NamedTuple):
@@ -222,7 +225,7 @@ def _check_envelope(fields: Any) -> dict[str, Any]:
     if fields["args"]:
         raise MessageRefused("args")
     lane = lane_of(queue)
-    if lane is None or queue != queue_name(lane):
+    if lane is None or queue != queue_name(lane, pool_of(queue)):
         raise MessageRefused("unknown-queue")
     if actor != lane.value:
         raise MessageRefused("foreign-actor")

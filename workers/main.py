@@ -77,7 +77,7 @@ def run(settings: Settings, lanes: Collection[Lane] = tuple(Lane), *, stop: thre
     lanes = [Lane(lane) for lane in lanes]
     stop = stop or _stop_on_signals()
     open_catalog(settings.catalog, max_connections=settings.threads + _SPARE_CONNECTIONS)
-    broker = build_broker(settings.broker_url, settings.message_keys(), queues=lanes)
+    broker = _broker(settings, lanes)
     if _await(stop, "catalog", require_current) and _await(stop, "broker", lambda: _contact(broker, lanes)):
         running = start_embedded(settings, broker)
         log.info("working on %s with %d threads", ", ".join(sorted(lanes)), settings.threads)
@@ -96,10 +96,17 @@ def setup() -> None:
     if database.obj is not None:
         after_fork()
     open_catalog(settings.catalog, max_connections=settings.threads + _SPARE_CONNECTIONS)
-    broker = build_broker(settings.broker_url, settings.message_keys())
+    broker = _broker(settings, tuple(Lane))
     _await(threading.Event(), "catalog", require_current)
     _equip(broker, _context(settings, _counters(broker), broker.draining), Held(), tuple(Lane), settings.threads)
     dramatiq.set_broker(broker)
+
+
+def _broker(settings: Settings, lanes: Collection[Lane]) -> FleetBroker | LocalBroker:
+    try:
+        return build_broker(settings.broker_url, settings.message_keys(), queues=lanes, pool=settings.pool)
+    except ValueError as error:
+        raise Invalid(f"This worker cannot take the queues of its settings: {error}.") from None
 
 
 def _context(settings: Settings, counters: Counters, draining: threading.Event) -> Context:
