@@ -1,0 +1,156 @@
+"""Virtual machines and their network interfaces: attaching disks, interfaces made with a machine, deletion.
+
+Sources: ComputeRP 2024-03-01 examples (VirtualMachine_Create_WithNetworkInterfaceConfiguration, attachDetachDataDisks)
+and the Azure error reference (ConflictingUserInput for a disk that another machine owns).
+"""
+
+import ipaddress
+import uuid
+from typing import Any
+
+from deploy.sandbox.azure.state import Operation, Refusal, Thing, World, stamp
+
+
+def put_machine(world: World, resource_id: str, body: dict[str, Any]) -> tuple[Thing, Operation]:
+    """Create a machine from disks that exist, or change the tags of one."""
+    found = world.get(resource_id)
+    subscription, location = resource_id.split("/")[2], str(body["location"]).lower()
+    if found is not None:
+        found.tags = dict(body.get("tags", found.tags))
+        return found, world.begin("operations", found, subscription, found.location, 0.0)
+    properties = {key: value for key, value in body["properties"].items() if key != "provisioningState"}
+    storage = properties.get("storageProfile", {})
+    wanted = [disk for disk in [storage.get("osDisk"), *storage.get("dataDisks", [])] if disk]
+    disks = [_attachable(world, location, disk, resource_id) for disk in wanted]
+    now = world.now()
+    made = Thing(
+        resource_id,
+        "virtualMachines",
+        location,
+        dict(body.get("tags", {})),
+        {key: body[key] for key in ("zones", "identity", "plan") if body.get(key)},
+        {**properties, "vmId": str(uuid.uuid4()), "timeCreated": stamp(now)},
+        begun=now,
+        ends=now + world.settings["machine_seconds"],
+    )
+    made.properties["networkProfile"] = {"networkInterfaces": _interfaces(world, made, properties)}
+    for disk, wish in zip(disks, wanted, strict=True):
+        _attach(disk, made, wish)
+    return world.put(made), world.begin("operations", made, subscription, location, world.settings["machine_seconds"])
+
+
+def _attachable(world: World, location: str, wish: dict[str, Any], machine: str) -> Thing:
+    disk = world.get(str(wish.get("managedDisk", {}).get("id", "")))
+    if wish.get("createOption") != "Attach" or disk is None or disk.kind != "disks":
+        raise Refusal(404, "InvalidResourceReference", "A disk of the machine does not exist, or is not attached.")
+    if disk.provisioning(world.now()) != "Succeeded":
+        raise Refusal(409, "OperationNotAllowed", f"The disk {disk.name} is still being made.")
+    if disk.location != location:
+        raise Refusal(400, "BadRequest", f"Disk {disk.name} is not in the machine's region.")
+    owner = disk.fields.get("managedBy", "")
+    if owner and owner.lower() != machine.lower():
+        text = f"Disk '{disk.name}' cannot be attached as the disk is already owned by VM '{owner}'."
+        raise Refusal(409, "ConflictingUserInput", text)
+    return disk
+
+
+def _attach(disk: Thing, machine: Thing, wish: dict[str, Any]) -> None:
+    disk.fields["managedBy"] = machine.id
+    disk.properties["diskState"] = "Attached"
+    wish["managedDisk"] = {"id": disk.id, "storageAccountType": disk.fields.get("sku", {}).get("name", "Standard_LRS")}
+    wish.setdefault("name", disk.name)
+    wish["diskSizeGB"] = disk.properties["diskSizeGB"]
+
+
+def _interfaces(world: World, machine: Thing, properties: dict[str, Any]) -> list[dict[str, Any]]:
+    network = properties.get("networkProfile", {})
+    known = network.get("networkInterfaces", [])
+    for one in known:
+        world.need(one["id"])
+    made = [_interface(world, machine, one) for one in network.get("networkInterfaceConfigurations", [])]
+    if made and not network.get("networkApiVersion"):
+        raise Refusal(400, "InvalidParameter", "networkApiVersion is needed with networkInterfaceConfigurations.")
+    if not made and not known:
+        raise Refusal(400, "InvalidParameter", "A machine needs a network interface.")
+    return [*known, *made]
+
+
+def _interface(world: World, machine: Thing, wish: dict[str, Any]) -> dict[str, Any]:
+    properties = wish.get("properties", {})
+    addresses = []
+    for number, one in enumerate(properties.get("ipConfigurations", [])):
+        subnet = world.get(str(one["properties"].get("subnet", {}).get("id", "")))
+        if subnet is None or subnet.location != machine.location:
+            raise Refusal(400, "InvalidResourceReference", "The subnet does not exist in the machine's region.")
+        addresses.append(
+            {
+                "name": one["name"],
+                "properties": {
+                    "primary": number == 0,
+                    "subnet": {"id": subnet.id},
+                    "privateIPAddress": free_address(world, subnet),
+                    "privateIPAllocationMethod": "Dynamic",
+                },
+            }
+        )
+    nic = Thing(
+        f"{machine.id.split('/providers/')[0]}/providers/Microsoft.Network/networkInterfaces/{wish['name']}",
+        "networkInterfaces",
+        machine.location,
+        begun=world.now(),
+    )
+    nic.properties = {"ipConfigurations": addresses, "virtualMachine": {"id": machine.id}, "primary": True}
+    if properties.get("networkSecurityGroup"):
+        nic.properties["networkSecurityGroup"] = world.need(properties["networkSecurityGroup"]["id"]) and dict(
+            properties["networkSecurityGroup"]
+        )
+    world.put(nic)
+    kept = {name: properties[name] for name in ("primary", "deleteOption") if name in properties}
+    return {"id": nic.id, "properties": kept}
+
+
+def free_address(world: World, subnet: Thing) -> str:
+    """The next private address of a subnet; Azure keeps the first four for itself."""
+    number = subnet.fields.get("_next", 4)
+    subnet.fields["_next"] = number + 1
+    return str(ipaddress.ip_network(subnet.properties["addressPrefix"])[number])
+
+
+def attach_detach(world: World, machine: Thing, body: dict[str, Any]) -> Operation:
+    """POST attachDetachDataDisks: by disk id, with a LUN that is free."""
+    disks = machine.properties["storageProfile"].setdefault("dataDisks", [])
+    for wish in body.get("dataDisksToDetach") or []:
+        for held in [one for one in disks if one["managedDisk"]["id"].lower() == wish["diskId"].lower()]:
+            disks.remove(held)
+            thing = world.need(held["managedDisk"]["id"])
+            thing.fields.pop("managedBy", None)
+            thing.properties["diskState"] = "Unattached"
+    for wish in body.get("dataDisksToAttach") or []:
+        held = {"createOption": "Attach", "managedDisk": {"id": wish["diskId"]}, "caching": wish.get("caching", "None")}
+        disk = _attachable(world, machine.location, held, machine.id)
+        taken = {one["lun"] for one in disks}
+        lun = wish.get("lun")
+        held["lun"] = next(n for n in range(64) if n not in taken) if lun is None else int(lun)
+        if held["lun"] in taken:
+            raise Refusal(409, "ConflictingUserInput", f"A disk is attached at LUN {held['lun']} already.")
+        held["deleteOption"] = wish.get("deleteOption", "Detach")
+        _attach(disk, machine, held)
+        disks.append(held)
+    return world.begin("operations", machine, machine.subscription, machine.location, world.settings["machine_seconds"])
+
+
+def release(world: World, machine: Thing, at: float) -> None:
+    """A machine is being deleted: its disks and interfaces become free, or go with it where that was asked for."""
+    storage = machine.properties.get("storageProfile", {})
+    for held in [disk for disk in [storage.get("osDisk"), *storage.get("dataDisks", [])] if disk]:
+        disk = world.get(held["managedDisk"]["id"])
+        if disk is None:
+            continue
+        disk.fields.pop("managedBy", None)
+        disk.properties["diskState"] = "Unattached"
+        if held.get("deleteOption") == "Delete":
+            disk.gone_at = at
+    for one in machine.properties["networkProfile"]["networkInterfaces"]:
+        nic = world.get(one["id"])
+        if nic is not None and one.get("properties", {}).get("deleteOption") == "Delete":
+            nic.gone_at = at
