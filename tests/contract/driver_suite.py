@@ -282,7 +282,8 @@ class CopyContract:
         assert len(rig.snapshots(region=AWAY)) == len(point.parts)
 
     def test_a_full_destination_keeps_what_is_under_way(self, rig: Rig) -> None:
-        """Twenty copies may run into a region: the rest waits and burns no attempt."""
+        """Twenty copies may run into a region: the rest waits and burns no attempt, and comes back no sooner than a
+        look shows what was begun, or that would be made twice."""
         point = rig.taken()
         rig.sandbox.configure(copies_per_destination=1, copy_seconds=60.0)
         busy = rig.taken("job-busy") if rig.type == "volume" else None
@@ -291,6 +292,7 @@ class CopyContract:
         with pytest.raises(errors.QuotaReached) as caught:
             rig.driver.start_copy(point, rig.away(), CopyRequest("copy-1", TAGS))
         assert caught.value.retry is errors.Retry.FREE
+        assert busy or caught.value.wait >= rig.pace.guard
         assert len(rig.snapshots(region=AWAY)) == 1
         rig.sandbox.configure(copies_per_destination=20)
         rig.driver.start_copy(point, rig.away(), CopyRequest("copy-1", TAGS))

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from tasks.errors import Gone, Impossible, Invalid, NotReady
 from workers.aws.ec2_describe import HIDDEN, describe_instance, describe_volume, hidden_attributes
-from workers.aws.ec2_lookup import find, image_for, set_made, tagged_snapshots
+from workers.aws.ec2_lookup import find, image_for, one_of_several, set_made, tagged_snapshots
 from workers.aws.errors import translate, translated
 from workers.aws.keys import DefaultKeys
 from workers.aws.pace import Pace
@@ -190,10 +190,13 @@ def _start_each(backup: Backup, wanted: Sequence[Mapping[str, Any]]) -> Started:
     before = () if backup.request.fresh else tagged_snapshots(backup.clients.read(), list(keys))
     made = {snapshot["VolumeId"]: snapshot for snapshot in before}
     adopted = len(made) == len(keys)
+    begun: list[str] = []
     for key, volume_id in keys.items():
         if volume_id not in made:
             tags, _ = fit_tags(key, backup.request.tags, backup.resource.tags)
-            made[volume_id] = _snapshot_one(backup, volume_id, tags)
+            with one_of_several(begun, backup.pace.guard):
+                made[volume_id] = _snapshot_one(backup, volume_id, tags)
+            begun.append(volume_id)
     warning = f"More than {MOST_EXCLUSIONS} volumes are excluded: the others were not taken at one instant."
     backup = replace(backup, warnings=(*backup.warnings, warning))
     return _started(backup, list(made.values()), list(wanted), adopted=adopted)

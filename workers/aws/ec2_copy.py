@@ -12,7 +12,7 @@ from typing import Any
 from tasks.errors import Gone, Impossible, NotReady, SnapfleetError
 from workers.aws.ec2_backup import describe_text
 from workers.aws.ec2_describe import batches
-from workers.aws.ec2_lookup import image_for, tagged_snapshots
+from workers.aws.ec2_lookup import image_for, one_of_several, tagged_snapshots
 from workers.aws.ec2_progress import describe_snapshots
 from workers.aws.errors import translated
 from workers.aws.pace import Pace
@@ -92,8 +92,11 @@ def start_copy(copying: Copying, point: Point) -> Started:
     if missing and across:
         _share(copying, missing.values())
     warnings = [_NO_IMAGE] if point.image_id else []
+    begun: list[str] = []
     for key, part in missing.items():
-        made[key], lost = _copy(copying, key, part)
+        with one_of_several(begun, copying.pace.guard):
+            made[key], lost = _copy(copying, key, part)
+        begun.append(made[key])
         warnings += lost
     return Started(
         operations=tuple(copying.operation("copy", made[key], part.external_id) for key, part in keys.items()),

@@ -1,10 +1,11 @@
 """Looking for what carries our key: asked before anything is created, and by `find`."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
-from tasks.errors import NotReady
+from tasks.errors import NotReady, SnapfleetError
 from tasks.states import OperationState
 from workers.aws.session import Client, Clients
 from workers.aws.tags import key_filter, name_for, part_key, read_tags
@@ -36,6 +37,18 @@ def tagged_snapshots(ec2: Client, keys: Sequence[str]) -> Iterator[dict[str, Any
         OwnerIds=["self"], Filters=[key_filter(keys)], PaginationConfig={"PageSize": 1000}
     )
     return (snapshot for page in pages for snapshot in page["Snapshots"])
+
+
+@contextmanager
+def one_of_several(begun: Sized, guard: timedelta) -> Iterator[None]:
+    """One creating call of several for the same wish. When it is refused after others were not, the next attempt waits
+    until a look shows those: before that it would make them twice, since tag filters are late."""
+    try:
+        yield
+    except SnapfleetError as error:
+        if len(begun):
+            error.wait = max(error.wait, guard)
+        raise
 
 
 def set_made(snapshots: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
