@@ -1,11 +1,12 @@
 """How fresh the looks at accounts are, and asking for new ones: read once a round, for all runs and policies."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from coordinator.standing import Place, wake_all
-from tasks.catalog import Account, Job, Scan
+from tasks.catalog import Account, Job, Scan, rows
 from tasks.catalog.transitions import BATCH
 from tasks.lanes import Lane
 from tasks.resources import TYPES
@@ -16,11 +17,20 @@ JUST_ASKED = timedelta(seconds=30)
 Scope = tuple[str, str, str]  # account's name, region, service
 
 
+class Usable(NamedTuple):
+    """What looks need to know of an account that is in use."""
+
+    name: str
+    id: int
+    cloud: str
+    regions: Sequence[str]
+
+
 @dataclass(frozen=True)
 class Looks:
     """The usable accounts by name; by scope when the last good look began, when one was asked for, and which failed."""
 
-    accounts: Mapping[str, Account]
+    accounts: Mapping[str, Usable]
     finished: Mapping[Scope, datetime]
     wanted: Mapping[Scope, datetime]
     failed: Mapping[Scope, tuple[datetime, str]]
@@ -52,21 +62,22 @@ def services_of(cloud: str) -> set[str]:
 
 def read_looks() -> Looks:
     """The state of all looks at usable accounts: three statements."""
-    accounts = {row.name: row for row in Account.select().where(Account.enabled)}
+    known = Account.select(Account.name, Account.id, Account.cloud, Account.regions).where(Account.enabled)
+    accounts = {row[0]: Usable(*row) for row in rows(known)}
     names = {row.id: name for name, row in accounts.items()}
     finished, wanted, failed = {}, {}, {}
-    for scan in Scan.select().where(Scan.account.in_(list(names))):
-        scope = names[scan.account_id], scan.region, scan.service
-        if scan.finished_at is not None:
-            finished[scope] = scan.finished_at
-        if scan.wanted_at is not None:
-            wanted[scope] = scan.wanted_at
+    scans = Scan.select(Scan.account, Scan.region, Scan.service, Scan.finished_at, Scan.wanted_at)
+    for account, region, service, finished_at, wanted_at in rows(scans):
+        if account in names and finished_at is not None:
+            finished[names[account], region, service] = finished_at
+        if account in names and wanted_at is not None:
+            wanted[names[account], region, service] = wanted_at
     refused = Job.select(Job.account, Job.region, Job.service, Job.finished_at, Job.error_text).where(
-        Job.account.in_(list(names)), Job.kind == "discover", Job.state == JobState.FAILED
+        Job.kind == "discover", Job.state == JobState.FAILED
     )
-    for job in refused:
-        text = job.error_text or "the look failed."
-        failed[names[job.account_id], job.region, job.service] = (job.finished_at, text)
+    for account, region, service, finished_at, text in rows(refused):
+        if account in names:
+            failed[names[account], region, service] = (finished_at, text or "the look failed.")
     return Looks(accounts, finished, wanted, failed)
 
 
@@ -76,12 +87,12 @@ def ask_for_looks(looks: Looks, scopes: Collection[Scope], at: datetime, *, agai
     Call inside a transaction.
     """
     due = [scope for scope in scopes if again or not _just_asked(looks, scope, at)]
-    rows = [
+    wanted = [
         {"account": looks.accounts[account].id, "region": region, "service": service, "wanted_at": at}
         for account, region, service in due
     ]
-    for start in range(0, len(rows), BATCH):
-        Scan.insert_many(rows[start : start + BATCH]).on_conflict(
+    for start in range(0, len(wanted), BATCH):
+        Scan.insert_many(wanted[start : start + BATCH]).on_conflict(
             conflict_target=[Scan.account, Scan.region, Scan.service], update={Scan.wanted_at: at}
         ).execute()
     places = [_place(looks.accounts[account], region, service) for account, region, service in due]
@@ -92,6 +103,6 @@ def _just_asked(looks: Looks, scope: Scope, at: datetime) -> bool:
     return scope in looks.wanted and timedelta(0) <= at - looks.wanted[scope] < JUST_ASKED
 
 
-def _place(account: Account, region: str, service: str) -> Place:
+def _place(account: Usable, region: str, service: str) -> Place:
     types = [name for name, kind in TYPES.items() if kind.service == service and kind.cloud == account.cloud]
     return Place(account.id, region, service, {"types": types})

@@ -5,130 +5,244 @@ run up: what was known before is backed up, and the run says so.
 """
 
 import logging
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from coordinator.facts import policy_facts, resource_facts
-from coordinator.looks import Looks, ask_for_looks, read_looks
-from coordinator.plan import plan_snapshots
-from coordinator.targets import Problem, Resolved, resolve, scopes_of
-from tasks.catalog import Job, Point, Policy, Run, rows, transaction
-from tasks.catalog.transitions import BATCH, add_jobs
+from peewee import InterfaceError, OperationalError, PeeweeException
+
+from coordinator.facts import installation, resource_facts
+from coordinator.looks import Looks, Scope, ask_for_looks, read_looks
+from coordinator.named import is_named, named_facts
+from coordinator.plan import PolicyFacts, plan_snapshots
+from coordinator.targets import Problem, Resolved, ResourceFact, resolve, scopes_of
+from tasks.catalog import Job, Point, Policy, Run, lock_rows, rows, transaction
+from tasks.catalog.bulk import find_rows, insert_rows, update_rows
+from tasks.catalog.transitions import add_jobs
 from tasks.crash import reach
-from tasks.errors import SnapfleetError, Unavailable
+from tasks.errors import SnapfleetError
 from tasks.states import JOB_OPEN, JobState, PointState, RunState
 
 log = logging.getLogger("snapfleet.coordinator")
 
 # A look at one account, region and service takes seconds to a minute; after this long the run goes on without it.
 LOOK_PATIENCE = timedelta(minutes=5)
-# Runs planned in one round, so that a wave of them does not keep what is planned from being published.
-PLANNED_A_TICK = 20
-# Runs looked through for some that can be planned: those that wait for looks must not hide the others.
+# Runs looked through in one round: some wait for looks, and must not hide those that can be planned.
 EXAMINED_A_TICK = 1000
+# What one round plans at most, so that a wave of runs does not keep what is planned from being published: runs that
+# mean resources by tags each read the estate; the others are a few rows each.
+ESTATES_A_TICK = 20
+JOBS_A_TICK = 2000
+_UNREADABLE = (SnapfleetError, KeyError, TypeError, ValueError, AttributeError)
+
+
+class _Begun(NamedTuple):
+    """A run that has begun, as it is locked; it has the row's names and values."""
+
+    id: int
+    policy: int
+    slot_at: datetime
+    trigger: str
+    only: Sequence[str]
+    reason: str
+    created_at: datetime
+
+
+class _Policy(NamedTuple):
+    """A policy, with the names and values of its row."""
+
+    id: int
+    name: str
+    priority: int
+    spec: Mapping[str, Any]
+    deleted_at: datetime | None
+
+
+@dataclass
+class _Planned:
+    """What a run becomes: jobs for the resources it means, or an end without any."""
+
+    run: _Begun
+    state: RunState
+    targets: int = 0
+    jobs: Sequence[dict[str, Any]] = ()
+    problems: Sequence[dict[str, str]] = ()
+    reason: str = ""
 
 
 def resolve_runs(at: datetime, freshness: timedelta) -> int:
-    """Plan the runs whose looks are fresh (machine time `at`), ask for the looks of the others; how many planned."""
-    waiting = list(Run.select().where(Run.state == RunState.RESOLVING).order_by(Run.id).limit(EXAMINED_A_TICK))
-    if not waiting:
-        return 0
-    policies = {row.id: row for row in Policy.select().where(Policy.id.in_({run.policy_id for run in waiting}))}
-    looks = read_looks()
-    planned = 0
-    for run in waiting:
-        planned += _resolve_or_fail(run, policies[run.policy_id], looks, at, freshness)
-        if planned >= PLANNED_A_TICK:
-            break
-    return planned
+    """Plan the runs whose looks are fresh (machine time `at`), ask for the looks of the others; how many planned.
 
-
-def _resolve_or_fail(run: Run, policy: Policy, looks: Looks, at: datetime, freshness: timedelta) -> int:
+    All of a round are planned in one transaction, with their rows locked: other coordinators plan others. When the
+    database refuses what one of them would write, they are planned one by one, and only that one fails.
+    """
     try:
-        return _resolve(run, policy, looks, at, freshness)
-    except Unavailable:
+        return _round(at, freshness)
+    except (OperationalError, InterfaceError):
         raise
-    except (SnapfleetError, KeyError, TypeError, ValueError, AttributeError) as error:
-        log.exception("run-%d of policy %s cannot be planned.", run.id, policy.name)
-        problem = Problem(policy.name, "malformed", f"The policy cannot be read ({type(error).__name__}).")
-        _end(run, RunState.FAILED, at, problems=[problem.to_json()])
-        return 1
+    except PeeweeException:
+        log.exception("Runs could not be planned together; they are planned one by one.")
+        waiting = rows(Run.select(Run.id).where(Run.state == RunState.RESOLVING).order_by(Run.id).limit(ESTATES_A_TICK))
+        return sum(_alone(number, at, freshness) for (number,) in waiting)
 
 
-def _end(run: Run, state: RunState, at: datetime, **columns: Any) -> None:
-    with transaction():
-        Run.update(state=state, finished_at=at, **columns).where(
-            Run.id == run.id, Run.state == RunState.RESOLVING
-        ).execute()
-
-
-def _resolve(run: Run, policy: Policy, looks: Looks, at: datetime, freshness: timedelta) -> int:
-    if policy.deleted_at is not None:
-        _end(run, RunState.CANCELLED, at, reason="The policy was removed before the run was planned.")
-        return 1
-    scopes = scopes_of(policy.spec.get("targets") or (), looks.regions)
-    stale = looks.stale(scopes, run.created_at - freshness)
-    unanswered = [scope for scope in stale if not looks.refusal(scope, run.created_at)]
-    if unanswered and at - run.created_at < LOOK_PATIENCE:
+def _alone(number: int, at: datetime, freshness: timedelta) -> int:
+    try:
+        return _round(at, freshness, only=number)
+    except (OperationalError, InterfaceError):
+        raise
+    except PeeweeException as error:
+        problem = Problem(f"run-{number}", "malformed", f"What it would write is refused ({type(error).__name__}).")
+        columns = {"state": RunState.FAILED, "finished_at": at, "problems": [problem.to_json()]}
         with transaction():
-            ask_for_looks(looks, unanswered, at)
+            return int(Run.update(**columns).where(Run.id == number, Run.state == RunState.RESOLVING).execute())
+
+
+def _round(at: datetime, freshness: timedelta, only: int | None = None) -> int:
+    which = (Run.state == RunState.RESOLVING) if only is None else (Run.state == RunState.RESOLVING) & (Run.id == only)
+    if not rows(Run.select(Run.id).where(which).limit(1)):
         return 0
-    late = [_stale_look(scope, looks.refusal(scope, run.created_at)) for scope in stale]
-    _plan(run, policy, looks, late, at)
-    return 1
+    looks = read_looks()
+    with transaction():
+        columns = [getattr(Run, name) for name in _Begun._fields]
+        begun = Run.select(*columns).where(which).order_by(Run.id).limit(EXAMINED_A_TICK)
+        waiting = [_Begun(*row) for row in rows(lock_rows(begun))]
+        wanted = sorted({(run.policy,) for run in waiting})
+        policies = {row[0]: _Policy(*row) for row in find_rows(Policy, ["id"], wanted, _Policy._fields)}
+        planner = _Planner(looks, policies, at, freshness)
+        planned = planner.plan(waiting)
+        ask_for_looks(looks, planner.wanted, at)
+        _write(planned, at)
+        reach("coordinator.plan-before-commit")
+    reach("coordinator.plan-committed")
+    return len(planned)
 
 
-def _stale_look(scope: tuple[str, str, str], why: str) -> Problem:
+class _Planner:
+    """Plans the runs of one round: reads what they need, decides, writes nothing. `wanted` are looks to ask for."""
+
+    def __init__(self, looks: Looks, policies: Mapping[int, _Policy], at: datetime, freshness: timedelta) -> None:
+        self._looks, self._policies, self._at, self._freshness = looks, policies, at, freshness
+        self._ids = {name: row.id for name, row in looks.accounts.items()}
+        self._regions = looks.regions
+        self._installation = ""
+        self._named: Mapping[tuple[str, str, str, str], ResourceFact] = {}
+        self.wanted: set[Scope] = set()
+
+    def plan(self, waiting: Sequence[_Begun]) -> list[_Planned]:
+        """Those of the runs that can be planned now, as many as one round takes."""
+        self._installation = installation()
+        named = [target for run in waiting for target in self._targets_by_id(run)]
+        self._named = named_facts(named, self._ids)
+        planned: list[_Planned] = []
+        jobs = estates = 0
+        seen: set[int] = set()
+        for run in waiting:
+            # The second of two runs of a policy sees what the first one wrote: in another round.
+            found = None if run.policy in seen else self._plan_or_fail(run)
+            if found is None:
+                continue
+            seen.add(run.policy)
+            planned.append(found)
+            jobs += len(found.jobs)
+            estates += not self._targets_by_id(run)
+            if jobs >= JOBS_A_TICK or estates >= ESTATES_A_TICK:
+                break
+        return planned
+
+    def _targets_by_id(self, run: _Begun) -> Sequence[Mapping[str, Any]]:
+        """The targets of a policy that names all of them; none for one that means resources by their tags."""
+        spec = self._policies[run.policy].spec
+        targets = spec.get("targets") if isinstance(spec, Mapping) else None
+        return targets if isinstance(targets, list) and all(is_named(one) for one in targets) else ()
+
+    def _plan_or_fail(self, run: _Begun) -> _Planned | None:
+        policy = self._policies[run.policy]
+        try:
+            return self._plan(run, policy)
+        except _UNREADABLE as error:
+            log.exception("run-%d of policy %s cannot be planned.", run.id, policy.name)
+            problem = Problem(policy.name, "malformed", f"The policy cannot be read ({type(error).__name__}).")
+            return _Planned(run, RunState.FAILED, problems=[problem.to_json()])
+
+    def _plan(self, run: _Begun, policy: _Policy) -> _Planned | None:
+        """None while the looks that the run needs are on their way."""
+        if policy.deleted_at is not None:
+            return _Planned(run, RunState.CANCELLED, reason="The policy was removed before the run was planned.")
+        targets = policy.spec.get("targets") or ()
+        stale = self._looks.stale(scopes_of(targets, self._regions), run.created_at - self._freshness)
+        unanswered = [scope for scope in stale if not self._looks.refusal(scope, run.created_at)]
+        if unanswered and self._at - run.created_at < LOOK_PATIENCE:
+            self.wanted.update(unanswered)
+            return None
+        resolved = self._resolved(run, targets)
+        facts = PolicyFacts(policy.id, policy.name, policy.priority, policy.spec, self._installation)
+        manual, slot = run.trigger == "manual", run.slot_at.isoformat()
+        jobs = plan_snapshots(facts, run.id, slot, manual, resolved.targets, self._ids, _imaged(policy))
+        late = [_stale_look(scope, self._looks.refusal(scope, run.created_at)) for scope in stale]
+        problems = [problem.to_json() for problem in (*resolved.problems, *late)]
+        if not jobs and not problems:
+            problems = [Problem(policy.name, "no-targets", "No resource matches this policy's targets.").to_json()]
+        return _Planned(run, RunState.OPEN, len(resolved.targets), _ordered(jobs), problems)
+
+    def _resolved(self, run: _Begun, targets: Sequence[Mapping[str, Any]]) -> Resolved:
+        if self._targets_by_id(run):
+            places = [(one["account"], one["region"], one["type"], one["id"]) for one in targets]
+            facts = [self._named[place] for place in places if place in self._named]
+        else:
+            facts = resource_facts(targets, self._ids)
+        resolved = resolve(targets, facts)
+        return _only(resolved, run.only) if run.only else resolved
+
+
+def _stale_look(scope: Scope, why: str) -> Problem:
     place = f"{scope[0]}/{scope[1]}"
     return Problem(place, "stale-look", f"{place} could not be looked at: {why or 'no answer yet.'}")
 
 
-def _plan(run: Run, policy: Policy, looks: Looks, late: list[Problem], at: datetime) -> None:
-    ids = {name: row.id for name, row in looks.accounts.items()}
-    targets = policy.spec.get("targets") or ()
-    resolved = resolve(targets, resource_facts(targets, ids))
-    if run.only:
-        resolved = _only(resolved, run.only)
-    with transaction():
-        taken = (
-            Run.update(state=RunState.OPEN, planned_at=at, targets=len(resolved.targets))
-            .where(Run.id == run.id, Run.state == RunState.RESOLVING)
-            .execute()
-        )
-        if not taken:
-            return  # another coordinator planned it, or somebody cancelled it
-        jobs = _ordered(
-            plan_snapshots(
-                policy_facts(policy),
-                run.id,
-                run.slot_at.isoformat(),
-                run.trigger == "manual",
-                resolved.targets,
-                ids,
-                _imaged(policy),
-            )
-        )
-        waiting = _in_line(policy) if run.trigger == "schedule" else frozenset()
-        add_jobs([job for job in jobs if job["resource"] not in waiting], at)
-        _note_overlaps([job for job in jobs if job["resource"] in waiting], at)
-        problems = [problem.to_json() for problem in (*resolved.problems, *late)]
-        if not jobs and not problems:
-            problems = [Problem(policy.name, "no-targets", "No resource matches this policy's targets.").to_json()]
-        Run.update(problems=problems).where(Run.id == run.id).execute()
-        reach("coordinator.plan-before-commit")
-    reach("coordinator.plan-committed")
-
-
-def _in_line(policy: Policy) -> frozenset[int]:
-    """Resources whose backup for an earlier run has not begun yet. That one keeps its place in line and stands for
-    this run's too: otherwise a backlog would grow for ever, and its end would be many snapshots of one moment."""
-    query = (
-        Job.select(Job.resource)
-        .join(Run)
-        .where(Run.policy == policy.id, Job.kind == "snapshot", Job.state.in_([JobState.PENDING, JobState.QUEUED]))
+def _write(planned: Sequence[_Planned], at: datetime) -> None:
+    """Runs, jobs and messages, in a statement or two for each."""
+    in_line = _in_line(planned)
+    jobs, overlapping = [], []
+    for one in planned:
+        waiting = in_line[one.run.policy] if one.run.trigger == "schedule" else set()
+        jobs += [job for job in one.jobs if job["resource"] not in waiting]
+        overlapping += [job for job in one.jobs if job["resource"] in waiting]
+    add_jobs(jobs, at)
+    _note_overlaps(overlapping, at)
+    update_rows(
+        Run,
+        [
+            {
+                "id": one.run.id,
+                "state": one.state,
+                "targets": one.targets,
+                "problems": list(one.problems),
+                "reason": one.reason or one.run.reason,
+                "planned_at": at if one.state is RunState.OPEN else None,
+                "finished_at": None if one.state is RunState.OPEN else at,
+            }
+            for one in planned
+        ],
     )
-    return frozenset(resource for (resource,) in rows(query))
+
+
+def _in_line(planned: Sequence[_Planned]) -> defaultdict[int, set[int]]:
+    """By policy the resources whose backup for an earlier run has not begun yet. That one keeps its place in line and
+    stands for this run's too: otherwise a backlog would grow for ever, and its end would be many snapshots of one
+    moment."""
+    chains = {str(job["chain"]) for one in planned if one.run.trigger == "schedule" for job in one.jobs}
+    keys = [(chain, state) for chain in sorted(chains) for state in (JobState.PENDING, JobState.QUEUED)]
+    waiting = find_rows(Job, ["chain", "state"], keys, ["run", "resource", "kind"])
+    runs = {run for run, _, kind in waiting if kind == "snapshot"}
+    policies = dict(find_rows(Run, ["id"], [(run,) for run in sorted(runs)], ["id", "policy"]))
+    found: defaultdict[int, set[int]] = defaultdict(set)
+    for run, resource, kind in waiting:
+        if kind == "snapshot":
+            found[policies[run]].add(resource)
+    return found
 
 
 def _note_overlaps(jobs: Sequence[dict[str, Any]], at: datetime) -> None:
@@ -142,8 +256,7 @@ def _note_overlaps(jobs: Sequence[dict[str, Any]], at: datetime) -> None:
         "error_code": "overlapped",
         "error_text": "Its backup for an earlier run had not begun yet and stands for this one too.",
     }
-    for start in range(0, len(jobs), BATCH):
-        Job.insert_many([{**job, **ended} for job in jobs[start : start + BATCH]]).on_conflict_ignore().execute()
+    insert_rows(Job, [{**job, **ended} for job in jobs], ignore=True)
 
 
 def _only(resolved: Resolved, wanted: Sequence[str]) -> Resolved:
@@ -162,7 +275,7 @@ def _ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "chain": f"snapshot:{row['resource']}"} for row in rows]
 
 
-def _imaged(policy: Policy) -> frozenset[int]:
+def _imaged(policy: _Policy) -> frozenset[int]:
     """Resources of the policy that have an image, or one on its way: `image-once` makes no second one."""
     if policy.spec.get("mode") != "image-once":
         return frozenset()

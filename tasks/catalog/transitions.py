@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from peewee import EXCLUDED, Case, fn
 
+from tasks.catalog.bulk import find_rows, insert_rows
 from tasks.catalog.database import transaction
 from tasks.catalog.job import Job, Operation, Outbox
 from tasks.catalog.point import Part, Point
@@ -78,12 +79,10 @@ def add_jobs(rows: Sequence[dict[str, Any]], at: datetime) -> list[int]:
     """
     defaults = {"created_at": at, "not_before_at": at, "priority": 50}
     complete = [{**defaults, "key": uuid4().hex, **row} for row in rows]
-    ids: dict[str, int] = {}
-    for start in range(0, len(complete), BATCH):
-        batch = complete[start : start + BATCH]
-        written = list(Job.insert_many(batch).on_conflict_ignore().returning(Job.id, Job.key).execute())
-        new = {job.key: job.id for job in written}
-        outbox = [
+    new = dict(insert_rows(Job, complete, ignore=True, returning=["key", "id"]))
+    insert_rows(
+        Outbox,
+        [
             {
                 "job": new[row["key"]],
                 "lane": str(row["lane"]),
@@ -92,15 +91,12 @@ def add_jobs(rows: Sequence[dict[str, Any]], at: datetime) -> list[int]:
                 "ready_at": row["not_before_at"],
                 "created_at": at,
             }
-            for row in batch
+            for row in complete
             if row["key"] in new
-        ]
-        if outbox:
-            Outbox.insert_many(outbox).execute()
-        ids |= new
-        missing = [row["key"] for row in batch if row["key"] not in new]
-        if missing:
-            ids |= {job.key: job.id for job in Job.select(Job.id, Job.key).where(Job.key.in_(missing))}
+        ],
+    )
+    missing = [(row["key"],) for row in complete if row["key"] not in new]
+    ids = {**new, **dict(find_rows(Job, ["key"], missing, ["key", "id"]))}
     return [ids[row["key"]] for row in complete]
 
 
