@@ -12,6 +12,11 @@ from tasks.catalog import Job
 from tasks.catalog.transitions import BATCH, add_jobs, requeue_idle
 from tasks.lanes import Lane
 
+# A look that met a refused connection is taken again at once: a run waits for it for minutes, and without one it would
+# leave out what nobody has seen yet. A poll that failed is simply woken again when it is next due.
+ATTEMPTS = {"discover": 3}
+RETRY_WAIT_S = 15
+
 
 @dataclass(frozen=True)
 class Place:
@@ -44,7 +49,8 @@ def wake_all(kind: str, lane: Lane, places: Sequence[Place], at: datetime) -> li
             "service": place.service,
             "spec": dict(place.spec),
             "settled": True,
-            "max_attempts": 1,  # a failed one is simply woken again when it is next due
+            "max_attempts": ATTEMPTS.get(kind, 1),
+            "retry_wait_s": RETRY_WAIT_S,
         }
         for key, place in zip(keys, places, strict=True)
         if key not in known
