@@ -11,11 +11,14 @@ from coordinator.restore_disks import clean_tags
 from coordinator.restore_draft import Draft
 from coordinator.restore_facts import option
 from coordinator.restore_options import chosen
+from coordinator.restore_storage import plan_table
 from tasks.errors import Invalid
 from tasks.resources import type_of
 
 Planner = Callable[[Draft, Mapping[str, Any]], None]
-PLANNERS: Mapping[str, Planner] = {}
+PLANNERS: Mapping[str, Planner] = {
+    "dynamodb": lambda draft, values: plan_table(draft, values, tags_of(draft)),
+}
 """By type. Types without one get a step `restore-KIND` {backup_id, tags, and every chosen option}."""
 
 _TAKEN = frozenset({"kind", "settings", "tags", "account", "region"})

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.catalog import Job, Operation
+from tasks.catalog import Account, Job, Operation
 from tasks.states import OperationState
 from workers import driver
 from workers.context import Context, is_first
@@ -18,7 +18,7 @@ def begin(context: Context, job: Job, service: str, begun: Sequence[driver.Opera
         [
             {
                 "job": job.id,
-                "account": job.account_id,
+                "account": _asked_in(job, one.account),
                 "region": one.region,
                 "service": service,
                 "kind": one.kind,
@@ -30,6 +30,13 @@ def begin(context: Context, job: Job, service: str, begun: Sequence[driver.Opera
             for one in {(one.kind, one.external_id): one for one in begun}.values()
         ]
     ).execute()
+
+
+def _asked_in(job: Job, account: driver.Account) -> int:
+    """Where an operation is asked about: a copy between vaults is its source's, the others are the job's own."""
+    if job.kind != "copy" or account.name == job.account.name:
+        return int(job.account_id)
+    return int(Account.get(Account.name == account.name).id)
 
 
 def of_job(job: Job) -> list[Operation]:

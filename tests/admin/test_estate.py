@@ -44,7 +44,7 @@ def test_every_problem_of_a_file_is_named_with_line_field_and_allowed_values() -
     assert problems(text) == [
         "9: accounts.vault.kind: 'drr' is not one of backup, dr; did you mean dr?",
         "16: schedules.nightly.every: '1q' is not a whole number followed by one of m, h, d, w, mo (such as 4h)",
-        "26: policies.web.targets[1].types[1]: 'databse' is not one of instance, volume",
+        "26: policies.web.targets[1].types[1]: 'databse' is not one of " + ", ".join(sorted(TYPES)),
         "27: policies.web.genrations: unknown field; allowed are name, schedules, enabled, priority, targets, mode, "
         "reboot, backup_on_add, generations, keep, retries, dr, repository; did you mean generations?",
     ]

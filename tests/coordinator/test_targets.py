@@ -3,6 +3,7 @@
 import pytest
 
 from coordinator.targets import ResourceFact, resolve, scopes_of
+from tasks.resources import TYPES
 
 pytestmark = pytest.mark.unit
 
@@ -93,9 +94,7 @@ def test_targets_name_the_places_that_must_have_been_looked_at() -> None:
         ("prod", "eu-west-1", "ec2"),
     }
     assert scopes_of([by_id("volume", "vol-a")], regions) == {("prod", "us-east-1", "ec2")}
-    assert scopes_of([{"tag": {"a": "b"}}], regions) == {
-        ("prod", "us-east-1", "ec2"),
-        ("prod", "eu-west-1", "ec2"),
-        ("vault", "eu-central-1", "ec2"),
-    }
+    places = (("prod", "us-east-1"), ("prod", "eu-west-1"), ("vault", "eu-central-1"))
+    everywhere = {(*place, kind.service) for place in places for kind in TYPES.values()}
+    assert scopes_of([{"tag": {"a": "b"}}], regions) == everywhere
     assert scopes_of([{**by_id("volume", "vol-a"), "account": "gone"}], regions) == set()

@@ -2,13 +2,18 @@
 
 from collections.abc import Callable, Mapping
 
+from workers.aws.dynamodb import DynamoDbDriver
 from workers.aws.ec2 import Ec2Driver
 from workers.aws.pace import Pace
 from workers.aws.session import Sessions
 from workers.driver import Driver
 
 # Type name -> the driver of its service. The one place where a new service is added (ARCHITECTURE.md).
-DRIVERS: Mapping[str, Callable[[Sessions, Pace | None], Driver]] = {"instance": Ec2Driver, "volume": Ec2Driver}
+DRIVERS: Mapping[str, Callable[[Sessions, Pace | None], Driver]] = {
+    "instance": Ec2Driver,
+    "volume": Ec2Driver,
+    "dynamodb": DynamoDbDriver,
+}
 
 
 def build_drivers(sessions: Sessions, pace: Pace | None = None) -> dict[str, Driver]:

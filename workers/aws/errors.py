@@ -51,9 +51,20 @@ _NOT_READY = frozenset(
         "IncorrectState", "IncorrectInstanceState", "InsufficientInstanceCapacity", "InsufficientVolumeCapacity",
         "InsufficientCapacity", "ConcurrentCreateImageNoRebootLimitExceeded", "InvalidAMIName.Duplicate",
         "IncorrectModificationState",
+        "ContinuousBackupsUnavailableException", "TableInUseException", "ResourceInUseException",
+        "BackupInProgress", "SourceBackupUnavailable", "IncorrectFileSystemLifeCycleState",
+        "InvalidResourceStateException",
+        "InvalidDBInstanceState", "InvalidDBClusterStateFault", "InvalidDBSnapshotState",
+        "InvalidDBClusterSnapshotStateFault", "InsufficientDBInstanceCapacity", "InsufficientDBClusterCapacityFault",
+        "InsufficientStorageClusterCapacity",
     }
 )  # fmt: skip
-_IN_USE = frozenset({"InvalidSnapshot.InUse", "VolumeInUse", "DependencyViolation", "InvalidAMIID.InUse"})
+_IN_USE = frozenset(
+    {
+        "InvalidSnapshot.InUse", "VolumeInUse", "DependencyViolation", "InvalidAMIID.InUse", "BackupInUseException",
+        "BackupBeingCopied", "BackupRestoring", "FileSystemInUse",
+    }
+)  # fmt: skip
 _DENIED = frozenset(
     {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "OptInRequired", "Blocked", "UnauthorizedAccess"}
 )
@@ -83,9 +94,9 @@ _BY_CODE: Mapping[str, type[SnapfleetError]] = {
     for code in codes
 }  # fmt: skip
 _BY_PATTERN: tuple[tuple[re.Pattern[str], type[SnapfleetError]], ...] = (
-    (re.compile(r"\.NotFound$|\.Unavailable$|NotFoundException$|^NoSuch|^KMS\.NotFoundException$"), Gone),
+    (re.compile(r"NotFound(Fault)?$|\.Unavailable$|NotFoundException$|^NoSuch|^KMS\.NotFoundException$"), Gone),
     (re.compile(r"Throttl|RequestLimit"), Throttled),
-    (re.compile(r"LimitExceeded$"), QuotaReached),
+    (re.compile(r"LimitExceeded$|QuotaExceeded(Fault)?$"), QuotaReached),
     (re.compile(r"^KMS|Kms", re.IGNORECASE), Invalid),
     (re.compile(r"^Invalid|^Missing|^Malformed|^Validation|\.Malformed$|Mismatch$"), Invalid),
 )
@@ -93,9 +104,6 @@ _ENTERING = frozenset({"AssumeRole", "GetCallerIdentity"})  # a refusal of these
 _ENCODED = re.compile(r"\s*Encoded authorization failure message:\s*\S+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 _LENGTH = 300  # characters of an AWS message: the reason stands at its beginning
-# Tag filters are eventually consistent: after an answer was lost, what was made may not be findable for a minute or
-# two, and a second look before that would make it twice.
-GUARD = timedelta(seconds=90)
 
 
 def outcome_code(parsed: Mapping[str, Any] | None, exception: Exception | None) -> str:

@@ -49,6 +49,17 @@ def answer(
         ("InvalidVolumeID.Malformed", errors.Invalid, Retry.NEVER),
         ("InvalidDestinationKmsKey", errors.Invalid, Retry.NEVER),
         ("UnsupportedOperation", errors.Impossible, Retry.NEVER),
+        ("TableNotFoundException", errors.Gone, Retry.NEVER),
+        ("ContinuousBackupsUnavailableException", errors.NotReady, Retry.ATTEMPT),
+        ("BackupInUseException", errors.InUse, Retry.ATTEMPT),
+        ("FileSystemNotFound", errors.Gone, Retry.NEVER),
+        ("BackupNotFound", errors.Gone, Retry.NEVER),
+        ("BackupInProgress", errors.NotReady, Retry.ATTEMPT),
+        ("BackupBeingCopied", errors.InUse, Retry.ATTEMPT),
+        ("ServiceLimitExceeded", errors.QuotaReached, Retry.FREE),
+        ("LimitExceededException", errors.QuotaReached, Retry.FREE),
+        ("InvalidSourceKmsKey", errors.Invalid, Retry.NEVER),
+        ("InvalidResourceStateException", errors.NotReady, Retry.ATTEMPT),
     ],
 )
 def test_each_code_has_one_verdict(code: str, kind: type, retry: Retry) -> None:
