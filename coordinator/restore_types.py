@@ -1,12 +1,13 @@
 """Restores of everything that is not an EC2 instance or volume: the type's own planner, or the one step that most need.
 
-A planner gets the draft and the values chosen for the type's restore options, and adds steps whose kinds and params its
-driver's `start_restore` knows.
+A planner gets the draft, the values chosen for the type's restore options and the tags of what is made, and adds steps
+whose kinds and params its driver's `start_restore` knows.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from coordinator.restore_database import plan_cluster, plan_database
 from coordinator.restore_disks import clean_tags
 from coordinator.restore_draft import Draft
 from coordinator.restore_facts import option
@@ -15,9 +16,12 @@ from coordinator.restore_storage import plan_table
 from tasks.errors import Invalid
 from tasks.resources import type_of
 
-Planner = Callable[[Draft, Mapping[str, Any]], None]
+Planner = Callable[[Draft, Mapping[str, Any], Mapping[str, str]], None]
 PLANNERS: Mapping[str, Planner] = {
-    "dynamodb": lambda draft, values: plan_table(draft, values, tags_of(draft)),
+    "rds": plan_database,
+    "aurora": plan_cluster,
+    "documentdb": plan_cluster,
+    "dynamodb": plan_table,
 }
 """By type. Types without one get a step `restore-KIND` {backup_id, tags, and every chosen option}."""
 
@@ -36,16 +40,12 @@ def plan_typed(draft: Draft) -> None:
     for name in sorted(set(request.to_json()) - _TAKEN):
         raise Invalid(f"{option(name)} is for instances and volumes; see --set.", code="option-value")
     draft.title = f"to a new {request.kind} in {draft.point.account}, {draft.point.region}"
-    PLANNERS.get(kind.name, _one_step)(draft, chosen(draft, kind))
+    tags = clean_tags(draft.point.tags, request.tags, draft.warnings)
+    PLANNERS.get(kind.name, _one_step)(draft, chosen(draft, kind), tags)
 
 
-def tags_of(draft: Draft) -> dict[str, str]:
-    """The tags of the new resource: those of the old one and those asked for."""
-    return clean_tags(draft.point.tags, draft.request.tags, draft.warnings)
-
-
-def _one_step(draft: Draft, values: Mapping[str, Any]) -> None:
+def _one_step(draft: Draft, values: Mapping[str, Any], tags: Mapping[str, str]) -> None:
     part, what = draft.point.parts[0], draft.request.kind
-    params = {"backup_id": part.snapshot_id, **values, "tags": tags_of(draft)}
+    params = {"backup_id": part.snapshot_id, **values, "tags": tags}
     why = f"Make a {what} from {part.snapshot_id}, as {draft.point.resource_id} was."
     draft.add("restore", f"restore-{what}", params, why, (what,))

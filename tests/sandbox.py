@@ -20,7 +20,7 @@ from deploy.sandbox.sts import ROOT_PREFIX, ROOT_SECRET
 ROOT = Path(__file__).resolve().parent.parent
 BASE_IMAGE = "ami-0ba5e000000000001"
 FAST = {"snapshot_seconds": 0.0, "volume_seconds": 0.0, "instance_seconds": 0.0, "image_seconds": 0.0}
-SOON = {"backup_seconds": 0.0, "backup_copy_seconds": 0.0, "backup_restore_seconds": 0.0}
+SOON = {"database_seconds": 0.0, "backup_seconds": 0.0, "backup_copy_seconds": 0.0, "backup_restore_seconds": 0.0}
 QUICK = {**FAST, **SOON, "replace_root_seconds": 0.0, "snapshot_interval_seconds": 0.0, "metering": False}
 
 

@@ -109,6 +109,13 @@ class ControlClient:
     def fingerprint(self, account: str, region: str, identifier: str) -> str:
         return self.ask("GET", f"{_kind(identifier)}/{account}/{region}/{identifier}/fingerprint")["fingerprint"]
 
+    def rows(self, account: str, region: str, name: str) -> dict[str, str]:
+        """What a database, a cluster or a snapshot of one holds: a text for each table."""
+        return self.ask("GET", f"rows/{account}/{region}/{name}")
+
+    def write_rows(self, account: str, region: str, name: str, table: str, text: str) -> None:
+        self.ask("PUT", f"rows/{account}/{region}/{name}/{table}", text.encode())
+
     def resource(self, account: str, region: str, identifier: str) -> dict:
         return self.ask("GET", f"{_kind(identifier)}/{account}/{region}/{identifier}")
 

@@ -36,6 +36,11 @@ class Config:
     directories: list[str] = field(default_factory=list)  # "account/region/d-...": managed Microsoft ADs that exist
     organization: list[str] = field(default_factory=list)  # accounts in one organization; empty: all of them
     management_account: str = "100000000000"
+    database_seconds: float = 2.0  # creating or restoring a DB instance or cluster takes minutes on AWS
+    db_snapshots_per_region: int = 100  # "Quotas for Amazon RDS": manual snapshots per region and account
+    db_copies_per_destination: int = 20  # "Copying a DB snapshot": in progress to one destination region
+    cluster_copies_per_destination: int = 5  # "Quotas for Amazon Aurora"; DocumentDB alike
+    db_two_hops: bool = False  # the RDS guide's older rule: a shared snapshot is copied inside its region only
     metering: bool = True
     meter_scale: float = 1.0
     limits: dict[str, list[float]] = field(default_factory=dict)

@@ -8,6 +8,8 @@ PUT    volumes/<account>/<region>/<id>/data?offset=N     the guest writes
 GET    instances/<account>/<region>/<id>     boots, and volumes by device
 GET    files/<account>/<region>/<file system or volume>     SHA-256 of each file, by path
 PUT    files/<account>/<region>/<file system or volume>/<path>     a guest writes a file
+GET    rows/<account>/<region>/<database, cluster or snapshot>     what a database holds, by table
+PUT    rows/<account>/<region>/<database or cluster>/<table>     a client writes a table
 GET    s3                                    requests by operation and storage class, and what is stored
 DELETE s3                                    forgets the requests counted so far
 GET    state/<account>/<region>              ids of everything there
@@ -19,7 +21,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from deploy.sandbox import efs, fsx
+from deploy.sandbox import efs, fsx, relational
 from deploy.sandbox.baseline import lay
 from deploy.sandbox.blocks import GIB
 from deploy.sandbox.dispatch import Cloud
@@ -76,6 +78,8 @@ class Control:
                 return self._disk(request, *parts)
             if parts[0] == "files" and len(parts) >= 4:
                 return _json(self._files(request, *parts[1:4], "/".join(parts[4:])))
+            if parts[0] == "rows" and len(parts) in (4, 5):
+                return _json(self._rows(request, *parts[1:]))
             if parts[0] == "instances" and len(parts) == 4:
                 return _json(self._instance(*parts[1:]))
             if parts[0] == "snapshots" and len(parts) == 3:
@@ -118,6 +122,9 @@ class Control:
             world.settle()
             here, gone = world.region(body["account"], body["region"]), []
             for identifier in body["ids"]:
+                if relational.vanish(here, identifier):
+                    gone.append(identifier)
+                    continue
                 resource = (here.kind_of(identifier) or {})[identifier]
                 if identifier.startswith("i-"):
                     release(world, here, resource)
@@ -136,7 +143,9 @@ class Control:
         with self.world.lock:
             here = self.world.region(body["account"], body["region"])
             for identifier in body["ids"]:
-                here.snapshots[identifier].failure = body.get("message", "Client.InternalError")
+                message = body.get("message", "Client.InternalError")
+                if not relational.fail(here, identifier, message):
+                    here.snapshots[identifier].failure = message
         return {"failing": body["ids"]}
 
     def _clock(self, query: dict, body: dict) -> dict:
@@ -174,6 +183,13 @@ class Control:
             if request.method == "PUT":
                 held[identifier].files[path] = request.body
             return digests(held[identifier].files)
+
+    def _rows(self, request: Request, account: str, region: str, name: str, table: str = "") -> dict[str, str]:
+        with self.world.lock:
+            held = relational.rows_of(self.world.region(account, region), name)
+            if request.method == "PUT":
+                held[table] = request.body.decode()
+            return dict(held)
 
     def _instance(self, account: str, region: str, identifier: str) -> dict:
         with self.world.lock:

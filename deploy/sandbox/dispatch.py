@@ -31,6 +31,7 @@ OURS = re.compile(
     r"Volume|Snapshot|Image|Instances$|InstanceAttribute|InstanceStatus|ReplaceRoot|AttachNetwork|AssociateAddress|AssociateIam"
 )
 SERVICES = ("application-autoscaling", "dynamodb", "ec2", "iam", "kms", "s3", "sts")
+QUERY = ("ec2", "iam", "rds", "sts")  # parameters come as a form
 MOTOS = ("DescribeInstanceTypes", "DescribeInstanceTypeOfferings", "GetEbsEncryptionByDefault")
 NAMED = {"VolumeId": "vol", "InstanceId": "i", "ImageId": "ami"}
 
@@ -129,7 +130,7 @@ class Cloud:
         principal = self._authenticate(request, asked)
         asked.account, asked.arn = principal.account, principal.arn
         own = OPERATIONS.get((asked.service, asked.operation))
-        if asked.service in ("ec2", "sts", "iam"):
+        if asked.service in QUERY:
             asked.parameters = wire.read_parameters(asked.service, asked.operation, wire.form(request.body))
         elif "x-amz-target" in request.headers and asked.service not in rest.REST:
             asked.parameters = json.loads(request.body or b"{}")
@@ -240,7 +241,7 @@ def _operation_name(request: Request, service: str) -> str:
     target = request.headers.get("x-amz-target")
     if target:
         return target.rsplit(".", 1)[-1]
-    if service in ("ec2", "sts", "iam"):
+    if service in QUERY:
         found = re.search(rb"(?:^|&)Action=(\w+)", request.body)
         return found[1].decode() if found else "?"
     return f"{request.method} {request.path}"
@@ -288,13 +289,14 @@ def _denied(asked: Asked) -> AwsError:
     text = f"User: {asked.arn} is not authorized to perform: {asked.service}:{asked.operation}"
     if asked.service == "ebs":
         return AwsError("AccessDeniedException", text, 403, "UNAUTHORIZED_ACCOUNT")
-    return AwsError("AccessDenied" if asked.service in ("sts", "iam", "s3") else "AccessDeniedException", text, 403)
+    plain = asked.service in ("rds", "sts", "iam", "s3")
+    return AwsError("AccessDenied" if plain else "AccessDeniedException", text, 403)
 
 
 def _credential_error(service: str, error: AwsError) -> AwsError:
     """The same trouble in the words of each service."""
     if error.code == "RequestExpired":
-        if service in ("sts", "iam", "s3"):
+        if service in ("rds", "sts", "iam", "s3"):
             return AwsError("ExpiredToken", "The security token included in the request is expired", 403)
         return error if service == "ec2" else AwsError("ExpiredTokenException", error.message, 400)
     return AwsError(UNKNOWN_KEY.get(service, "UnrecognizedClientException"), error.message, error.status)

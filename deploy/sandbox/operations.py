@@ -21,6 +21,8 @@ MODULES = (
     "interfaces",
     "launch",
     "locks",
+    "rds_databases",
+    "rds_snapshots",
     "rootswap",
     "sharing",
     "snapshots",

@@ -81,6 +81,8 @@ def _read(shape: Any, node: Any, ec2: bool) -> Any:
             return {"true": True, "false": False}[node.lower()]
         if kind in ("integer", "long"):
             return int(node)
+        if kind in ("double", "float"):
+            return float(node)
     except (KeyError, ValueError, AttributeError):
         raise bad_value(f"Invalid value '{node}' for a {kind}") from None
     return node

@@ -6,20 +6,27 @@ a shared cluster snapshot can be copied inside its region only.
 
 from dataclasses import replace
 
+from tasks.resources.kind import Option
 from tasks.resources.rds import AURORA, CLUSTER_OPTIONS, DEFAULT_KEY_NOTE
+
+DOCUMENTDB_OPTIONS = (
+    *CLUSTER_OPTIONS,
+    Option("network_type", "IPV4 or DUAL", captured="network_type"),
+    Option("min_capacity", "least capacity units of serverless members", captured="min_capacity"),
+    Option("max_capacity", "most capacity units of serverless members", captured="max_capacity"),
+)
 
 KINDS = (
     replace(
         AURORA,
         name="documentdb",
         service="docdb",
-        built=False,
         apart=True,
         notes=(
             DEFAULT_KEY_NOTE,
             "to another account and region at once a copy takes two hops; encrypted ones need reencrypt_key for it",
             "copies are always full",
         ),
-        restore_options=CLUSTER_OPTIONS,
+        restore_options=DOCUMENTDB_OPTIONS,
     ),
 )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from workers.aws.dynamodb import DynamoDbDriver
 from workers.aws.ec2 import Ec2Driver
 from workers.aws.pace import Pace
+from workers.aws.rds import AuroraDriver, DocumentDbDriver, RdsDriver
 from workers.aws.session import Sessions
 from workers.driver import Driver
 
@@ -12,6 +13,9 @@ from workers.driver import Driver
 DRIVERS: Mapping[str, Callable[[Sessions, Pace | None], Driver]] = {
     "instance": Ec2Driver,
     "volume": Ec2Driver,
+    "rds": RdsDriver,
+    "aurora": AuroraDriver,
+    "documentdb": DocumentDbDriver,
     "dynamodb": DynamoDbDriver,
 }
 

@@ -11,6 +11,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks.errors import Denied, SnapfleetError
+from workers.aws.contact import contact
 from workers.aws.errors import translate
 from workers.aws.session import Clients
 from workers.driver import Check
@@ -124,26 +125,15 @@ def _like(instance: Mapping[str, Any]) -> dict[str, Any]:
 
 def check(clients: Clients) -> list[Check]:
     """Contact first: when the account cannot be entered, that is the only answer."""
-    contact = _contact(clients)
-    if contact.outcome != "ok":
-        return [contact]
-    checks, answers = [contact], {}
+    first = contact(clients)
+    if first.outcome != "ok":
+        return [first]
+    checks, answers = [first], {}
     for action, method, loss in _READS:
         answer, seen = _read(clients, action, method, loss)
         checks.append(answer)
         answers[method] = seen
     return checks + _dry_runs(clients, answers)
-
-
-def _contact(clients: Clients) -> Check:
-    try:
-        number = str(clients.read("sts").get_caller_identity()["Account"])
-    except (BotoCoreError, ClientError) as error:
-        return Check("contact", "missing", str(translate(error, operation="GetCallerIdentity")))
-    wanted = clients.account.number
-    if wanted and wanted != number:
-        return Check("contact", "missing", f"The role leads into account {number}, but {wanted} is configured.")
-    return Check("contact", "ok", f"account {number}")
 
 
 def _read(clients: Clients, action: str, method: str, loss: str) -> tuple[Check, Mapping[str, Any]]:

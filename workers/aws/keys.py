@@ -1,4 +1,4 @@
-"""Which KMS key is the account's own aws/ebs key: snapshots under it can never be shared."""
+"""Which KMS key is an account's own default key of a service: snapshots under it can never be shared."""
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -8,9 +8,10 @@ _ALIAS = "alias/aws/ebs"
 
 
 class DefaultKeys:
-    """The ARN behind aws/ebs for each account and region, asked once: the key never changes once it exists."""
+    """The ARN behind an alias such as aws/ebs for each account and region, asked once: it never changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, alias: str = _ALIAS) -> None:
+        self._alias = alias
         self._known: dict[tuple[str, str], str] = {}
 
     def of(self, clients: Clients) -> str | None:
@@ -19,7 +20,7 @@ class DefaultKeys:
         if place in self._known:
             return self._known[place]
         try:
-            arn = str(clients.read("kms").describe_key(KeyId=_ALIAS)["KeyMetadata"]["Arn"])
+            arn = str(clients.read("kms").describe_key(KeyId=self._alias)["KeyMetadata"]["Arn"])
         except ClientError as error:
             return "" if error.response.get("Error", {}).get("Code") == "NotFoundException" else None
         except BotoCoreError:
