@@ -1,6 +1,7 @@
 """The policies of an estate file: their fields, and what they may ask of each type of resource."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from admin.estate_checks import (
@@ -21,6 +22,7 @@ from admin.estate_checks import (
     whole,
 )
 from admin.estate_yaml import Located, Path
+from coordinator.interval import Interval
 from coordinator.periods import KINDS
 from tasks.resources import TABLE, Option, ResourceType
 
@@ -41,9 +43,14 @@ _dr_record = record(
         "options": Field(tags),
     }
 )
+# The warm classes that new archives may be written to: all are read at once, some bill a least time (S3 price list).
+STORAGE_CLASSES = ("standard", "standard-ia", "onezone-ia", "intelligent-tiering", "glacier-ir")
+# Days that a cold class bills however early an object goes (S3 price list, 2026-11), by the estate's word.
+_BILLED_DAYS = {"glacier": 90, "deep-archive": 180}
 _archive = record(
     {
-        "after": Field(plain(duration), required=True),
+        "after": Field(plain(duration)),
+        "generations": Field(whole(1, _MOST)),
         "class": Field(choice("glacier", "deep-archive", "archive"), required=True),
         "keep": Field(plain(duration)),
     }
@@ -53,6 +60,7 @@ _repository = record(
         "name": Field(plain(name), required=True),
         "every": Field(whole(1, _MOST)),
         "keep": Field(plain(duration)),
+        "class": Field(choice(*STORAGE_CLASSES)),
         "archive": Field(_archive),
     }
 )
@@ -159,6 +167,26 @@ def check_policy(
                 )
             elif "archive" in repository and not kind.cold:
                 file.report((*path, "repository", "archive"), f"{kind.name} cannot be kept in cold storage")
+        if isinstance(repository.get("archive"), dict):
+            _check_cold(file, (*path, "repository", "archive"), repository, known["repositories"])
+
+
+def _check_cold(file: Located, at: Path, repository: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """When archives move, a class that their store has, and a stay that is not billed beyond its end."""
+    cold = repository["archive"]
+    if "after" not in cold and "generations" not in cold:
+        file.report(at, "says nothing about when archives move; give after or generations")
+    azure = str(known.get(str(repository.get("name")), {}).get("url", "")).startswith("azure:")
+    if azure != (cold.get("class") == "archive"):
+        file.report((*at, "class"), "archive is for azure:// repositories; s3:// ones have glacier and deep-archive")
+    keep = cold.get("keep") or repository.get("keep")
+    billed = timedelta(days=_BILLED_DAYS.get(cold.get("class"), 0))
+    if keep and cold.get("after"):
+        stay = Interval.parse(keep, "keep").duration - Interval.parse(cold["after"], "after").duration
+        if stay < billed:
+            file.report(
+                at, f"{cold['class']} bills {billed.days} days at least, and archives would go after {stay.days}"
+            )
 
 
 def _check_names(file: Located, path: Path, names: Any, known: Mapping[str, Any], what: str) -> None:

@@ -1,6 +1,7 @@
 """Archiving one recovery point because somebody asks for it, whatever turn its policy's repository is at."""
 
 from datetime import datetime
+from typing import Any
 
 from coordinator.archive import plan_archive, repositories
 from coordinator.facts import policy_facts, source_facts
@@ -55,7 +56,13 @@ def _again(job: Job, point: Point, name: str, at: datetime) -> int:
     )
     if made is not None:
         raise Refused(f"rp-{point.id} is in {name} already, as rp-{made.id}.", code="archived-already")
-    fresh = {"attempt": 0, "claims": 0, "settled": False, "finished_at": None, "priority": MANUAL_PRIORITY}
+    fresh: dict[str, Any] = {
+        "attempt": 0,
+        "claims": 0,
+        "settled": False,
+        "finished_at": None,
+        "priority": MANUAL_PRIORITY,
+    }
     if job.state == JobState.FAILED:
         requeue(job, at, **fresh)
     elif job.state == JobState.DONE:  # what it made has expired: nothing of that attempt may be taken for the new one

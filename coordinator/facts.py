@@ -121,8 +121,9 @@ def rules_of(policy: Policy) -> tuple[Rule, dict[str, Rule]]:
             accounts = [entry["account"]] if entry.get("account") else names
             places |= {f"{account}/{entry['region']}": own for account in accounts}
     archive = spec.get("repository") or {}
-    if archive.get("keep"):
-        kept_for = Interval.parse(archive["keep"], "repository.keep").duration
+    stay = (archive.get("archive") or {}).get("keep") or archive.get("keep")
+    if stay:
+        kept_for = Interval.parse(stay, "repository.keep").duration
         places[repository_destination(archive["name"])] = Rule(keep_for=kept_for, zone=zone)
     return rule, places
 

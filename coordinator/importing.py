@@ -106,8 +106,8 @@ def own_policy(name: str, repository: str, keep: str, at: datetime) -> Policy:
     as removed, so that it never runs, and its points age by `keep` alone."""
     rule = {"name": repository, **({"keep": keep} if keep else {})}
     columns = {"spec": {"targets": [], "repository": rule}, "enabled": False, "deleted_at": at}
-    made: Policy = Policy.get_or_create(name=name, defaults={**columns, "created_at": at, "changed_at": at})[0]
-    return made
+    known: Policy | None = Policy.get_or_none(Policy.name == name)
+    return known or Policy.create(name=name, **columns, created_at=at, changed_at=at)
 
 
 def _resources(look: Job, found: Sequence[Mapping[str, Any]], at: datetime) -> dict[str, int]:

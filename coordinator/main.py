@@ -135,7 +135,7 @@ class Coordinator:
         self._part("retention", lambda: self._retention(held, at))
         self._part("cleanups", lambda: plan_cleanups(held, at))
         if self._is_due("repositories", REPOSITORIES_EVERY, at):
-            self._part("repositories", lambda: look_after_repositories(at))
+            self._part("repositories", lambda: look_after_repositories(now, at))
         self._part("alerts", lambda: len(alerts.evaluate(self.clock)))
         if not self.settings.embedded and self._is_due("letters", LETTERS_EVERY, at):
             self._part("letters", lambda: drain(self.settings, at))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from coordinator.tiering import moves_of
 from tasks.catalog import Account, Job, Point, Repository, rows, transaction
 from tasks.catalog.archives import repository_destination
 from tasks.catalog.transitions import add_jobs, requeue_idle
@@ -14,7 +15,7 @@ from tasks.errors import Invalid
 from tasks.lanes import Lane
 from tasks.states import PointState
 
-VERBS = ("create", "stats", "verify", "prune")
+VERBS = ("create", "stats", "verify", "prune", "tier")
 # What is done by itself, and how often. A prune finds what has waited for its grace; the share of the verification
 # goes on by one a day, so that every byte is read once in SHARES days.
 EVERY = timedelta(days=1)
@@ -54,8 +55,9 @@ def ask_repository(name: str, verb: str, options: Mapping[str, Any], at: datetim
     return int(known.id)
 
 
-def look_after_repositories(at: datetime) -> int:
-    """Prune, verify a share and count each repository that holds something, once a day; how many jobs were woken."""
+def look_after_repositories(now: datetime, at: datetime) -> int:
+    """Prune, verify a share and count each repository that holds something, once a day, and move what has come of age
+    (by the calendar's `now`) to a cold class; how many jobs were woken."""
     used = {
         destination
         for (destination,) in rows(
@@ -70,14 +72,30 @@ def look_after_repositories(at: datetime) -> int:
     for row in wanted:
         if row.spec.get("account") in enabled:
             woken += sum(_look_after(row, verb, at) for verb in DAILY)
+            woken += _tier(row, now, at)
     return woken
 
 
+def _tier(row: Repository, now: datetime, at: datetime) -> int:
+    """Have archives moved that have come of age for a cold class."""
+    if not _is_due(row, "tier", at):
+        return 0
+    moves = moves_of(row.name, now)
+    if moves:
+        with transaction():
+            ask_repository(row.name, "tier", {"moves": moves}, at)
+    return int(bool(moves))
+
+
 def _look_after(row: Repository, verb: str, at: datetime) -> int:
-    job = Job.get_or_none(Job.key == f"repository-{verb}:{row.id}")
-    if job is not None and (job.finished_at is None or at - job.finished_at < EVERY):
+    if not _is_due(row, verb, at):
         return 0
     share = int(at.timestamp() // EVERY.total_seconds()) % SHARES
     with transaction():
         ask_repository(row.name, verb, {"share": [share, SHARES]} if verb == "verify" else {}, at)
     return 1
+
+
+def _is_due(row: Repository, verb: str, at: datetime) -> bool:
+    job = Job.get_or_none(Job.key == f"repository-{verb}:{row.id}")
+    return job is None or (job.finished_at is not None and at - job.finished_at >= EVERY)

@@ -18,6 +18,7 @@ from coordinator.recover import begin_restore
 from coordinator.repositories import ask_repository
 from coordinator.standing import Place, wake_all
 from coordinator.tick import start_run
+from coordinator.tiering import moves_of
 from tasks.catalog import DeadLetter, Job, Point, Policy, Request, Restore, Run, lock_rows, transaction
 from tasks.catalog.standstill import standstill
 from tasks.catalog.transitions import MAX_TEXT, cancel_jobs, publish_again, requeue
@@ -150,8 +151,13 @@ def _check(wish: Wish) -> Result:
 
 def _repository(wish: Wish) -> Result:
     """A worker does it: the coordinator never touches a cloud."""
-    options = {key: wish.payload[key] for key in ("full", "share", "dry_run") if key in wish.payload}
-    return {"job": ask_repository(str(wish.payload["name"]), str(wish.payload["verb"]), options, wish.at)}
+    name, verb = str(wish.payload["name"]), str(wish.payload["verb"])
+    options = {key: wish.payload[key] for key in ("full", "share", "dry_run", "early") if key in wish.payload}
+    if verb == "tier":
+        options["moves"] = moves_of(name, wish.now)
+        if not options["moves"]:
+            raise Refused(f"No archive in {name} has come of age for a cold class.", code="nothing-to-move")
+    return {"job": ask_repository(name, verb, options, wish.at)}
 
 
 def _import(wish: Wish) -> Result:

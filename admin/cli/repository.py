@@ -117,13 +117,27 @@ def _share(text: str) -> list[int]:
 @command(name="prune", example="snapfleet repository prune cold --dry-run --wait")
 @click.argument("name")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
+@click.option("--early", is_flag=True, help="Also cold objects that are billed for longer, whatever that costs.")
 @_wait
-def repository_prune(at: Context, name: str, dry_run: bool, wait: bool) -> int | None:
+def repository_prune(at: Context, name: str, dry_run: bool, early: bool, wait: bool) -> int | None:
     """Delete what nothing in a repository needs any more and whose grace has passed.
 
-    Done every day by itself. Which archives go is decided by retention, never here.
+    Done every day by itself. Which archives go is decided by retention, never here. Cold objects stay until the time
+    is over that they are billed for: `early` counts them, with the days left and what these cost.
     """
-    return _ask(at, name, "prune", {"dry_run": True} if dry_run else {}, wait)
+    options = {word: True for word, given in (("dry_run", dry_run), ("early", early)) if given}
+    return _ask(at, name, "prune", options, wait)
+
+
+@command(name="tier", example="snapfleet repository tier cold --wait")
+@click.argument("name")
+@_wait
+def repository_tier(at: Context, name: str, wait: bool) -> int | None:
+    """Move archives that have come of age to their policies' cold class now.
+
+    Done every day by itself. What a younger archive shares with them stays readable until that one moves too.
+    """
+    return _ask(at, name, "tier", {}, wait)
 
 
 @command(name="estimate", example="snapfleet repository estimate web")
@@ -185,6 +199,7 @@ for _verb in (
     repository_stats,
     repository_verify,
     repository_prune,
+    repository_tier,
     repository_estimate,
     repository_export_key,
     repository_archive,

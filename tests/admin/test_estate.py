@@ -161,6 +161,26 @@ def test_a_repository_is_accepted_and_kept_for_types_that_can() -> None:
     assert estate.repositories["cold"]["key"] == "env:K"
 
 
+@pytest.mark.parametrize(
+    ("block", "words"),
+    [
+        ("{class: glacier, keep: 1y}", "nothing about when archives move"),
+        ("{after: 30d, class: archive}", "archive is for azure:// repositories"),
+        ("{after: 30d, class: deep-archive, keep: 100d}", "bills 180 days at least, and archives would go after 70"),
+        ("{after: 30d, class: frozen}", "'frozen' is not one of"),
+        ("{generations: 0, class: glacier}", "1 to"),
+    ],
+)
+def test_cold_storage_that_costs_more_than_it_saves_or_is_not_there_is_refused(block: str, words: str) -> None:
+    """feature 83: a class bills its least time, whatever retention does."""
+    text = SMALL.replace("types: [instance, volume]", "types: [volume]")
+    text += f"    repository: {{name: cold, keep: 90d, archive: {block}}}\n"
+    text += "repositories:\n  - {name: cold, account: prod, url: 's3://b/p', region: us-east-1, key: 'env:K'}\n"
+    assert any(words in line for line in problems(text))
+    fine = text.replace(block, "{after: 30d, generations: 3, class: glacier, keep: 400d}")
+    assert read_estate(fine).policies["web"]["repository"]["archive"]["generations"] == 3
+
+
 def test_what_the_catalog_already_has_may_be_named() -> None:
     first = read_estate(SMALL)
     second = """version: 1

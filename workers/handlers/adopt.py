@@ -133,19 +133,23 @@ def _keeper(context: Context, repository: str) -> int:
     at: datetime = context.clock.now()
     columns = {"enabled": False, "deleted_at": at, "created_at": at, "changed_at": at}
     spec = {"targets": [], "repository": {"name": repository}}
-    return int(Policy.get_or_create(name=f"adopted:{repository}", defaults={"spec": spec, **columns})[0].id)
+    known = Policy.get_or_none(Policy.name == f"adopted:{repository}")
+    return int((known or Policy.create(name=f"adopted:{repository}", spec=spec, **columns)).id)
 
 
 def _resource(origin: Origin, account: Account, at: datetime) -> int:
-    key = {
-        "account": account.id,
-        "region": origin.region,
-        "type": origin.type,
-        "external_id": origin.resource,
-    }
+    known = Resource.get_or_none(
+        Resource.account == account.id,
+        Resource.region == origin.region,
+        Resource.type == origin.type,
+        Resource.external_id == origin.resource,
+    )
+    if known is not None:
+        return int(known.id)
     captured = storable(dict(origin.captured))
     columns = {"found_at": at, "seen_at": at, "gone_at": at, "attributes": captured, "name": captured.get("name", "")}
-    return int(Resource.get_or_create(**key, defaults=columns)[0].id)
+    key = {"account": account.id, "region": origin.region, "type": origin.type, "external_id": origin.resource}
+    return int(Resource.create(**key, **columns).id)
 
 
 def _part(point: int, origin: Origin, disk: Generation) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from typing import Any
 from tasks.catalog import Job, RestoreStep, session, transaction
 from tasks.catalog.transitions import start_waiting
 from tasks.crash import reach
+from tasks.errors import NotReady
 from workers import driver, fence, operations, steps
 from workers.context import Context, token
+from workers.handlers.tiering import ask_back, wait_for_packs
 from workers.repositories import (
     blocks_of,
     checkpoint,
@@ -20,7 +22,10 @@ from workers.repositories import (
     transfer_of,
     translated,
 )
+from workers.repository.errors import Archived
 from workers.repository.generations import read_index
+from workers.repository.manifest import Generation
+from workers.repository.repository import Repository
 from workers.repository.restore import restore
 
 # Blocks between two looks at the clock, 1 GiB: some seconds, and a checkpoint costs a statement.
@@ -39,6 +44,8 @@ def run(context: Context, job: Job, point: driver.Point, tags: dict[str, str]) -
     with translated():
         generation = read_index(repository, _lineage(point, params["generation"])).of(params["generation"])
     transfer = transfer_of(context, job, params["generation"], generation=generation.id, blocks=generation.blocks)
+    if _is_cold(point, params["generation"]) and not _back(context, job, repository, generation, transfer.next_block):
+        return
     if not transfer.snapshot_id:
         with translated():
             made = blocks.begin(*where, size, token(job), tags, params.get("kms_key_id", ""))
@@ -48,9 +55,14 @@ def run(context: Context, job: Job, point: driver.Point, tags: dict[str, str]) -
     late = slice_end(context)
     while transfer.next_block < generation.blocks:
         first, stop = transfer.next_block, min(generation.blocks, transfer.next_block + RANGE)
-        with translated():
-            sink = blocks.sink(*where, transfer.snapshot_id, size)
-            done = restore(repository, generation, sink, first=first, stop=stop)
+        try:
+            with translated():
+                sink = blocks.sink(*where, transfer.snapshot_id, size)
+                done = restore(repository, generation, sink, first=first, stop=stop)
+        except NotReady as error:
+            if error.code != Archived.code or _back(context, job, repository, generation, first):
+                raise
+            return
         reach("fetch.written")
         figures = {
             "written": int(transfer.figures.get("written", 0)) + sink.written,
@@ -64,6 +76,20 @@ def run(context: Context, job: Job, point: driver.Point, tags: dict[str, str]) -
         blocks.complete(*where, transfer.snapshot_id, int(transfer.figures.get("written", 0)))
     reach("fetch.completed")
     _wait(context, job, driver.Operation("snapshot", transfer.snapshot_id, point.account, job.region))
+
+
+def _is_cold(point: driver.Point, generation: str) -> bool:
+    """Whether the catalog knows of a move to a cold class; what it does not know comes out at the first read."""
+    return any(part.external_id == generation and part.attributes.get("storage_class") for part in point.parts)
+
+
+def _back(context: Context, job: Job, repository: Repository, generation: Generation, first: int) -> bool:
+    """Whether all packs can be read; else they were asked for, and the job waits without a thread."""
+    with translated():
+        ready, packs = ask_back(repository, generation, first)
+    if ready < packs:
+        wait_for_packs(context, job, ready, packs)
+    return ready == packs
 
 
 def _lineage(point: driver.Point, generation: str) -> str | None:

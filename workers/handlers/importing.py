@@ -8,8 +8,9 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import cast
 
-from tasks.catalog import Job, Part, Point, Transfer, session, transaction
+from tasks.catalog import Job, Part, Point, Resource, Transfer, session, transaction
 from tasks.catalog.archives import ARCHIVE, repository_destination
 from tasks.catalog.transitions import finish_job, move_parts, move_point
 from tasks.states import PointState
@@ -63,7 +64,7 @@ def run(context: Context, job: Job) -> None:
     spec = job.spec
     with session():
         place, account = place_of(context, spec["repository"]), context.account(job.account)
-        blocks = blocks_of(context, job.resource.type)
+        blocks = blocks_of(context, cast(Resource, job.resource).type)
         work = _Work(context, job, account, place, blocks, _base(job), _origin(context, job, account))
     point_id = points.intend(
         job,
@@ -102,7 +103,7 @@ def _base(job: Job) -> Part | None:
 
 
 def _origin(context: Context, job: Job, account: Account) -> Origin:
-    spec, resource = job.spec, job.resource
+    spec, resource = job.spec, cast(Resource, job.resource)
     return Origin(
         account=account.name,
         region=job.region,

@@ -4,6 +4,7 @@ What was found goes to the job's result, for whoever asked, and to the repositor
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from tasks.errors import Invalid
 from tasks.states import PointState
 from workers import fence
 from workers.context import Context
+from workers.handlers.tiering import tier
 from workers.repositories import (
     Place,
     blocks_of,
@@ -25,6 +27,7 @@ from workers.repositories import (
     translated,
 )
 from workers.repository import repository as engine
+from workers.repository.cold import early_deletion_cost
 from workers.repository.generations import read_index
 from workers.repository.liveness import Margins
 from workers.repository.names import MAPS, PACKS
@@ -142,17 +145,27 @@ def _expected(name: str) -> list[str]:
 
 
 def _prune(context: Context, place: Place, job: Job) -> Facts:
-    """Take away what nothing needs any more and what waited for its grace; with `dry_run` only say what that is."""
+    """Take away what nothing needs any more and what waited for its grace; with `dry_run` only say what that is.
+
+    Cold objects stay until the time is over for which they are billed however early they go: deleting them would save
+    nothing. With `early` they go too.
+    """
     opened = _opened(context, place)
     with translated():
         plan = plan_prune(opened, (), _margins(context))
+        early = {name: plan.delete[name] for name in plan.early}
+        if not job.spec.get("early"):
+            plan = replace(plan, delete={name: size for name, size in plan.delete.items() if name not in early})
         facts = {
             "freed_bytes": plan.freed,
             "later_bytes": plan.later,
             "live_bytes": plan.live,
             "dead_in_use_bytes": plan.dead_in_use,
             "objects": len(plan.delete),
-            "early": len(plan.early),
+            "early": len(early),
+            "early_bytes": sum(early.values()),
+            "early_days": max(plan.early.values(), default=0),
+            "early_usd": early_deletion_cost(opened, early, plan.early),
             "given_up": len(plan.revoke),
         }
         if job.spec.get("dry_run"):
@@ -175,4 +188,5 @@ _VERBS: Mapping[str, Callable[[Context, Place, Job], Facts | None]] = {
     "stats": _stats,
     "verify": _verify,
     "prune": _prune,
+    "tier": tier,
 }

@@ -4,7 +4,7 @@ Only data packs move to a cold class: manifests, maps and leases stay where ever
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from workers.repository.errors import Archived, Missing, Unsuitable
 from workers.repository.generations import manifest_name
 from workers.repository.liveness import Live
 from workers.repository.manifest import Generation
-from workers.repository.names import DATA, MAP
+from workers.repository.names import DATA, MAP, PACKS
 from workers.repository.repository import Repository
 
 
@@ -102,6 +102,19 @@ class Prices:
             return cls(**{name: facts[name] for name in cls.__dataclass_fields__})
         except (KeyError, TypeError) as error:
             raise ValueError(f"the price file lacks {error}") from None
+
+
+def early_deletion_cost(
+    repository: Repository, sizes: Mapping[str, int], days: Mapping[str, int], prices: Prices | None = None
+) -> float:
+    """US dollars that S3 bills for objects of `sizes` bytes which go `days` before their minimum is over: as much as
+    keeping them so long."""
+    prices = prices or Prices.load()
+    classes = {one.name: one.storage_class for one in repository.store.list(PACKS) if one.name in sizes}
+    month = sum(
+        size / 2**30 * prices.month.get(classes.get(name, ""), 0.0) * days[name] / 30 for name, size in sizes.items()
+    )
+    return round(month, 4)
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,11 @@ from workers.repository.store import PLAIN, Body, Features, Put, Stat, Thaw
 
 COLD = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 CLASSES = ("STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR", "GLACIER", "DEEP_ARCHIVE")
-_REFUSED = {"AccessDenied", "AllAccessDisabled", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "403"}
+_REFUSED = {"AccessDenied", "AllAccessDisabled", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403"}
 _MISSING = {"NoSuchKey", "404", "NotFound", "NoSuchVersion"}
-_PASSING = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "503", "500"}
+# An expired session is another one at the next attempt.
+_PASSING = {"ExpiredToken", "SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling"}
+_PASSING |= {"503", "500"}
 _CONFLICTS = 5  # 409 means that another conditional write is under way: ask again
 
 
@@ -137,7 +139,9 @@ class S3Store:
 
     def reclass(self, name: str, storage_class: str) -> None:
         key = self._prefix + name
+        before = [entry for entry in self._entries(name) if "VersionId" in entry]
         with self._translated(name):
+            lock = self._lock_of(key)
             self._client.copy_object(
                 Bucket=self._bucket,
                 Key=key,
@@ -146,6 +150,20 @@ class S3Store:
                 MetadataDirective="COPY",
                 **self._encryption,
             )
+            if lock:  # a copy has no lock of itself
+                self._client.put_object_retention(
+                    Bucket=self._bucket, Key=key, Retention=lock, ChecksumAlgorithm="CRC32"
+                )
+        if before:  # in a bucket with versions the warm one stays beside the copy; while it is locked it must
+            self._delete(before)
+
+    def _lock_of(self, key: str) -> dict[str, Any]:
+        """How an object is locked now, as PutObjectRetention takes it; empty for one that is not."""
+        if not self._has_versions():
+            return {}
+        facts = self._client.head_object(Bucket=self._bucket, Key=key)
+        mode, until = facts.get("ObjectLockMode"), facts.get("ObjectLockRetainUntilDate")
+        return {"Mode": mode, "RetainUntilDate": until} if mode and until else {}
 
     def features(self) -> Features:
         locks = self._setting(lambda: self._client.get_object_lock_configuration(Bucket=self._bucket))

@@ -1,0 +1,142 @@
+"""Archives that move to a cold class by their policy, and come back when they are asked for, over the emulated AWS."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tasks.catalog import Job, Point, Restore, close_catalog, open_catalog, session
+from tasks.states import JobState, RequestState, RestoreState
+from tests.coordinator.house import DAY, HOUR, MINUTE
+from tests.deploy.estate import PROD, VAULT
+from tests.integration.test_repository_pipeline import HOME, Archiving, asked, made, parts_of, restored_hash, volume_of
+from tests.sandbox import Sandbox
+from workers.aws.ec2 import Ec2Driver
+from workers.aws.pace import Pace
+from workers.aws.session import Sessions
+
+COLD = {"after": "30d", "class": "glacier", "keep": "400d"}
+
+
+class Storing(Archiving):
+    """A house whose clock and the cloud's go together."""
+
+    def work(self, spell: timedelta = 10 * MINUTE, step: timedelta = timedelta(seconds=20)) -> None:
+        """The cloud's time passes as well."""
+        super().work(spell, step)
+        self.sandbox.advance(spell.total_seconds())
+
+    def pass_by(self, spell: timedelta) -> None:
+        """Time passes, and what is due is done; sessions from before have run out."""
+        self.clock.advance(spell)
+        self.sandbox.advance(spell.total_seconds())
+        driver = Ec2Driver(Sessions(), Pace(floor=timedelta(0), guard=timedelta(0), clock=self.clock))
+        self.context = replace(self.context, drivers={"instance": driver, "volume": driver})
+        self.work(2 * MINUTE)
+
+    def classes(self) -> Counter[str]:
+        """How many packs lie in each class."""
+        s3 = self.sandbox.client(VAULT, service="s3")
+        found = s3.list_objects_v2(Bucket="cold", Prefix="main/packs/")["Contents"]
+        return Counter(one["StorageClass"] for one in found)
+
+    def restore(self, number: int) -> Restore:
+        """How far a restore is."""
+        with session():
+            return Restore.get_by_id(number)
+
+    def archived(self, index: int) -> Point:
+        """One more block, archived."""
+        self.write(index)
+        job = self.back_up()
+        assert (job.state, job.error_text) == (JobState.DONE, "")
+        return self.archives()[-1]
+
+
+@pytest.fixture
+def storing(sandbox: Sandbox, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storing]:
+    for name, value in sandbox.environment.items():
+        monkeypatch.setenv(name, value)
+    open_catalog(sqlite_url)
+    sandbox.configure(s3_restore_seconds={"Expedited": 60, "Standard": 4 * 3600, "Bulk": 7200})
+    house = Storing(tmp_path, sandbox)
+    made(house)
+    yield house
+    sandbox.configure(s3_restore_seconds={"Expedited": 1.0, "Standard": 3.0, "Bulk": 6.0})
+    close_catalog()
+
+
+def test_archives_move_to_the_cold_class_in_time_and_are_restored_after_their_packs_were_asked_back(
+    storing: Storing,
+) -> None:
+    """feature 83: what a younger archive shares stays warm, the next one needs no cold pack, and a restore waits for
+    the retrieval without a thread and without using up an attempt."""
+    storing.protect(archive=COLD)
+    first = storing.archived(1)
+    was = storing.sandbox.sha256(PROD, HOME, storing.disk)
+    storing.pass_by(20 * DAY)
+    storing.archived(1)
+    assert storing.wish("repository", name="cold", verb="tier").state == RequestState.REFUSED
+    storing.pass_by(15 * DAY)
+    assert storing.classes() == {"GLACIER": 1, "STANDARD": 1}
+    assert parts_of(first)[0].attributes["storage_class"] == "GLACIER"
+    third = storing.archived(3)
+    assert restored_hash(storing, third) == storing.sandbox.sha256(PROD, HOME, storing.disk)
+    number = storing.wished("restore", point=first.id, request={"kind": "volume"})["restore"]
+    storing.work(MINUTE)
+    with session():
+        job = Job.get(Job.restore_id == number)
+    assert (job.state, job.error_code, job.attempt, job.claims) == (JobState.PENDING, "retrieving", 0, 0)
+    assert "0 of 1 packs are back" in job.error_text
+    assert storing.sandbox.count("StartSnapshot", "ok") == 1
+    for _ in range(5):
+        storing.pass_by(HOUR)
+    done = storing.restore(number)
+    assert (done.state, done.error_text) == (RestoreState.DONE, "")
+    assert storing.sandbox.sha256(PROD, HOME, volume_of(done)) == was
+    assert storing.sandbox.count("RestoreObject", "ok") == 1
+
+
+def test_a_pack_that_somebody_else_moved_is_asked_back_when_a_restore_meets_it(storing: Storing) -> None:
+    """What the catalog does not know of comes out at the first read, and the restore waits all the same."""
+    storing.protect()
+    point = storing.archived(1)
+    s3 = storing.sandbox.client(VAULT, service="s3")
+    (pack,) = s3.list_objects_v2(Bucket="cold", Prefix="main/packs/")["Contents"]
+    source = {"Bucket": "cold", "Key": pack["Key"]}
+    s3.copy_object(Bucket="cold", Key=pack["Key"], CopySource=source, StorageClass="DEEP_ARCHIVE")
+    number = storing.wished("restore", point=point.id, request={"kind": "volume"})["restore"]
+    storing.work(MINUTE)
+    for _ in range(5):
+        storing.pass_by(HOUR)
+    assert (storing.restore(number).state, storing.restore(number).error_text) == (RestoreState.DONE, "")
+
+
+def test_cold_objects_that_are_billed_for_longer_stay_and_a_dry_run_says_what_they_would_cost(
+    storing: Storing,
+) -> None:
+    """feature 83: the minimum of a class is respected, and what it costs to go below it is shown before."""
+    storing.protect(archive={"after": "1d", "class": "glacier", "keep": "2d"})
+    storing.archived(1)
+    storing.archived(1)
+    storing.pass_by(timedelta(days=1, hours=1))
+    assert storing.classes() == {"GLACIER": 2}
+    storing.pass_by(2 * DAY)
+    storing.clean()
+    storing.pass_by(2 * DAY)
+    planned = asked(storing, "prune", dry_run=True).result
+    assert (planned["early"], planned["early_days"] > 80, planned["early_usd"] >= 0) == (1, True, True)
+    assert storing.classes() == {"GLACIER": 2}
+    assert asked(storing, "prune", dry_run=True, early=True).result["freed_bytes"] > planned["freed_bytes"]
+    storing.pass_by(90 * DAY)
+    assert storing.classes() == {"GLACIER": 1}
+
+
+def test_archives_are_written_to_the_class_that_the_policy_names(storing: Storing) -> None:
+    """feature 83: small objects that every later step reads stay in the usual class."""
+    storing.protect(**{"class": "standard-ia"})
+    storing.archived(1)
+    assert storing.classes() == {"STANDARD_IA": 1}
