@@ -12,7 +12,7 @@ from coordinator.restore_disks import clean_tags
 from coordinator.restore_draft import Draft
 from coordinator.restore_facts import option
 from coordinator.restore_options import chosen
-from coordinator.restore_storage import plan_table
+from coordinator.restore_storage import plan_file_system, plan_table
 from tasks.errors import Invalid
 from tasks.resources import type_of
 
@@ -22,6 +22,7 @@ PLANNERS: Mapping[str, Planner] = {
     "aurora": plan_cluster,
     "documentdb": plan_cluster,
     "dynamodb": plan_table,
+    "efs": plan_file_system,
 }
 """By type. Types without one get a step `restore-KIND` {backup_id, tags, and every chosen option}."""
 

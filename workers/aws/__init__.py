@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from workers.aws.dynamodb import DynamoDbDriver
 from workers.aws.ec2 import Ec2Driver
+from workers.aws.efs import EfsDriver
 from workers.aws.pace import Pace
 from workers.aws.rds import AuroraDriver, DocumentDbDriver, RdsDriver
 from workers.aws.session import Sessions
@@ -17,6 +18,7 @@ DRIVERS: Mapping[str, Callable[[Sessions, Pace | None], Driver]] = {
     "aurora": AuroraDriver,
     "documentdb": DocumentDbDriver,
     "dynamodb": DynamoDbDriver,
+    "efs": EfsDriver,
 }
 
 
