@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 SERVERS := rabbitmq-server postgresql e2fsprogs prometheus chromium
 DEMO_TOOLS := e2fsprogs
 
-.PHONY: help setup datadog check test demo sandbox lock chaos bench-estate bench-repository clean
+.PHONY: help setup datadog check test demo sandbox lock chaos chaos-archives chaos-engine bench-estate bench-repository clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -47,6 +47,13 @@ sandbox: setup ## serve the emulated clouds and print the environment to use
 chaos: setup ## a thousand kills of real processes; figures as one JSON line
 	sh deploy/install-packages.sh $(SERVERS)
 	$(BIN)/python -m tests.scenario.chaos
+
+chaos-archives: setup ## 300 kills of processes that archive, restore, forget and prune; figures as one JSON line
+	sh deploy/install-packages.sh $(SERVERS)
+	$(BIN)/python -m tests.scenario.archive_chaos
+
+chaos-engine: setup ## the repository engine under deaths at any call, by 3,000 seeds; figures as one JSON line
+	$(BIN)/python -m tests.workers.repository.chaos
 
 bench-estate: setup ## 10,000 instances in 20 accounts and 3 regions; figures as one JSON line
 	sh deploy/install-packages.sh $(SERVERS)

@@ -49,6 +49,7 @@ class Seat:
     process: subprocess.Popen[bytes] | None = None
     wish: str = ""
     log: Path = Path()
+    _since: tuple[tuple[str, int, int], float] = (("", 0, 0), 0.0)
 
     def start(self) -> None:
         """Start the process with the next crash point, if one is left."""
@@ -71,6 +72,14 @@ class Seat:
         else:
             self.other_ends += 1
         self.start()
+
+    def put_off_when_unreached(self, patience: float) -> None:
+        """Try the present point again after the others when this process has not come by it for so many seconds."""
+        state = (self.wish, len(self.reached), self.other_ends)
+        if self._since[0] != state:
+            self._since = (state, time.monotonic())
+        elif self.wish and time.monotonic() - self._since[1] > patience:
+            self.put_off()
 
     def put_off(self) -> None:
         """Try the present point again after the others: this process does not come by it just now."""

@@ -92,7 +92,6 @@ class Spree:
         for number in range(workers):
             self.fleet.seat("worker", worker_points[number::workers])
         self.outcome = Outcome()
-        self._since: dict[str, tuple[str, float]] = {}
         self._faults = itertools.cycle(FAULTS)
         self._planted_at = 0.0
         self._spoiled: set[int] = set()
@@ -104,7 +103,8 @@ class Spree:
         try:
             while time.monotonic() - began < seconds and any(seat.points for seat in self.fleet.seats):
                 self._keep_busy()
-                self._put_off_unreached()
+                for seat in self.fleet.seats:
+                    seat.put_off_when_unreached(POINT_PATIENCE)
                 time.sleep(0.1)
             for seat in self.fleet.seats:
                 self.outcome.missed += list(seat.points)
@@ -148,15 +148,6 @@ class Spree:
     def _ask(self, kind: str, payload: dict[str, Any]) -> None:
         with transaction():
             Request.create(kind=kind, payload=payload, requested_by="test", created_at=database_time())
-
-    def _put_off_unreached(self) -> None:
-        now = time.monotonic()
-        for seat in self.fleet.seats:
-            wish = f"{seat.wish}#{len(seat.reached)}#{seat.other_ends}"
-            if self._since.get(seat.name, ("", 0.0))[0] != wish:
-                self._since[seat.name] = (wish, now)
-            elif seat.wish and now - self._since[seat.name][1] > POINT_PATIENCE:
-                seat.put_off()
 
     def _healed(self) -> bool:
         with session():
