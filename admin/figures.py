@@ -8,6 +8,7 @@ and reads again in the background.
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from typing import Any
 
 from peewee import SQL, PeeweeException, fn
 
+from admin.protection import count_states
 from coordinator.rpo import due_since, slots_by_policy
 from tasks.catalog import (
     Account,
@@ -28,7 +30,7 @@ from tasks.catalog import (
     Schedule,
     session,
 )
-from tasks.catalog.freshness import Freshness, freshness
+from tasks.catalog.freshness import Freshness, TargetFreshness, freshness, target_freshness
 from tasks.errors import SnapfleetError
 from tasks.states import PointState, RunState
 
@@ -72,6 +74,13 @@ def open_alerts() -> Mapping[str, int]:
     return _counts(Alert, Alert.severity, Alert.open_key.is_null(False))
 
 
+def open_families() -> Mapping[str, int]:
+    """Open alerts, by the family of their key."""
+    return Counter(
+        key.partition(":")[0] for (key,) in tuples(Alert.select(Alert.open_key).where(Alert.open_key.is_null(False)))
+    )
+
+
 def resources_protected() -> tuple[int, int]:
     """How many resources exist, and how many of them have a good point."""
     good = Point.select(SQL("1")).where(Point.resource == Resource.id, Point.state == PointState.GOOD)
@@ -106,13 +115,14 @@ class Slow:
     protected: int
     points: Mapping[str, int]
     fresh: Sequence[Freshness]
+    targets: Sequence[TargetFreshness] = ()
 
 
 def read_slow() -> Slow:
     """Read it now."""
     with session():
         total, protected = resources_protected()
-        return Slow(total, protected, point_states(), freshness())
+        return Slow(total, protected, point_states(), freshness(), target_freshness())
 
 
 class Estate:
@@ -151,10 +161,12 @@ def overview(slow: Slow, at: datetime, now: datetime) -> dict[str, int]:
     """The key figures of the estate at machine time `at` and calendar time `now`."""
     runs = runs_of_last_day(at)
     policies = policy_figures(slow.fresh, now)
+    rpo = count_states(slow.targets, slow.resources, now)
     return {
         "resources": slow.resources,
         "protected": slow.protected,
         "unprotected": slow.resources - slow.protected,
+        **{f"rpo_{state.replace('-', '_')}": count for state, count in rpo.items()},
         "points_good": slow.points.get(PointState.GOOD, 0),
         "points_creating": slow.points.get(PointState.CREATING, 0),
         "policies": len(policies),

@@ -25,11 +25,14 @@ from admin.figures import (
     account_states,
     missed_slots,
     open_alerts,
+    open_families,
     policy_figures,
     runs_of_last_day,
     tuples,
 )
 from admin.health import LaneHealth, live_processes, queue_health
+from admin.protection import count_states
+from coordinator.elastic_facts import read_needs
 from tasks.catalog import Counter, Delivery, Lease, Operation, Outbox, Request, Restore, session
 from tasks.clock import Clock
 from tasks.states import OperationState, RequestState, RestoreState
@@ -41,6 +44,9 @@ FRESH_SECONDS = 5.0
 MAX_SERIES = 10_000
 # Three series a policy: the rest of the vocabulary has its room in any case.
 MAX_POLICIES = 2_000
+MAX_POOLS = 50
+COMMON_LABEL = "common"  # the pool of what is bound to none: an empty label would be no label
+THREADS_EACH = 8  # of a worker, where none tells: the setting's default
 # Counters with few possible series are shown from zero on, so that a first failure is an increase.
 ZEROES = 100
 
@@ -110,9 +116,12 @@ def read_gauges(clock: Clock, slow: Slow) -> tuple[dict[str, Values], int]:
         "resources": {("yes",): slow.protected, ("no",): slow.resources - slow.protected},
         "accounts": _by_value("accounts", account_states()),
         "alerts_open": _by_value("alerts_open", open_alerts()),
+        "alerts_open_by_family": _by_value("alerts_open_by_family", open_families()),
         "restores_open": {(): Restore.select().where(Restore.state.in_(_RESTORES_OPEN)).count()},
         "webhook_deliveries_waiting": {(): Delivery.select().count()},
         "sweep_lease_held": {(): Lease.select().where(Lease.name == "sweep", Lease.until_at > at).count()},
+        "resources_rpo": _by_value("resources_rpo", count_states(slow.targets, slow.resources, now)),
+        **_elastic(at, now),
         **_backlog(at),
         **_operations(at),
         **_processes(clock),
@@ -155,6 +164,18 @@ def _backlog(at: datetime) -> dict[str, Values]:
         found["outbox_messages" if name == "outbox" else "requests_waiting"] = {(): count}
         found[f"{name}_oldest_age_seconds"] = {(): _age(oldest, at)}
     return found
+
+
+def _elastic(at: datetime, now: datetime) -> dict[str, Values]:
+    """What an autoscaler reads. Pools beyond the first MAX_POOLS are left out: nobody runs so many sites."""
+    found = read_needs(at, now, THREADS_EACH)[:MAX_POOLS]
+    return {
+        "backlog_seconds": {
+            (str(lane), one.pool or COMMON_LABEL): seconds for one in found for lane, seconds in one.clears.items()
+        },
+        "workers": {(one.pool or COMMON_LABEL,): one.workers for one in found},
+        "workers_needed": {(one.pool or COMMON_LABEL,): one.needed for one in found},
+    }
 
 
 def _operations(at: datetime) -> dict[str, Values]:

@@ -8,8 +8,10 @@ from zoneinfo import ZoneInfo
 
 from peewee import fn
 
+from admin.protection import judge_targets, rpo_of
 from admin.queries import LIMIT, Row, near
 from coordinator.due import Grid, slots_between
+from coordinator.rpo_state import UNPROTECTED
 from tasks.catalog import (
     Account,
     Alert,
@@ -28,11 +30,13 @@ from tasks.catalog import (
     User,
     session,
 )
+from tasks.catalog.freshness import target_freshness
 from tasks.errors import Invalid
 from tasks.resources import TABLE
 from tasks.states import JOB_TERMINAL, JobState, PointState
 
 _BATCH = 5_000  # ids in one query; SQLite takes 32,766 parameters
+_BY_PLACE = (Account.name, Resource.region, Resource.external_id)
 # Attributes are large and never listed.
 _SHOWN_OF_RESOURCES = (
     Resource.id,
@@ -75,8 +79,10 @@ def list_accounts() -> list[Row]:
         ]
 
 
-def list_resources(*, account: str = "", kind: str = "", gone: bool = False, limit: int = LIMIT) -> list[Row]:
-    """Discovered resources with the newest good point of each."""
+def list_resources(
+    now: datetime, *, account: str = "", kind: str = "", rpo: str = "", gone: bool = False, limit: int = LIMIT
+) -> list[Row]:
+    """Discovered resources with the newest good point of each, and at calendar time `now` their `rpo`."""
     with session():
         query: Any = Resource.select(*_SHOWN_OF_RESOURCES, Account.name).join(Account)
         if account:
@@ -85,7 +91,8 @@ def list_resources(*, account: str = "", kind: str = "", gone: bool = False, lim
             query = query.where(Resource.type == kind)
         if not gone:
             query = query.where(Resource.gone_at.is_null())
-        rows = list(query.order_by(Account.name, Resource.region, Resource.external_id).limit(limit))
+        rows = _in_state(query.order_by(*_BY_PLACE), rpo, now, limit)
+        states = rpo_of([row.id for row in rows], now)
         good = _last_good([row.id for row in rows])
         return [
             {
@@ -95,12 +102,21 @@ def list_resources(*, account: str = "", kind: str = "", gone: bool = False, lim
                 "account": row.account.name,
                 "region": row.region,
                 "tags": row.tags,
+                "rpo": states[row.id],
                 "last_good_at": good.get(row.id),
                 "seen_at": row.seen_at,
                 "gone_at": row.gone_at,
             }
             for row in rows
         ]
+
+
+def _in_state(query: Any, rpo: str, now: datetime, limit: int) -> list[Any]:
+    """The first rows that are in a state; without one, the first of all."""
+    if not rpo:
+        return list(query.limit(limit))
+    found = judge_targets(target_freshness(), now)
+    return list(islice((row for row in query if str(found.get(row.id, UNPROTECTED)) == rpo), limit))
 
 
 def _last_good(resources: list[int]) -> dict[int, datetime]:

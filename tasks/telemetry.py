@@ -45,7 +45,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric. `values` maps each label to the values it may have; None stands for the names of policies."""
+    """One metric. `values` maps each label to the values it may have; None stands for names that operators
+    give, of policies and worker pools."""
 
     name: str
     kind: Kind
@@ -87,6 +88,11 @@ _REFUSALS = _set(
     "unknown-version out-of-range options args unknown-queue"
 )
 _EXPIRY = _set("outlived failed_superseded intermediate intermediate_done failed lost outdated")
+_FAMILIES = _set(
+    "target-failing targets-failing run-failed slots-missed account-unreachable dead-letters no-worker "
+    "pool-without-worker outbox-stuck points-too-old never-ran paused-too-long coverage-dropped zero-data "
+    "completed-with-warnings brake"
+)
 _STATES = _set("ready published delayed running waiting")
 
 LABEL_VALUES: Mapping[str, frozenset[str] | None] = MappingProxyType(
@@ -97,6 +103,7 @@ LABEL_VALUES: Mapping[str, frozenset[str] | None] = MappingProxyType(
         "operation": _OPERATIONS,
         "code": _CODES,
         "policy": None,
+        "pool": None,
     }
 )
 """Labels that mean the same wherever they occur; the others are given with their metric."""
@@ -146,8 +153,17 @@ _GAUGES = (
     _gauge("requests_oldest_age_seconds", "How long the oldest of them has been waiting."),
     _gauge("points", "Recovery points, by state.", state="creating good failed expiring outdated lost"),
     _gauge("resources", "Resources that exist, with and without a good recovery point.", protected="yes no"),
+    _gauge(
+        "resources_rpo",
+        "Resources by whether they keep what their policies promise.",
+        state="waiting met at-risk breached unprotected",
+    ),
+    _gauge("backlog_seconds", "How long the workers there are need for what waits.", "lane", "pool"),
+    _gauge("workers", "Live workers of a pool that do not drain.", "pool"),
+    _gauge("workers_needed", "Workers that a pool needs so that nothing waits beyond its policy's next slot.", "pool"),
     _gauge("accounts", "Accounts in use, by what the last contact said.", state="unknown reachable unreachable"),
     _gauge("alerts_open", "Alerts that are open.", severity="info warning critical"),
+    _gauge("alerts_open_by_family", "Alerts that are open, by what they are about.", family=_words(sorted(_FAMILIES))),
     _gauge("webhook_deliveries_waiting", "Webhook calls that no receiver has taken yet."),
     _gauge("policy_last_success_timestamp_seconds", "When the newest run that reached all targets ended.", "policy"),
     _gauge("policy_point_age_seconds", "Age of the newest good point of the target that is worst off.", "policy"),

@@ -23,7 +23,7 @@ PREVIEWS = {
     f"coordinator.{name}"
     for name in (
         "brake due expiry facts grid interval judge periods plan reason restore restore_facts restore_plan retention "
-        "rpo slots targets wallclock"
+        "rpo rpo_state slots targets wallclock elastic elastic_facts load"
     ).split()
 }
 # library -> the only places that may import it

@@ -6,6 +6,7 @@ from admin.cli.command import command
 from admin.cli.context import Context
 from admin.cli.follow import follow_looks, settle
 from admin.cli.output import columns
+from admin.protection import STATES
 from admin.queries import LIMIT
 from admin.queries_estate import list_accounts, list_capabilities, list_resources
 from admin.requests import request_look
@@ -14,7 +15,7 @@ from tasks.resources import TYPES
 
 _ACCOUNTS = columns("name", "cloud", "kind", "number", "regions", "state", "resources#", "looked=looked_at", "note")
 _RESOURCES = columns(
-    "id", "name", "type", "account", "region", "last good=last_good_at", "seen=seen_at", "gone=gone_at"
+    "id", "name", "type", "account", "region", "rpo", "last good=last_good_at", "seen=seen_at", "gone=gone_at"
 )
 _LOOKS = columns("account", "region", "service", "state", "found#", "note")
 _TYPES = columns("type", "cloud", "usable", "cross_region", "cross_account", "repository", "cold", "notes")
@@ -33,17 +34,17 @@ def accounts(at: Context) -> None:
 @command(example="snapfleet resources --account prod --type instance")
 @click.option("--account", default="", help="Only in this account.")
 @click.option("--type", "kind", type=click.Choice(sorted(TYPES)), help="Only of this type.")
+@click.option("--rpo", type=click.Choice(STATES), help="Only those in this state.")
 @click.option("--gone", is_flag=True, help="Those that are not there any more, too.")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=LIMIT, show_default=True, help="At most so many.")
-def resources(at: Context, account: str, kind: str | None, gone: bool, limit: int) -> None:
+def resources(at: Context, account: str, kind: str | None, rpo: str | None, gone: bool, limit: int) -> None:
     """List discovered resources.
 
     With the newest good point of each.
     """
     at.open()
-    at.output.rows(
-        list_resources(account=account, kind=kind or "", gone=gone, limit=limit), _RESOURCES, "Nothing was found."
-    )
+    rows = list_resources(at.clock.now(), account=account, kind=kind or "", rpo=rpo or "", gone=gone, limit=limit)
+    at.output.rows(rows, _RESOURCES, "Nothing was found.")
 
 
 @command(example="snapfleet discover --account prod")

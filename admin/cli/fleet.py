@@ -10,6 +10,7 @@ import click
 from admin.cli.command import command, group
 from admin.cli.context import Context
 from admin.cli.output import columns, shown_value
+from admin.cli.status import workers_needed
 from admin.fleet import DRAINED_WITHIN, ask_drain, ask_resume, ask_standstill, drained, list_workers
 from tasks.catalog import session
 from tasks.catalog.standstill import on_its_way
@@ -46,6 +47,9 @@ def workers(at: Context) -> None:
     The same as `snapfleet worker list`.
     """
     show_workers(at)
+
+
+workers.add_command(workers_needed)
 
 
 @command(name="list", example="snapfleet worker list")

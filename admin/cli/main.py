@@ -42,6 +42,8 @@ COMMANDS = {
     "resources": ("accounts", "List discovered resources."),
     "discover": ("accounts", "Look at what exists now."),
     "capabilities": ("accounts", "List what can be done with each type of resource."),
+    "status": ("status", "Show whether all is well."),
+    "forecast": ("status", "Show the load of a day, hour by hour."),
     "queue": ("queue", "Show how the queue is."),
     "processes": ("queue", "List processes that run."),
     "dead": ("queue", "Deal with messages that could not be delivered."),

@@ -34,7 +34,7 @@ def run(number: int) -> Any:
 @bp.get("/resources")
 def resources() -> Any:
     """Resources; `text`, `kind` and `before` narrow the list."""
-    return lists.resources(word("text"), word("kind"), before())
+    return lists.resources(clock().now(), word("text"), word("kind"), before())
 
 
 @bp.get("/points")

@@ -5,10 +5,12 @@ values and aware datetimes; names in them are hostile and made harmless where th
 """
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any
 
 from peewee import JOIN, fn
 
+from admin.protection import rpo_of
 from tasks.catalog import Account, Job, MissedSlots, Point, Policy, Resource, Run, Schedule
 from tasks.states import JobState, PointState, RunState
 
@@ -52,22 +54,28 @@ def jobs(number: int, state: str = "", before: int | None = None) -> Row:
     return {"rows": [_job(row) for row in rows], "next": following}
 
 
-def resources(text: str = "", kind: str = "", before: int | None = None) -> Row:
-    """Resources that exist, with the newest good point of each. `text` is the beginning of an id or a name."""
+def resources(now: datetime, text: str = "", kind: str = "", before: int | None = None) -> Row:
+    """Resources that exist, with the newest good point of each and at calendar time `now` their state.
+
+    `text` is the beginning of an id or a name.
+    """
     query: Any = Resource.select(Resource, Account.name).join(Account).where(Resource.gone_at.is_null())
     if text:
         query = query.where(Resource.external_id.startswith(text) | Resource.name.startswith(text))
     if kind:
         query = query.where(Resource.type == kind)
     rows, following = _page(query.order_by(Resource.id.desc()), Resource.id, before)
-    newest = _newest_points([row.id for row in rows])
-    return {"rows": [_resource(row, newest.get(row.id)) for row in rows], "next": following}
+    numbers = [row.id for row in rows]
+    newest, states = _newest_points(numbers), rpo_of(numbers, now)
+    return {"rows": [_resource(row, newest.get(row.id), states[row.id]) for row in rows], "next": following}
 
 
-def resource(number: int) -> Row | None:
+def resource(number: int, now: datetime) -> Row | None:
     """One resource, also one that is gone; None when there never was one."""
     found: Any = Resource.select(Resource, Account.name).join(Account).where(Resource.id == number).first()
-    return None if found is None else _resource(found, _newest_points([number]).get(number))
+    if found is None:
+        return None
+    return _resource(found, _newest_points([number]).get(number), rpo_of([number], now)[number])
 
 
 def points(number: int | None = None, state: str = "", before: int | None = None) -> Row:
@@ -155,9 +163,9 @@ def _job(row: Any) -> Row:
     }
 
 
-def _resource(row: Any, newest: Any) -> Row:
+def _resource(row: Any, newest: Any, rpo: str) -> Row:
     keys = ("id", "external_id", "name", "type", "region", "seen_at", "gone_at", "tags")
-    return {**{key: getattr(row, key) for key in keys}, "account": row.account.name, "last_good_at": newest}
+    return {**{key: getattr(row, key) for key in keys}, "account": row.account.name, "last_good_at": newest, "rpo": rpo}
 
 
 def _point(row: Any) -> Row:

@@ -79,14 +79,14 @@ def run(number: int) -> str:
 @bp.get("/resources")
 def resources() -> str:
     """What exists and how well it is protected."""
-    found = lists.resources(word("text"), word("kind"), before())
+    found = lists.resources(clock().now(), word("text"), word("kind"), before())
     return render_template("resources.html", list=found, kinds=sorted(TYPES))
 
 
 @bp.get("/resources/<int(max=9223372036854775807):number>")
 def resource(number: int) -> str:
     """One resource with its recovery points, and why each is as it is."""
-    found = lists.resource(number) or abort(404)
+    found = lists.resource(number, clock().now()) or abort(404)
     listed = lists.points(number, word("state"), before())
     return render_template("resource.html", resource=found, list=listed, states=list(PointState))
 

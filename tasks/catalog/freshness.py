@@ -4,6 +4,7 @@ The targets of a policy are those of its newest scheduled run that was planned; 
 it does not count. A target without any good point counts from the first slot at which it was a target.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -37,6 +38,39 @@ WITH newest AS (
 )
 SELECT policy_id, COUNT(*), MIN(newest_at) FROM target GROUP BY policy_id
 """
+# Each target with its newest good point, and the first slot that counts for it: where it has no point, that at which it
+# was first a target, else the policy's.
+_TARGETS = """
+WITH newest AS (
+  SELECT p.id AS policy_id, (
+    SELECT r.id FROM run r
+    WHERE r.policy_id = p.id AND r.trigger = 'schedule' AND r.planned_at IS NOT NULL
+    ORDER BY r.slot_at DESC LIMIT 1
+  ) AS run_id
+  FROM policy p WHERE p.enabled AND p.deleted_at IS NULL
+), target AS (
+  SELECT n.policy_id, j.resource_id,
+    (SELECT MAX(o.taken_at) FROM point o WHERE o.policy_id = n.policy_id AND o.resource_id = j.resource_id
+       AND o.destination = '' AND o.state = 'good') AS point_at
+  FROM newest n JOIN job j ON j.run_id = n.run_id AND j.kind = 'snapshot'
+)
+SELECT t.policy_id, t.resource_id, t.point_at, CASE WHEN t.point_at IS NULL THEN (
+  SELECT MIN(r.slot_at) FROM job f JOIN run r ON r.id = f.run_id
+  WHERE f.resource_id = t.resource_id AND r.policy_id = t.policy_id
+) ELSE (
+  SELECT r.slot_at FROM run r WHERE r.policy_id = t.policy_id AND r.trigger = 'schedule' ORDER BY r.slot_at LIMIT 1
+) END FROM target t
+"""
+
+
+@dataclass(frozen=True)
+class TargetFreshness:
+    """One target of one enabled policy; calendar times. None: there was nothing of that kind yet."""
+
+    policy_id: int
+    resource_id: int
+    newest_point_at: datetime | None
+    first_slot_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -63,6 +97,15 @@ def freshness() -> list[Freshness]:
             for policy, name, success, first in database.execute_sql(_POLICIES).fetchall()
             for count, at in [worst.get(policy, (0, None))]
         ]
+
+
+def target_freshness(resources: Collection[int] | None = None) -> list[TargetFreshness]:
+    """Every target of every enabled policy, or those of some resources. Reads inside the caller's session."""
+    some = (
+        "" if resources is None else f" WHERE t.resource_id IN ({', '.join(map(str, map(int, resources))) or 'NULL'})"
+    )
+    found = database.execute_sql(_TARGETS + some).fetchall()
+    return [TargetFreshness(policy, resource, _read(point), _read(since)) for policy, resource, point, since in found]
 
 
 def _read(value: Any) -> datetime | None:

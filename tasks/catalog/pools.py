@@ -66,6 +66,13 @@ def read_served(at: datetime) -> Served:
     return frozenset((lane, row.pool) for row in rows for lane in row.lanes)
 
 
+def read_served_threads(at: datetime) -> int:
+    """Threads of live workers that do not drain. Reads inside the caller's session."""
+    fresh = Process.seen_at > at - PROCESS_FRESH
+    query: Any = Process.select(fn.SUM(Process.threads)).where(Process.role == "worker", fresh, ~Process.draining)
+    return int(query.scalar() or 0)
+
+
 def stranded_messages(pools: Pools, served: Served) -> dict[Lane, int]:
     """Messages in queues that nobody takes, by lane: they use up none of their lane's room."""
     if not pools.names:

@@ -23,7 +23,7 @@ QUESTIONS: dict[str, Callable[[], Any]] = {
     "restores": queries.list_restores,
     "restore": lambda: queries.show_restore("restore-1"),
     "accounts": queries_estate.list_accounts,
-    "resources": queries_estate.list_resources,
+    "resources": lambda: queries_estate.list_resources(AT),
     "policies": queries_estate.list_policies,
     "schedules": queries_estate.list_schedules,
     "alerts": queries_estate.list_alerts,
@@ -75,7 +75,7 @@ def test_resources_say_when_they_were_last_backed_up_well(catalog: str) -> None:
     with transaction():
         add_point(resource, found["policy"], AT + timedelta(days=1), state=PointState.FAILED)
         add_point(resource, found["policy"], AT + timedelta(days=2), destination="vault/eu-central-1")
-    (row,) = queries_estate.list_resources()
+    (row,) = queries_estate.list_resources(AT)
     assert row["last_good_at"] == AT
 
 

@@ -1,0 +1,87 @@
+"""Whether a resource keeps what its policies promise, from points and slots."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from admin.protection import STATES, count_states, judge_targets, rpo_of
+from admin.queries_estate import list_resources
+from coordinator.rpo_state import RpoState, rpo_state, worst
+from tasks.catalog import Point, PolicySchedule, Resource, Run, Schedule, session, transaction
+from tasks.catalog.freshness import target_freshness
+from tasks.telemetry import METRICS
+from tests.admin.catalogue import AT, seed
+
+HOUR = timedelta(hours=1)
+SLOTS = [AT - 2 * HOUR, AT - HOUR, AT]
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("point", "later", "expected"),
+    [
+        (AT, timedelta(minutes=50), RpoState.MET),
+        (AT - HOUR, timedelta(minutes=29), RpoState.MET),
+        (AT - HOUR, timedelta(minutes=30), RpoState.AT_RISK),
+        (AT - HOUR - timedelta(seconds=1), timedelta(0), RpoState.BREACHED),
+        (None, timedelta(0), RpoState.BREACHED),
+    ],
+)
+def test_a_target_is_judged_by_the_slots_that_came_since_its_newest_point(
+    point: datetime | None, later: timedelta, expected: RpoState
+) -> None:
+    """Feature C6."""
+    assert rpo_state(point, SLOTS[0], SLOTS, AT + HOUR, AT + later) is expected
+
+
+@pytest.mark.unit
+def test_a_target_that_is_new_is_not_late_for_slots_before_it() -> None:
+    assert rpo_state(None, None, SLOTS, AT + HOUR, AT) is RpoState.WAITING
+    assert rpo_state(None, AT, SLOTS, AT + HOUR, AT) is RpoState.MET
+    assert rpo_state(None, AT, SLOTS, AT + HOUR, AT + HOUR / 2) is RpoState.AT_RISK
+    assert worst([RpoState.MET, RpoState.BREACHED, RpoState.AT_RISK]) is RpoState.BREACHED
+
+
+@pytest.mark.unit
+@settings(deadline=None)
+@given(st.integers(0, 300), st.integers(0, 300), st.integers(0, 119))
+def test_a_newer_point_is_never_worse_and_time_alone_never_makes_it_better(older: int, newer: int, minute: int) -> None:
+    def state(age: int, at: int) -> int:
+        return list(RpoState).index(
+            rpo_state(AT - timedelta(minutes=age), SLOTS[0], SLOTS, AT + 2 * HOUR, AT + timedelta(minutes=at))
+        )
+
+    assert state(min(older, newer), minute) <= state(max(older, newer), minute)
+    assert state(older, minute) <= state(older, min(119, minute + 30))
+
+
+def test_resources_are_counted_and_listed_by_what_their_points_say(catalog: str) -> None:
+    """Feature C6: the column, the filter and the metric are one judgement."""
+    found = seed(("fresh", "old", "stray"))
+    rows = [resource for resource, *_ in found["rows"]]
+    with transaction():
+        Run.update(planned_at=AT, slot_at=AT - 6 * HOUR).execute()
+        PolicySchedule.delete().execute()
+        grid = Schedule.create(
+            name="hourly", spec={"every": "1h", "starts_at": "2026-01-01T00:00"}, created_at=AT, changed_at=AT
+        )
+        PolicySchedule.create(policy=found["policy"], schedule=grid)
+        Point.update(taken_at=AT - 5 * HOUR).where(Point.resource == rows[1].id).execute()
+        Resource.create(
+            account=found["account"], region="us-east-1", type="volume", external_id="vol-9", found_at=AT, seen_at=AT
+        )
+    now = AT + timedelta(minutes=10)
+    with session():
+        targets = target_freshness()
+        states = judge_targets(targets, now)
+        counts = count_states(targets, 4, now)
+        assert rpo_of([rows[1].id], now) == {rows[1].id: str(states[rows[1].id])}
+    assert {counts[state] for state in ("met", "breached", "unprotected")} == {2, 1}
+    assert (counts["breached"], counts["unprotected"], sum(counts.values())) == (1, 1, 4)
+    listed = {row["id"]: row["rpo"] for row in list_resources(now)}
+    for state in set(listed.values()):
+        only = list_resources(now, rpo=state)
+        assert {row["id"] for row in only} == {name for name, each in listed.items() if each == state}
+    assert METRICS["snapfleet_resources_rpo"].values["state"] == set(STATES)
