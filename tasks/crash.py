@@ -3,13 +3,14 @@
 Off unless SNAPFLEET_CRASH_AT is set in the environment as `NAME` or `NAME:NTH`: then the process writes a line to the
 file in SNAPFLEET_CRASH_LOG, synced to disk, and kills itself (SIGKILL, as the kernel would) when the point is reached
 for the nth time. A point that the file already names is passed, so that a supervisor can start the process again in
-the same environment. For tests only; an operator never sets it.
+the same environment. For tests only; an operator never sets it. A simulator that is a whole fleet in one process
+listens instead (`listen`), and decides itself who dies.
 """
 
 import itertools
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 # Name -> what has just happened when the point is reached. Every literal in the code is here, and nothing else is.
@@ -69,10 +70,18 @@ def _wish(environment: Mapping[str, str]) -> tuple[str, int]:
 _NAME, _NTH = _wish(os.environ)
 _LOG = os.environ.get("SNAPFLEET_CRASH_LOG", "")
 _passes = itertools.count(1)  # next() of it is atomic, so threads count together
+_listeners: list[Callable[[str], None]] = []
+
+
+def listen(listener: Callable[[str], None] | None) -> None:
+    """Tell `listener` of every point that is reached; None ends it. What it raises is the death."""
+    _listeners[:] = [] if listener is None else [listener]
 
 
 def reach(name: str) -> None:
-    """Die here when this is the chosen point; otherwise nothing, at the cost of one comparison."""
+    """Die here when this is the chosen point; otherwise nothing, at the cost of two comparisons."""
+    if _listeners:
+        _listeners[0](name)
     if name == _NAME and next(_passes) == _NTH and not _happened(name):
         _die(name)
 

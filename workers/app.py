@@ -29,6 +29,7 @@ from workers.handlers import (
     foreign,
     forget,
     importing,
+    keyslots,
     poll,
     repository,
     restore,
@@ -54,8 +55,10 @@ HANDLERS: Mapping[str, Callable[[Context, Job], None]] = {
     "cleanup": cleanup.run,
     "archive-cleanup": forget.run,
     "repository": repository.run,
+    "repository-keys": keyslots.run,
 }
 _MAKES_A_POINT = frozenset({"snapshot", "copy", "archive", "import"})
+_FINDS_BY_TAG = frozenset({"snapshot", "copy"})
 _CREATES = frozenset({"snapshot", "copy", "restore-step"})
 # A restore has a person waiting, a look or a poll is one job for each place: those always try.
 _CAN_WAIT = frozenset({"snapshot", "copy", "cleanup"})
@@ -124,6 +127,9 @@ def _handle(context: Context, job: Job) -> None:
 
 def _give_up(context: Context, job: Job, error: SnapfleetError) -> str:
     """Record a failed attempt, and with it what becomes of the point or the restore step it was for."""
+    if job.kind in _FINDS_BY_TAG and isinstance(error, Unavailable | Internal):
+        # It was not the cloud that said no: the backup may have begun, and be found by its tag only a while later.
+        error.wait = max(error.wait, timedelta(seconds=context.settings.guard_seconds))
     made = _made_so_far(context, job, error)
     at = context.clock.timer()
     reach("job.failing")

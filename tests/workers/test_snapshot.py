@@ -4,9 +4,10 @@ from datetime import timedelta
 
 import pytest
 
+from tasks import crash
 from tasks.catalog import Resource, session, transaction
 from tasks.catalog.transitions import claim, requeue
-from tasks.errors import FenceLost
+from tasks.errors import FenceLost, Internal, SnapfleetError, Unavailable
 from tasks.states import JobState, OperationState, PointState
 from tests.workers.world import LEASE, START, World
 from workers.app import work
@@ -48,6 +49,27 @@ def test_a_second_message_for_a_claimed_job_claims_nothing(world: World) -> None
     with session():
         assert claim(job.id, job.fence, "another", world.clock.timer(), LEASE) is None
     assert len(world.cloud.calls("start_backup")) == 1
+
+
+@pytest.mark.parametrize("error", [Unavailable("The catalog went away."), Internal("A defect.")])
+def test_what_began_and_could_not_be_written_down_is_looked_for_no_sooner_than_it_can_be_found(
+    world: World, error: SnapfleetError
+) -> None:
+    """Found by the simulator: tags appear late, and an attempt seconds after a lost commit made the backup again."""
+
+    def lose(point: str) -> None:
+        if point == "snapshot.called":
+            raise error
+
+    job = world.snapshot_job(retry_wait_s=1)
+    crash.listen(lose)
+    try:
+        world.work(job)
+    finally:
+        crash.listen(None)
+    row = world.row(job)
+    assert row.state == JobState.PENDING
+    assert row.not_before_at - world.clock.timer() >= timedelta(seconds=world.context.settings.guard_seconds)
 
 
 def test_an_attempt_that_died_before_its_commit_is_adopted_by_the_next(world: World) -> None:
