@@ -55,10 +55,14 @@ class Pace:
         used = (tat - at).total_seconds() * self.per_second
         return max(0, int(self.burst - used))
 
+    def worth(self, count: int) -> timedelta:
+        """How far `count` starts move the theoretical arrival time ahead."""
+        return timedelta(seconds=count / self.per_second)
+
     def spent(self, tat: datetime | None, at: datetime, count: int) -> datetime:
         """The new theoretical arrival time after `count` starts."""
         base = at if tat is None or tat < at else tat
-        return base + timedelta(seconds=count / self.per_second)
+        return base + self.worth(count)
 
 
 # CreateSnapshot(s) and CopySnapshot have buckets of 100 refilled at 5 per second per account and region (aws.md
@@ -77,8 +81,8 @@ def choose(candidates: Iterable[Candidate], flight: InFlight, copy_slots: Mappin
     copies = Counter(flight.copies)
     starts: dict[tuple[int, str], int] = defaultdict(lambda: STARTS.burst, flight.starts)
     chosen = []
-    order = list(Lane)
-    for item in sorted(candidates, key=lambda c: (order.index(c.lane), -c.priority, c.turn, c.job)):
+    order = {lane: place for place, lane in enumerate(Lane)}
+    for item in sorted(candidates, key=lambda c: (order[c.lane], -c.priority, c.turn, c.job)):
         place = (item.account, item.region)
         if room[item.lane] <= 0:
             continue

@@ -48,6 +48,7 @@ SWEEP_EVERY = timedelta(seconds=5)  # reconcile, cleanup jobs, alerts: cheap, an
 MEND_EVERY = timedelta(minutes=1)
 LETTERS_EVERY = timedelta(seconds=30)
 REPOSITORIES_EVERY = timedelta(minutes=5)  # what is due once a day there
+CLOSE_EVERY = timedelta(seconds=30)  # a look at all open runs
 PAUSE_MOST = 10.0  # seconds between two tries while the catalog is away
 # Seconds between two rounds while there is work: a round deals with hundreds of jobs, and what a night trickles in is
 # dealt with ten times a second instead of as often as a core allows.
@@ -65,6 +66,7 @@ class Coordinator:
     name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:coordinator")
     _done_at: dict[str, datetime] = field(default_factory=dict)
     _held: Held | None = None
+    _touched: set[int] = field(default_factory=set)  # runs that may have come to their end
 
     def step(self) -> bool:
         """One round; whether there was work, so that the next round should follow at once.
@@ -78,10 +80,11 @@ class Coordinator:
             self._part("beat", lambda: self._beat(at))
             busy = self._part("tick", lambda: tick(now, at, self.counters))
             busy += self._part("requests", lambda: handle_requests(now, at))
-            busy += self._part("plan", lambda: resolve_runs(at, timedelta(seconds=self.settings.discover_seconds)))
-            busy += self._part("settle", lambda: settle_jobs(at))
+            freshness = timedelta(seconds=self.settings.discover_seconds)
+            busy += self._part("plan", lambda: resolve_runs(at, freshness, self._touched))
+            busy += self._part("settle", lambda: settle_jobs(at, self._touched))
             busy += self._part("parts", lambda: look_after_parts(at))
-            busy += self._part("close", lambda: close_runs(at, self.counters))
+            busy += self._part("close", lambda: self._close(at))
             self._part("ask", lambda: ask_about_operations(at))
             busy += self._part("publish", lambda: publish(self.publisher, self.counters, at))
             self._part("count", lambda: self._count_restores(at))
@@ -89,6 +92,15 @@ class Coordinator:
                 self._sweep(now, at)
         self.counters.observe("snapfleet_tick_duration_seconds", time.monotonic() - began)
         return bool(busy)
+
+    def _close(self, at: datetime) -> int:
+        """Close the runs that this coordinator's work may have ended; now and then look at all of them, for what
+        another one left when it ended."""
+        among = None if self._is_due("close", CLOSE_EVERY, at) else self._touched
+        closed = close_runs(at, self.counters, among)
+        if among is not None:
+            self._touched.clear()
+        return closed
 
     def _count_restores(self, at: datetime) -> None:
         """Restores end where their last step is settled, at this round's time."""

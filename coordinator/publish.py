@@ -7,14 +7,15 @@ the claim drops the second. Only this module publishes.
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from peewee import EXCLUDED, SQL, Select, fn
+from peewee import fn
 
 from coordinator.admission import METERED, STARTS, Candidate, InFlight, choose
+from coordinator.candidates import read_candidates
 from tasks.broker import Publisher
-from tasks.catalog import Budget, Job, Outbox, database, lock_rows, rows, transaction
-from tasks.catalog.fields import is_postgres
+from tasks.catalog import Budget, Job, Outbox, rows, transaction
+from tasks.catalog.budgets import spend, starts_of
+from tasks.catalog.bulk import find_rows
 from tasks.catalog.pools import Pools, Served, read_pools, read_served, stranded_messages
 from tasks.catalog.standstill import standstill
 from tasks.catalog.transitions import mark_published
@@ -25,14 +26,12 @@ from tasks.resources import TYPES
 from tasks.states import JobState
 from tasks.telemetry import Counters
 
-# Candidates read per account, lane and region: enough to fill the queues, few enough to sort in milliseconds.
-PER_PLACE = 60
 BATCH = 1000
 # A lane is filled up when a tenth of it is free: to look through ten thousand jobs for the one place that a worker has
 # just emptied costs the catalog more than the job itself (a quarter of its time, measured 2026-11 at 10,000 jobs).
 REFILL = 10
 COPY_SLOTS = {kind.service: kind.copy_slots for kind in TYPES.values()}
-_LANES = {str(lane): lane for lane in Lane}
+_PUBLISHED = (JobState.PENDING, JobState.QUEUED)  # the second: its message is sent again
 _IN_FLIGHT = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING)
 
 
@@ -50,7 +49,7 @@ def publish(publisher: Publisher, counters: Counters, at: datetime) -> int:
         lanes = [lane for lane in open_lanes if room[lane] * REFILL >= LANES[lane].capacity]
         if not lanes:
             return 0
-        ready = _candidates(at, lanes)
+        ready = read_candidates(at, {lane: room[lane] for lane in lanes})
         candidates = [one for one in ready if not pools.stranded(one.lane, one.account, one.region, served)]
         # Counted after the candidates were read: what another coordinator has published since is then in the count,
         # and what it is publishing at this moment is among our candidates and locked.
@@ -63,53 +62,9 @@ def publish(publisher: Publisher, counters: Counters, at: datetime) -> int:
         sent = [item for item, good in zip(chosen, confirmed, strict=True) if good]
         mark_published([item.job for item in sent], at)
         _spend(sent, at)
-    for item, good in zip(chosen, confirmed, strict=True):
-        counters.add("snapfleet_publish_confirms_total", lane=item.lane, result="confirmed" if good else "refused")
+    for (lane, good), count in Counter((one.lane, good) for one, good in zip(chosen, confirmed, strict=True)).items():
+        counters.add("snapfleet_publish_confirms_total", count, lane=lane, result="confirmed" if good else "refused")
     return len(sent)
-
-
-def _candidates(at: datetime, lanes: Sequence[Lane]) -> list[Candidate]:
-    """Ready jobs of lanes that have room, the first few of each account, region and lane, whose chain is free.
-
-    Jobs of one chain go one at a time: what is on its way first, then higher priority, then the older. A job whose
-    message is only sent again is on its way itself.
-    """
-    other = Job.alias()
-    goes_before = (other.priority > Job.priority) | ((other.priority == Job.priority) & (other.id < Job.id))
-    blocked = other.select(SQL("1")).where(
-        other.chain == Job.chain,
-        other.id != Job.id,
-        other.state.in_(_IN_FLIGHT) | ((other.state == JobState.PENDING) & goes_before),
-    )
-    turn = fn.ROW_NUMBER().over(
-        partition_by=[Outbox.lane, Job.account, Job.region], order_by=[Outbox.priority.desc(), Outbox.job]
-    )
-    ranked: Select = (
-        Outbox.select(
-            Outbox.job.alias("job_id"),
-            Outbox.lane.alias("lane"),
-            Job.account.alias("account_id"),
-            Job.region.alias("region"),
-            Job.service.alias("service"),
-            Outbox.priority.alias("priority"),
-            Job.slots.alias("slots"),
-            Job.attempt.alias("attempt"),
-            Job.fence.alias("fence"),
-            turn.alias("turn"),
-        )
-        .join(Job, on=(Outbox.job == Job.id))
-        .where(
-            Outbox.lane.in_(list(lanes)),
-            Outbox.ready_at <= at,
-            Job.state.in_([JobState.PENDING, JobState.QUEUED]),
-            (Job.chain == "") | (Job.state == JobState.QUEUED) | ~fn.EXISTS(blocked),
-        )
-    )
-    first: Any = Select([ranked], [SQL("*")]).where(SQL("turn") <= PER_PLACE).bind(database)
-    return [
-        Candidate(job, _LANES[lane], account, region, priority, number, slots, attempt, fence, service)
-        for job, lane, account, region, service, priority, slots, attempt, fence, number in rows(first)
-    ]
 
 
 def _message(item: Candidate, pools: Pools) -> JobMessage:
@@ -141,27 +96,15 @@ def _in_flight(at: datetime, pools: Pools, served: Served) -> InFlight:
 def _locked(chosen: Sequence[Candidate], at: datetime) -> list[Candidate]:
     """Those whose outbox row is ours alone now, and that are still as they were read: another coordinator publishes
     the others, or a worker's answer has put them off."""
-    ids = [item.job for item in chosen]
-    mine = lock_rows(Outbox.select(Outbox.job).where(Outbox.job.in_(ids), Outbox.ready_at <= at).order_by(Outbox.id))
-    locked = [row.job_id for row in mine]
-    fences = dict(
-        rows(
-            Job.select(Job.id, Job.fence).where(Job.id.in_(locked), Job.state.in_([JobState.PENDING, JobState.QUEUED]))
-        )
-    )
+    ids = [(item.job,) for item in chosen]
+    mine = find_rows(Outbox, ["job"], ids, ["job", "ready_at"], lock=True)
+    ready = [(job,) for job, ready_at in mine if ready_at <= at]
+    jobs = find_rows(Job, ["id"], ready, ["id", "fence", "state"])
+    fences = {job: fence for job, fence, state in jobs if state in _PUBLISHED}
     return [item for item in chosen if fences.get(item.job) == item.fence]
 
 
 def _spend(sent: Sequence[Candidate], at: datetime) -> None:
-    """Count the starts of this batch against their places' paces; rows are locked in one order."""
-    started = Counter(f"starts:{item.account}:{item.region}" for item in sent if item.lane in METERED)
-    if not started:
-        return
-    query = Budget.select().where(Budget.name.in_(sorted(started))).order_by(Budget.name)
-    known = {row.name: row.tat_at for row in (query.for_update() if is_postgres(database) else query)}
-    paces = [
-        {"name": name, "tat_at": STARTS.spent(known.get(name), at, count)} for name, count in sorted(started.items())
-    ]
-    Budget.insert_many(paces).on_conflict(
-        conflict_target=[Budget.name], update={Budget.tat_at: EXCLUDED.tat_at}
-    ).execute()
+    """Count the starts of this batch against their places' paces."""
+    started = Counter(starts_of(item.account, item.region) for item in sent if item.lane in METERED)
+    spend({name: STARTS.worth(count) for name, count in started.items()}, at)

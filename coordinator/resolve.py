@@ -70,27 +70,32 @@ class _Planned:
     jobs: Sequence[dict[str, Any]] = ()
     problems: Sequence[dict[str, str]] = ()
     reason: str = ""
+    waits: bool = False  # some of its jobs are in line now
 
 
-def resolve_runs(at: datetime, freshness: timedelta) -> int:
+def resolve_runs(at: datetime, freshness: timedelta, touched: set[int] | None = None) -> int:
     """Plan the runs whose looks are fresh (machine time `at`), ask for the looks of the others; how many planned.
+    Adds to `touched` those that have nothing to wait for.
 
     All of a round are planned in one transaction, with their rows locked: other coordinators plan others. When the
     database refuses what one of them would write, they are planned one by one, and only that one fails.
     """
     try:
-        return _round(at, freshness)
+        planned = _round(at, freshness)
     except (OperationalError, InterfaceError):
         raise
     except PeeweeException:
         log.exception("Runs could not be planned together; they are planned one by one.")
         waiting = rows(Run.select(Run.id).where(Run.state == RunState.RESOLVING).order_by(Run.id).limit(ESTATES_A_TICK))
         return sum(_alone(number, at, freshness) for (number,) in waiting)
+    if touched is not None:
+        touched.update(one.run.id for one in planned if not one.waits)
+    return len(planned)
 
 
 def _alone(number: int, at: datetime, freshness: timedelta) -> int:
     try:
-        return _round(at, freshness, only=number)
+        return len(_round(at, freshness, only=number))
     except (OperationalError, InterfaceError):
         raise
     except PeeweeException as error:
@@ -100,10 +105,10 @@ def _alone(number: int, at: datetime, freshness: timedelta) -> int:
             return int(Run.update(**columns).where(Run.id == number, Run.state == RunState.RESOLVING).execute())
 
 
-def _round(at: datetime, freshness: timedelta, only: int | None = None) -> int:
+def _round(at: datetime, freshness: timedelta, only: int | None = None) -> list[_Planned]:
     which = (Run.state == RunState.RESOLVING) if only is None else (Run.state == RunState.RESOLVING) & (Run.id == only)
     if not rows(Run.select(Run.id).where(which).limit(1)):
-        return 0
+        return []
     looks = read_looks()
     with transaction():
         columns = [getattr(Run, name) for name in _Begun._fields]
@@ -117,7 +122,7 @@ def _round(at: datetime, freshness: timedelta, only: int | None = None) -> int:
         _write(planned, at)
         reach("coordinator.plan-before-commit")
     reach("coordinator.plan-committed")
-    return len(planned)
+    return planned
 
 
 class _Planner:
@@ -208,7 +213,9 @@ def _write(planned: Sequence[_Planned], at: datetime) -> None:
     jobs, overlapping = [], []
     for one in planned:
         waiting = in_line[one.run.policy] if one.run.trigger == "schedule" else set()
-        jobs += [job for job in one.jobs if job["resource"] not in waiting]
+        own = [job for job in one.jobs if job["resource"] not in waiting]
+        one.waits = bool(own)
+        jobs += own
         overlapping += [job for job in one.jobs if job["resource"] in waiting]
     add_jobs(jobs, at)
     _note_overlaps(overlapping, at)
@@ -234,8 +241,8 @@ def _in_line(planned: Sequence[_Planned]) -> defaultdict[int, set[int]]:
     stands for this run's too: otherwise a backlog would grow for ever, and its end would be many snapshots of one
     moment."""
     chains = {str(job["chain"]) for one in planned if one.run.trigger == "schedule" for job in one.jobs}
-    keys = [(chain, state) for chain in sorted(chains) for state in (JobState.PENDING, JobState.QUEUED)]
-    waiting = find_rows(Job, ["chain", "state"], keys, ["run", "resource", "kind"])
+    keys, not_begun = [(chain,) for chain in sorted(chains)], "\"state\" IN ('pending', 'queued')"
+    waiting = find_rows(Job, ["chain"], keys, ["run", "resource", "kind"], given=not_begun)
     runs = {run for run, _, kind in waiting if kind == "snapshot"}
     policies = dict(find_rows(Run, ["id"], [(run,) for run in sorted(runs)], ["id", "policy"]))
     found: defaultdict[int, set[int]] = defaultdict(set)

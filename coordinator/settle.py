@@ -32,8 +32,8 @@ _RESTORING = frozenset({"restore-step", "restore-undo"})
 _MAKES_A_POINT = frozenset({"snapshot", "copy", "archive", "import"})
 
 
-def settle_jobs(at: datetime) -> int:
-    """Plan what follows the jobs that finished; how many were settled."""
+def settle_jobs(at: datetime, touched: set[int] | None = None) -> int:
+    """Plan what follows the jobs that finished; how many were settled. Adds their runs to `touched`."""
     with transaction():
         jobs = list(
             lock_rows(Job.select().where(~Job.settled, Job.state.in_(_ENDED)).order_by(Job.id).limit(SETTLED_A_TICK))
@@ -53,6 +53,8 @@ def settle_jobs(at: datetime) -> int:
         _retire_intermediates(good, at)
         Job.update(settled=True).where(Job.id.in_([job.id for job in jobs])).execute()
         reach("coordinator.settle-before-commit")
+    if touched is not None:
+        touched.update(job.run_id for job in jobs if job.run_id is not None)
     return len(jobs)
 
 

@@ -103,29 +103,45 @@ def find_rows(
     keys: Sequence[tuple[Any, ...]],
     columns: Sequence[str],
     *,
+    given: str = "",
     lock: bool = False,
     as_text: Collection[str] = (),
 ) -> list[tuple[Any, ...]]:
     """`columns` of the rows whose fields `by` have one of these values together: an index lookup for each.
 
     With `lock` they are locked in the order of their ids, and those that somebody else holds are left out (PostgreSQL;
-    on SQLite a write transaction excludes everybody). JSON in `as_text` comes as it is written.
+    on SQLite a write transaction excludes everybody). `given` is an SQL condition, a text of the program's own, that
+    must hold too. JSON in `as_text` comes as it is written.
     """
     if not keys:
         return []
     fields = [getattr(model, name) for name in by]
     if not is_postgres(database):
-        return _find_slowly(model, fields, keys, columns, as_text)
+        return _find_slowly(model, fields, keys, columns, given, as_text)
     match = " AND ".join(f't."{field.column_name}" = u."{field.name}"' for field in fields)
     names = ", ".join(
         f't."{getattr(model, name).column_name}"{"::text" if name in as_text else ""}' for name in columns
     )
     sql = (
         f'SELECT {names} FROM {_record(fields)} JOIN "{model._meta.table_name}" t ON {match}'
-        f"{' ORDER BY t.id FOR UPDATE OF t SKIP LOCKED' if lock else ''}"
+        f"{f' WHERE {given}' if given else ''}{' ORDER BY t.id FOR UPDATE OF t SKIP LOCKED' if lock else ''}"
     )
     document = _document(fields, [dict(zip(by, key, strict=True)) for key in keys])
     return _read(model, columns, database.execute_sql(sql, [document]), as_text)
+
+
+def delete_rows(model: type[CatalogModel], by: str, values: Sequence[Any]) -> None:
+    """Delete the rows whose field `by` has one of these values."""
+    field = getattr(model, by)
+    if not is_postgres(database):
+        for start in range(0, len(values), _CHUNK):
+            model.delete().where(field.in_(list(values[start : start + _CHUNK]))).execute()
+    elif values:
+        sql = (
+            f'DELETE FROM "{model._meta.table_name}" t USING {_record([field])} '
+            f'WHERE t."{field.column_name}" = u."{field.name}"'
+        )
+        database.execute_sql(sql, [_document([field], [{by: value} for value in values])])
 
 
 def _record(fields: Sequence[Field]) -> str:
@@ -210,6 +226,7 @@ def _find_slowly(
     fields: Sequence[Field],
     keys: Sequence[tuple[Any, ...]],
     columns: Sequence[str],
+    given: str,
     as_text: Collection[str],
 ) -> list[tuple[Any, ...]]:
     wanted = [getattr(model, name).cast("text") if name in as_text else getattr(model, name) for name in columns]
@@ -217,7 +234,7 @@ def _find_slowly(
     for start in range(0, len(keys), _CHUNK):
         some = [tuple(key) for key in keys[start : start + _CHUNK]]
         which = Tuple(*fields).in_(some) if len(fields) > 1 else fields[0].in_([key for (key,) in some])
-        query: Any = model.select(*wanted).where(which).tuples()
+        query: Any = model.select(*wanted).where(which, *([SQL(given)] if given else [])).tuples()
         found += list(query)
     return found
 

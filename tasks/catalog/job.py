@@ -1,6 +1,6 @@
 """Runs, jobs, what the cloud is doing for them, and the messages still to be published."""
 
-from peewee import BigAutoField, BigIntegerField, BooleanField, ForeignKeyField, IntegerField, JSONField, TextField
+from peewee import SQL, BigAutoField, BigIntegerField, BooleanField, ForeignKeyField, IntegerField, JSONField, TextField
 
 from tasks.catalog.database import CatalogModel
 from tasks.catalog.estate import Account, Resource
@@ -63,7 +63,7 @@ class Job(CatalogModel):
     resource = ForeignKeyField(Resource, null=True, on_delete="RESTRICT")
     point_id = BigIntegerField(null=True, index=True)  # the point this job makes, or works on
     restore_id = BigIntegerField(null=True, index=True)
-    chain = TextField(default="", index=True)  # jobs of one chain go one at a time, in order of id
+    chain = TextField(default="")  # jobs of one chain go one at a time, in order of id
     slots = IntegerField(default=0)  # how many of the destination's copy slots it fills
     spec = JSONField(default=dict)  # what was decided: mode, exclusions, destination, point ids
     priority = IntegerField(default=50)
@@ -92,6 +92,11 @@ class Job(CatalogModel):
             (("run", "state"), False),
             (("settled", "state"), False),
             (("account", "region", "service", "kind"), False),
+            # Who goes before whom is asked of open jobs only; a resource's chain has one more job every night.
+            SQL(
+                'CREATE INDEX "job_open_chain" ON "job" ("chain") '
+                "WHERE \"state\" IN ('pending', 'queued', 'running', 'waiting')"
+            ),
         )
 
 
@@ -148,9 +153,14 @@ class Outbox(CatalogModel):
     job = ForeignKeyField(Job, on_delete="CASCADE", unique=True)
     lane = TextField()
     account_id = BigIntegerField()
+    region = TextField(default="")
     priority = IntegerField(default=50)
     ready_at = UtcField()
     created_at = UtcField()
 
     class Meta:
-        indexes = ((("lane", "ready_at"), False),)
+        # The second is the places' lines: the order in which admission takes them.
+        indexes = (
+            (("lane", "ready_at"), False),
+            SQL('CREATE INDEX "outbox_line" ON "outbox" ("lane", "account_id", "region", "priority" DESC, "job_id")'),
+        )

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from peewee import EXCLUDED, Case, fn
 
-from tasks.catalog.bulk import find_rows, insert_rows
+from tasks.catalog.bulk import delete_rows, find_rows, insert_rows, update_rows
 from tasks.catalog.database import transaction
 from tasks.catalog.job import Job, Operation, Outbox
 from tasks.catalog.point import Part, Point
@@ -86,7 +86,8 @@ def add_jobs(rows: Sequence[dict[str, Any]], at: datetime) -> list[int]:
             {
                 "job": new[row["key"]],
                 "lane": str(row["lane"]),
-                "account_id": row["account"],
+                "account_id": getattr(row["account"], "id", row["account"]),
+                "region": row["region"],
                 "priority": row["priority"],
                 "ready_at": row["not_before_at"],
                 "created_at": at,
@@ -105,6 +106,7 @@ def _to_outbox(job: Job, ready_at: datetime, at: datetime) -> None:
         job=job.id,
         lane=job.lane,
         account_id=job.account_id,
+        region=job.region,
         priority=job.priority,
         ready_at=ready_at,
         created_at=at,
@@ -115,8 +117,9 @@ def _to_outbox(job: Job, ready_at: datetime, at: datetime) -> None:
 
 def mark_published(jobs: Sequence[int], at: datetime) -> None:
     """Confirmed by the broker: the outbox rows go, jobs that nobody has claimed meanwhile become queued."""
-    Outbox.delete().where(Outbox.job.in_(jobs)).execute()
-    Job.update(state=JobState.QUEUED, published_at=at).where(Job.id.in_(jobs), Job.state == JobState.PENDING).execute()
+    delete_rows(Outbox, "job", jobs)
+    queued = {"state": JobState.QUEUED, "published_at": at}
+    update_rows(Job, [{"id": job} for job in sorted(jobs)], same=queued, given="\"state\" = 'pending'")
 
 
 def claim(job_id: int, fence: int, owner: str, at: datetime, lease: timedelta) -> Job | None:
@@ -256,7 +259,7 @@ def requeue_idle(job_ids: Sequence[int], at: datetime, **columns: Any) -> int:
             **columns,
         )
         .where(Job.id.in_(list(job_ids[start : start + BATCH])), Job.state.in_([JobState.DONE, JobState.FAILED]))
-        .returning(Job.id, Job.lane, Job.account, Job.priority, Job.not_before_at)
+        .returning(Job.id, Job.lane, Job.account, Job.region, Job.priority, Job.not_before_at)
         .execute()
     ]
     add_messages(woken, at)
@@ -271,6 +274,7 @@ def add_messages(jobs: Sequence[Job], at: datetime) -> int:
                 "job": row.id,
                 "lane": row.lane,
                 "account_id": row.account_id,
+                "region": row.region,
                 "priority": row.priority,
                 "ready_at": max(at, row.not_before_at),
                 "created_at": at,

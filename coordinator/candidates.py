@@ -1,0 +1,122 @@
+"""Which ready jobs admission may choose from: the first few of each place's line, however long the lines are.
+
+A place is a lane, an account and a region. On PostgreSQL each place costs a few steps down one index, so that a round
+takes as long at a hundred thousand waiting jobs as at a thousand.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from peewee import SQL, Select, fn
+
+from coordinator.admission import Candidate
+from tasks.catalog import Job, Outbox, database, rows
+from tasks.catalog.fields import is_postgres
+from tasks.lanes import Lane
+from tasks.states import JobState
+
+# Candidates of one place at most, and at least: what goes first may have to wait for its place's pace.
+MOST, LEAST = 60, 3
+# All of a lane's candidates, as a multiple of its room: some are turned away, and none of the room should stay empty.
+SPARE = 2
+_LANES = {str(lane): lane for lane in Lane}
+_IN_FLIGHT = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING)
+
+# Each step of the recursion jumps to the next place of the index, whatever lies between.
+_PLACES = """
+WITH RECURSIVE place AS (
+  (SELECT lane, account_id, region FROM outbox ORDER BY lane, account_id, region LIMIT 1)
+  UNION ALL
+  SELECT n.lane, n.account_id, n.region FROM place p CROSS JOIN LATERAL (
+    SELECT lane, account_id, region FROM outbox o
+    WHERE (o.lane, o.account_id, o.region) > (p.lane, p.account_id, p.region)
+    ORDER BY o.lane, o.account_id, o.region LIMIT 1) n
+) SELECT lane, account_id, region FROM place"""
+
+# The states are written out, so that the planner sees that the index of open chains will do.
+_FIRST = """
+SELECT p.lane, p.account, p.region, c.*
+FROM json_to_recordset(%s::json) AS p(lane text, account bigint, region text, most integer)
+CROSS JOIN LATERAL (
+  SELECT o.job_id, j.service, o.priority, j.slots, j.attempt, j.fence
+  FROM outbox o JOIN job j ON j.id = o.job_id
+  WHERE o.lane = p.lane AND o.account_id = p.account AND o.region = p.region AND o.ready_at <= %s
+    AND j.state IN ('pending', 'queued')
+    AND (j.chain = '' OR j.state = 'queued' OR NOT EXISTS (
+      SELECT 1 FROM job a WHERE a.chain = j.chain AND a.id <> j.id
+      AND a.state IN ('pending', 'queued', 'running', 'waiting')
+      AND (a.state <> 'pending' OR a.priority > j.priority OR (a.priority = j.priority AND a.id < j.id))))
+  ORDER BY o.priority DESC, o.job_id LIMIT p.most) c"""
+
+
+def read_candidates(at: datetime, room: Mapping[Lane, int]) -> list[Candidate]:
+    """Ready jobs of the lanes in `room`, the first of each account and region, whose chain is free.
+
+    Jobs of one chain go one at a time: what is on its way first, then higher priority, then the older. A job whose
+    message is only sent again is on its way itself.
+    """
+    return _from_lines(at, room) if is_postgres(database) else _from_windows(at, room)
+
+
+def _from_lines(at: datetime, room: Mapping[Lane, int]) -> list[Candidate]:
+    places = [row for row in database.execute_sql(_PLACES).fetchall() if row[0] in room]
+    crowds = Counter(lane for lane, _, _ in places)
+    wanted = [
+        {"lane": lane, "account": account, "region": region, "most": share(room[_LANES[lane]], crowds[lane])}
+        for lane, account, region in places
+    ]
+    if not wanted:
+        return []
+    found: list[Candidate] = []
+    turns: Counter[tuple[str, int, str]] = Counter()
+    for row in database.execute_sql(_FIRST, [json.dumps(wanted), at]).fetchall():
+        lane, account, region, job, service, priority, slots, attempt, fence = row
+        turns[lane, account, region] += 1
+        turn = turns[lane, account, region]
+        found.append(Candidate(job, _LANES[lane], account, region, priority, turn, slots, attempt, fence, service))
+    return found
+
+
+def share(room: int, places: int) -> int:
+    """How many candidates one of `places` gives for so much room."""
+    return min(MOST, max(LEAST, -(-SPARE * room // max(1, places))))
+
+
+def _from_windows(at: datetime, room: Mapping[Lane, int]) -> list[Candidate]:
+    """The same by a look at all of them, for the embedded size."""
+    other = Job.alias()
+    goes_before = (other.priority > Job.priority) | ((other.priority == Job.priority) & (other.id < Job.id))
+    blocked = other.select(SQL("1")).where(
+        other.chain == Job.chain,
+        other.id != Job.id,
+        other.state.in_(_IN_FLIGHT) | ((other.state == JobState.PENDING) & goes_before),
+    )
+    turn = fn.ROW_NUMBER().over(
+        partition_by=[Outbox.lane, Job.account, Job.region], order_by=[Outbox.priority.desc(), Outbox.job]
+    )
+    ranked: Select = (
+        Outbox.select(
+            Outbox.job.alias("job_id"),
+            Outbox.lane.alias("lane"),
+            Job.account.alias("account_id"),
+            Job.region.alias("region"),
+            Outbox.priority.alias("priority"),
+            turn.alias("turn"),
+            Job.slots.alias("slots"),
+            Job.attempt.alias("attempt"),
+            Job.fence.alias("fence"),
+            Job.service.alias("service"),
+        )
+        .join(Job, on=(Outbox.job == Job.id))
+        .where(
+            Outbox.lane.in_(list(room)),
+            Outbox.ready_at <= at,
+            Job.state.in_([JobState.PENDING, JobState.QUEUED]),
+            (Job.chain == "") | (Job.state == JobState.QUEUED) | ~fn.EXISTS(blocked),
+        )
+    )
+    first: Any = Select([ranked], [SQL("*")]).where(SQL("turn") <= MOST).bind(database)
+    return [Candidate(job, _LANES[lane], *rest) for job, lane, *rest in rows(first)]
