@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from admin.estate_checks import name as checked_name
@@ -14,8 +15,10 @@ from admin.requests import request
 from tasks.catalog import session
 from tasks.clock import Clock
 from tasks.errors import Invalid
-from tasks.secrets import KeyWrapper, seal
+from tasks.secrets import KeyWrapper, Secret, seal
 from tasks.settings import read_secret
+
+SHORTEST_KEY = 32  # bytes of a key file: as strong as the key that it wraps
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,30 @@ def _checked(option: str, check: Callable[[Any], Any], given: str) -> None:
         check(given) if given else None
     except ValueError as error:
         raise Invalid(f"{option} {error}.") from None
+
+
+def request_keys(name: str, action: str, options: Mapping[str, str], *, who: str, clock: Clock) -> int:
+    """Ask for something to be done with a repository's key slots: list, add, remove or rotate; the wish's id."""
+    find_repository(name)
+    payload = {"name": name, "action": action, **options}
+    return request("keys", payload, subject=f"repository {name}", who=who, clock=clock)
+
+
+def sealed_key(name: str, reference: str, master: KeyWrapper) -> str:
+    """The passphrase that `env:NAME` or `file:PATH` names, sealed for its way to a worker. Raises Invalid."""
+    _checked("--key", checked_secret, reference)
+    return seal(master, read_secret(reference, os.environ), f"repository.slot.{name}")
+
+
+def sealed_file(name: str, file: Path, master: KeyWrapper) -> str:
+    """A key file's content, sealed for its way to a worker. Raises Invalid for one that is short or cannot be read."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise Invalid(f"{file} cannot be read: {error.strerror}.") from None
+    if len(content) < SHORTEST_KEY:
+        raise Invalid("A key file holds at least 32 random bytes.", advice="head -c 64 /dev/urandom makes some.")
+    return seal(master, Secret(content.hex()), f"repository.slot.{name}")
 
 
 @dataclass(frozen=True)

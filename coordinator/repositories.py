@@ -6,6 +6,7 @@ One row per repository and verb, used again and again, so that no verification o
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 from coordinator.tiering import moves_of
 from tasks.catalog import Account, Job, Point, Repository, rows, transaction
@@ -53,6 +54,33 @@ def ask_repository(name: str, verb: str, options: Mapping[str, Any], at: datetim
         return add_jobs([new], at)[0]
     requeue_idle([known.id], at, spec=spec, account=account.id, region=row.spec["region"])
     return int(known.id)
+
+
+def ask_keys(wish: Mapping[str, Any], at: datetime) -> int:
+    """Have a worker do something with a repository's key slots; the job's id. Call inside a transaction.
+
+    Each wish is a job of its own, one after the other: unlike a verification, none stands for another. Raises Invalid.
+    """
+    row = Repository.get_or_none(Repository.name == str(wish["name"]))
+    if row is None:
+        raise Invalid(f"There is no repository {wish['name']!r}.", advice="See `snapfleet repository list`.")
+    account = Account.get_or_none(Account.name == row.spec["account"], Account.enabled)
+    if account is None:
+        raise Invalid(f"The account {row.spec['account']!r} of the repository {row.name!r} was removed.")
+    taken = {key: wish[key] for key in ("action", "how", "kms_key", "key_sealed", "reference", "slot") if key in wish}
+    new = {
+        "kind": "repository-keys",
+        "lane": str(Lane.REPOSITORY),
+        "key": f"repository-keys:{uuid4().hex}",
+        "account": account.id,
+        "region": row.spec["region"],
+        "spec": {"repository": row.name, **taken},
+        "chain": f"repository-keys:{row.id}",
+        "settled": True,
+        "max_attempts": 3,
+        "retry_wait_s": 30,
+    }
+    return add_jobs([new], at)[0]
 
 
 def look_after_repositories(now: datetime, at: datetime) -> int:

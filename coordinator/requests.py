@@ -15,7 +15,7 @@ from coordinator.importing import ask_import
 from coordinator.judge import points_of_plan, set_meta
 from coordinator.looks import Looks, Scope, ask_for_looks, read_looks, services_of
 from coordinator.recover import begin_restore
-from coordinator.repositories import ask_repository
+from coordinator.repositories import ask_keys, ask_repository
 from coordinator.standing import Place, wake_all
 from coordinator.tick import start_run
 from coordinator.tiering import moves_of
@@ -164,6 +164,10 @@ def _import(wish: Wish) -> Result:
     return {"job": ask_import(wish.payload, wish.at)}
 
 
+def _keys(wish: Wish) -> Result:
+    return {"job": ask_keys(wish.payload, wish.at)}
+
+
 def _adopt(wish: Wish) -> Result:
     return {"job": ask_adopt(wish.payload, wish.at)}
 
@@ -280,6 +284,7 @@ HANDLERS: Mapping[str, Callable[[Wish], Result]] = {
     "archive": _archive,
     "import": _import,
     "adopt": _adopt,
+    "keys": _keys,
     "cleanup": _cleanup,
     "confirm": _confirm,
     "hold": _hold,

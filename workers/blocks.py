@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from workers.driver import Account
+from workers.repository.keys import KeyService
 from workers.repository.source import Sink, Source
 from workers.repository.store import Store
 
@@ -37,6 +38,9 @@ class Blocks(Protocol):
 
     def store(self, account: Account, region: str, url: str) -> Store:
         """The place of a repository, entered as `account`. Raises Unsuitable for an address of another cloud."""
+
+    def key_service(self, account: Account, region: str, key: str) -> KeyService:
+        """The account's key service, which encrypts under `key`."""
 
     def source(self, account: Account, region: str, snapshot_id: str, base: str | None = None) -> Source:
         """A completed snapshot; with `base` (another snapshot of the same volume) only what changed since.

@@ -10,6 +10,12 @@ from admin.cli.command import command, group
 from admin.cli.context import Context
 from admin.cli.output import columns
 from admin.cli.repository_import import repository_adopt, repository_archive, repository_import
+from admin.cli.repository_keys import (
+    repository_add_key,
+    repository_keys,
+    repository_remove_key,
+    repository_rotate_key,
+)
 from admin.cli.repository_work import follow_work
 from admin.costs import CHANGED, estimate, prices
 from admin.queries_repository import find_repository, list_repositories, show_repository, sizes_of
@@ -205,5 +211,9 @@ for _verb in (
     repository_archive,
     repository_import,
     repository_adopt,
+    repository_keys,
+    repository_add_key,
+    repository_remove_key,
+    repository_rotate_key,
 ):
     repository.add_command(_verb)

@@ -36,9 +36,11 @@ def follow_work(
         at.output.value(result)
     else:
         listed = rows[0] if rows else ""
-        at.output.record(result, tuple(name for name in result if name != listed))
+        plain = tuple(name for name in result if name != listed)
+        if plain:
+            at.output.record(result, plain)
         if rows and result.get(listed):
-            at.output.line()
+            at.output.line() if plain else None
             at.output.rows(result[listed], rows[1], "")
     return int(Exit.FAILED) if result.get("problems") else None
 

@@ -13,6 +13,7 @@ from workers.blocks import Foreign
 from workers.driver import Account
 from workers.repository.ebs import EbsClient, EbsSink, EbsSource, complete_snapshot, start_snapshot
 from workers.repository.errors import Unsuitable
+from workers.repository.kms import Kms
 from workers.repository.s3 import S3Store, s3_client
 from workers.repository.sigv4 import Credentials
 from workers.repository.store import Store
@@ -40,6 +41,10 @@ class AwsBlocks:
     def snapshots(self, account: Account, region: str, tags: Mapping[str, str]) -> Iterator[Foreign]:
         with translated("a look at snapshots"):
             yield from list_foreign(self._sessions.at(account, region), tags)
+
+    def key_service(self, account: Account, region: str, key: str) -> Kms:
+        with translated("KMS"):
+            return Kms(self._sessions.client(account, region, "kms", "read"), key)
 
     def source(self, account: Account, region: str, snapshot_id: str, base: str | None = None) -> EbsSource:
         return EbsSource(self._ebs(account, region), snapshot_id, base, readers=READERS)

@@ -14,7 +14,7 @@ from typing import TextIO
 
 from workers.repository.errors import RepositoryError
 from workers.repository.generations import Index, read_index
-from workers.repository.keys import Key, KeyFile, Passphrase
+from workers.repository.keys import Key, KeyFile, Passphrase, ServiceKey
 from workers.repository.manifest import Generation
 from workers.repository.places import store_at
 from workers.repository.repository import Repository, open_repository
@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("url", help="s3://BUCKET/PREFIX or file:///PATH")
     top.add_argument("--passphrase-env", metavar="NAME", help="environment variable with the passphrase")
     top.add_argument("--key-file", type=Path, help="key file")
+    top.add_argument("--kms", action="store_true", help="a key slot that AWS KMS opens, with the SDK's credentials")
     top.add_argument("--endpoint", help="address of another S3 server")
     verbs = top.add_subparsers(dest="verb", required=True)
     verbs.add_parser("list", help="the generations")
@@ -91,8 +92,14 @@ def _keys(options: argparse.Namespace) -> list[Key]:
             keys.append(KeyFile(options.key_file.read_bytes()))
         except (OSError, ValueError) as error:
             raise RepositoryError(f"The key file cannot be used: {error}.") from None
+    if options.kms:
+        import boto3
+
+        from workers.repository.kms import Kms
+
+        keys.append(ServiceKey(Kms(boto3.client("kms", endpoint_url=options.endpoint))))
     if not keys:
-        raise RepositoryError("No key is given.", advice="Use --passphrase-env or --key-file.")
+        raise RepositoryError("No key is given.", advice="Use --passphrase-env, --key-file or --kms.")
     return keys
 
 

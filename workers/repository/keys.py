@@ -158,6 +158,31 @@ def slots(store: Store) -> list[str]:
     return [stat.name.removeprefix(KEYS) for stat in store.list(KEYS)]
 
 
+def kinds(store: Store) -> dict[str, str]:
+    """What kind of key opens each slot: passphrase, file, service; 'unreadable' for one that is damaged."""
+    found = {}
+    for slot in slots(store):
+        try:
+            found[slot] = str(json.loads(store.get(KEYS + slot)[0])["kind"])
+        except (ValueError, KeyError, TypeError, Missing):
+            found[slot] = "unreadable"
+    return found
+
+
+def opened_by(store: Store, repository: str, key: Key) -> list[str]:
+    """The slots that a key opens: those to be removed when the key is no longer to be trusted."""
+    found = []
+    for slot, kind in kinds(store).items():
+        if kind == key.kind:
+            facts = json.loads(store.get(KEYS + slot)[0])
+            try:
+                opens = key.unwrap(facts, _context(repository, slot)) is not None
+            except (ValueError, KeyError, TypeError):
+                continue
+            found += [slot] if opens else []
+    return found
+
+
 def remove_slot(store: Store, slot: str) -> None:
     """Remove a slot; refused (Unsuitable) when it is the last, as nobody could open the repository again."""
     if set(slots(store)) <= {slot}:

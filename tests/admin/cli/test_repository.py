@@ -175,3 +175,29 @@ def test_an_archive_now_names_its_point_and_its_repository(cli: Cli) -> None:
     with session():
         wish = Request.get(Request.kind == "archive")
     assert wish.payload == {"point": point.id, "repository": "cold"}
+
+
+def test_keys_travel_sealed_and_one_kind_is_given_at_a_time(cli: Cli, background: Background, tmp_path: Path) -> None:
+    """feature 82: no key is in a row, an audit or an answer in clear."""
+    keep()
+    short, file = tmp_path / "short", tmp_path / "file"
+    short.write_bytes(b"x")
+    file.write_bytes(b"planted key file of 32 bytes.....")
+    assert cli("repository", "add-key", "cold").code == 2
+    assert cli("repository", "add-key", "cold", "--kms", "arn", "--key", "env:K").code == 2
+    assert cli("repository", "add-key", "cold", "--key-file", str(short)).code == 2
+    assert cli("repository", "rotate-key", "cold", "--key", PASSPHRASE).code == 2
+    background(
+        worker(JobState.DONE, {"slots": [{"slot": "0a", "kind": "file", "estate": False}]}, kind="repository-keys")
+    )
+    said = cli("repository", "add-key", "cold", "--key-file", str(file), "--wait")
+    assert said.code == 0
+    assert "0a" in cli("repository", "keys", "cold").out
+    with session():
+        told = str([(row.payload) for row in Request.select()]) + str([row.detail for row in Audit.select()])
+        told += str([job.spec for job in Job.select()])
+    assert file.read_bytes().hex() not in told + said.out
+    with session():
+        job = Job.get(Job.kind == "repository-keys")
+    master = load_settings().master_key()
+    assert unseal(master, job.spec["key_sealed"], "repository.slot.cold").reveal() == file.read_bytes().hex()
