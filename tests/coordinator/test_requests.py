@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from coordinator.looks import services_of
 from coordinator.plan import MANUAL_PRIORITY
 from tasks.catalog import (
     Account,
@@ -131,9 +132,10 @@ def test_looks_and_checks_are_one_job_a_place_however_often_they_are_asked_for(h
     house.account(regions=["us-east-1", "eu-west-1"])
     first, again = house.wished("discover", account=None), house.wished("discover", account="prod")
     assert first["jobs"] == again["jobs"]
-    assert len(first["jobs"]) == 2
-    assert len(house.wished("check", account="prod")["jobs"]) == 2
-    assert len(house.queue.sent) == 4
+    looks = 2 * len(services_of("aws"))  # one for each region and service
+    assert len(first["jobs"]) == looks
+    assert len(house.wished("check", account="prod")["jobs"]) == looks
+    assert len(house.queue.sent) == 2 * looks
 
 
 def test_a_point_that_is_held_can_be_released(house: House) -> None:
