@@ -56,15 +56,16 @@ def read_index(repository: Repository, lineage: str | None = None, seen: Index |
     """Read every manifest (of one lineage, or all), lease and tombstone. Generations come in order of their time.
 
     Objects that cannot be read are in `unreadable`; the others are still found. Costs one request for each manifest
-    and lease. `seen` holds leases that were read just before and are not read again.
+    and lease. `seen` holds leases that were read before; only those are read again whose manifests they do not explain.
     """
     index = seen or Index()
     index.tombs = {stat.name.removeprefix(TOMBS) for stat in repository.store.list(TOMBS)}
     prefix = GENERATIONS + (f"{repository.sealer.label(lineage)}/" if lineage is not None else "")
-    names = [stat.name for stat in repository.store.list(prefix)]
-    manifests = dict(each(names, repository.read_manifest, index))
+    manifests = _manifests(repository, index, prefix)
     if seen is None:
         read_leases(repository, index, {g.job for g in manifests.values()} if lineage is not None else None)
+    else:  # a job may have begun or committed since its lease was read: what it made counts now
+        read_leases(repository, index, {g.job for name, g in manifests.items() if not _counts(index, name, g)})
     listed = set(manifests) | set(index.unreadable)
     late = {name for lease in index.leases.values() if lease.state == COMMITTED for name in lease.manifests} - listed
     manifests.update(each(sorted(late), repository.read_manifest, index))  # committed since the listing
@@ -73,19 +74,34 @@ def read_index(repository: Repository, lineage: str | None = None, seen: Index |
     found: list[Generation] = []
     index.jobs = {name: generation.job for name, generation in manifests.items()}
     for name, generation in manifests.items():
-        job = index.leases.get(generation.job)
         if generation.identity in index.tombs:
             index.hidden[name] = generation
-        elif job is not None and job.state == COMMITTED and name in job.manifests:
+        elif _counts(index, name, generation):
             found.append(generation)
         elif f"leases/{generation.job}" not in index.unreadable:
             index.orphans.add(name)
             # in this order: a collector removes a manifest before its lease
-            gone = job is None and _is_missing(repository, lease_name(generation.job))
+            gone = generation.job not in index.leases and _is_missing(repository, lease_name(generation.job))
             if gone and not _is_missing(repository, name):
                 index.unowned.add(name)
     _sort(index, found)
     return index
+
+
+def _manifests(repository: Repository, index: Index, prefix: str) -> dict[str, Generation]:
+    """Every manifest of one moment by name. One that a collector removes between listing and reading may have a
+    successor that the listing did not show, so the listing is taken again until all of it could be read."""
+    read: dict[str, Generation] = {}
+    while True:
+        names = [stat.name for stat in repository.store.list(prefix)]
+        read.update(each([name for name in names if name not in read], repository.read_manifest, index))
+        if all(name in read or name in index.unreadable for name in names):
+            return {name: read[name] for name in names if name in read}
+
+
+def _counts(index: Index, name: str, generation: Generation) -> bool:
+    lease = index.leases.get(generation.job)
+    return lease is not None and lease.state == COMMITTED and name in lease.manifests
 
 
 def _is_lost(repository: Repository, index: Index, name: str) -> bool:
