@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 SERVERS := rabbitmq-server postgresql e2fsprogs prometheus chromium
 DEMO_TOOLS := e2fsprogs
 
-.PHONY: help setup datadog check test demo sandbox lock chaos chaos-archives chaos-engine bench-estate bench-repository clean
+.PHONY: help setup datadog check test demo sandbox lock chaos chaos-archives chaos-engine bench-dispatch bench-estate bench-repository clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -63,10 +63,21 @@ bench-repository: setup ## the repository engine beside restic, on the same data
 	sh deploy/install-packages.sh restic e2fsprogs
 	$(BIN)/python -m tests.bench.repository
 
+# The benches' peers want other versions of our own libraries, and none of their code runs in our processes.
+.venv-peers/.ready:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check "apscheduler>=3.11,<4" "sqlalchemy>=2,<3" \
+	  "psycopg[binary]>=3.3,<4" "celery>=5.5,<6" "dramatiq>=2.2,<2.3" "pika>=1.4,<2"
+	@touch $@
+
+bench-dispatch: setup .venv-peers/.ready ## a million schedules, from due to confirmed, beside APScheduler and celery beat; one JSON line
+	sh deploy/install-packages.sh $(SERVERS)
+	$(BIN)/python -m tests.bench.dispatch
+
 lock: ## write requirements.lock anew from pyproject.toml
 	$(BIN)/pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --extra dev --extra sandbox --generate-hashes --strip-extras --allow-unsafe --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
 
 clean: ## remove what was built here
-	rm -rf $(VENV) .venv-datadog build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-datadog .venv-peers build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,7 +7,7 @@ take turns, so that 5,000 jobs of one do not stand before 5 of another.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from tasks.lanes import LANES, Lane
@@ -71,15 +71,32 @@ STARTS = Pace(per_second=3.0, burst=60)
 METERED = frozenset({Lane.SNAPSHOT, Lane.COPY})
 
 
-def choose(candidates: Iterable[Candidate], flight: InFlight, copy_slots: Mapping[str, int]) -> list[Candidate]:
+@dataclass(frozen=True)
+class Admission:
+    """How much is let through: messages kept in each lane, and the pace of each place."""
+
+    capacity: Mapping[Lane, int] = field(default_factory=lambda: {lane: LANES[lane].capacity for lane in Lane})
+    starts: Pace = STARTS
+
+    def for_fleet(self, threads: int) -> "Admission":
+        """With room for two rounds of work of a fleet of so many threads, if that is more."""
+        return replace(self, capacity={lane: max(room, 2 * threads) for lane, room in self.capacity.items()})
+
+
+USUAL = Admission()
+
+
+def choose(
+    candidates: Iterable[Candidate], flight: InFlight, copy_slots: Mapping[str, int], admission: Admission = USUAL
+) -> list[Candidate]:
     """The candidates to publish now, in order. `copy_slots` is each service's limit per destination account and
     region.
 
     A copy that needs more slots than the limit goes when nothing else is in flight there: it could never go otherwise.
     """
-    room = {lane: LANES[lane].capacity - flight.queued[lane] for lane in Lane}
+    room = {lane: admission.capacity[lane] - flight.queued[lane] for lane in Lane}
     copies = Counter(flight.copies)
-    starts: dict[tuple[int, str], int] = defaultdict(lambda: STARTS.burst, flight.starts)
+    starts: dict[tuple[int, str], int] = defaultdict(lambda: admission.starts.burst, flight.starts)
     chosen = []
     order = {lane: place for place, lane in enumerate(Lane)}
     for item in sorted(candidates, key=lambda c: (order[c.lane], -c.priority, c.turn, c.job)):

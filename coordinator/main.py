@@ -18,6 +18,7 @@ from importlib.metadata import version
 from peewee import InterfaceError, OperationalError, fn
 
 from coordinator import alerts
+from coordinator.admission import USUAL, Admission
 from coordinator.advance import ask_about_operations, close_runs
 from coordinator.archive_parts import look_after_parts
 from coordinator.judge import meta
@@ -63,6 +64,7 @@ class Coordinator:
     clock: Clock
     publisher: Publisher
     counters: Counters
+    admission: Admission = USUAL
     name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:coordinator")
     _done_at: dict[str, datetime] = field(default_factory=dict)
     _held: Held | None = None
@@ -86,7 +88,7 @@ class Coordinator:
             busy += self._part("parts", lambda: look_after_parts(at))
             busy += self._part("close", lambda: self._close(at))
             self._part("ask", lambda: ask_about_operations(at))
-            busy += self._part("publish", lambda: publish(self.publisher, self.counters, at))
+            busy += self._part("publish", lambda: publish(self.publisher, self.counters, at, self.admission))
             self._part("count", lambda: self._count_restores(at))
             if self._is_due("sweep", SWEEP_EVERY, at):
                 self._sweep(now, at)

@@ -10,17 +10,17 @@ from datetime import datetime
 
 from peewee import fn
 
-from coordinator.admission import METERED, STARTS, Candidate, InFlight, choose
+from coordinator.admission import METERED, USUAL, Admission, Candidate, InFlight, choose
 from coordinator.candidates import read_candidates
 from tasks.broker import Publisher
 from tasks.catalog import Budget, Job, Outbox, rows, transaction
 from tasks.catalog.budgets import spend, starts_of
 from tasks.catalog.bulk import find_rows
-from tasks.catalog.pools import Pools, Served, read_pools, read_served, stranded_messages
+from tasks.catalog.pools import Pools, Served, read_pools, read_served, read_served_threads, stranded_messages
 from tasks.catalog.standstill import standstill
 from tasks.catalog.transitions import mark_published
 from tasks.crash import reach
-from tasks.lanes import LANES, Lane
+from tasks.lanes import Lane
 from tasks.messages import JobMessage
 from tasks.resources import TYPES
 from tasks.states import JobState
@@ -35,7 +35,7 @@ _PUBLISHED = (JobState.PENDING, JobState.QUEUED)  # the second: its message is s
 _IN_FLIGHT = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING)
 
 
-def publish(publisher: Publisher, counters: Counters, at: datetime) -> int:
+def publish(publisher: Publisher, counters: Counters, at: datetime, admission: Admission = USUAL) -> int:
     """Publish what is ready and admitted; how many were confirmed. Raises nothing for a broker that is away."""
     if not Outbox.select(Outbox.id).where(Outbox.ready_at <= at).limit(1).exists():
         return 0
@@ -43,17 +43,20 @@ def publish(publisher: Publisher, counters: Counters, at: datetime) -> int:
         return 0
     with transaction():
         pools, served = read_pools(), read_served(at)
+        admission = admission.for_fleet(read_served_threads(at))
         queued = _queued(pools, served)
-        room = {lane: LANES[lane].capacity - queued[lane] for lane in Lane}
+        room = {lane: admission.capacity[lane] - queued[lane] for lane in Lane}
         open_lanes = Lane if standstill() is None else (Lane.POLL,)  # what the cloud does is followed to its end
-        lanes = [lane for lane in open_lanes if room[lane] * REFILL >= LANES[lane].capacity]
+        lanes = [lane for lane in open_lanes if room[lane] * REFILL >= admission.capacity[lane]]
         if not lanes:
             return 0
         ready = read_candidates(at, {lane: room[lane] for lane in lanes})
         candidates = [one for one in ready if not pools.stranded(one.lane, one.account, one.region, served)]
         # Counted after the candidates were read: what another coordinator has published since is then in the count,
         # and what it is publishing at this moment is among our candidates and locked.
-        chosen = _locked(choose(candidates, _in_flight(at, pools, served), COPY_SLOTS)[:BATCH], at)
+        chosen = _locked(
+            choose(candidates, _in_flight(at, pools, served, admission), COPY_SLOTS, admission)[:BATCH], at
+        )
         if not chosen:
             return 0
         reach("coordinator.before-publish")
@@ -61,7 +64,7 @@ def publish(publisher: Publisher, counters: Counters, at: datetime) -> int:
         reach("coordinator.published-before-commit")
         sent = [item for item, good in zip(chosen, confirmed, strict=True) if good]
         mark_published([item.job for item in sent], at)
-        _spend(sent, at)
+        _spend(sent, at, admission)
     for (lane, good), count in Counter((one.lane, good) for one, good in zip(chosen, confirmed, strict=True)).items():
         counters.add("snapfleet_publish_confirms_total", count, lane=lane, result="confirmed" if good else "refused")
     return len(sent)
@@ -77,7 +80,7 @@ def _queued(pools: Pools, served: Served) -> Counter[Lane]:
     return Counter({Lane(lane): count for lane, count in counts}) - Counter(stranded_messages(pools, served))
 
 
-def _in_flight(at: datetime, pools: Pools, served: Served) -> InFlight:
+def _in_flight(at: datetime, pools: Pools, served: Served, admission: Admission) -> InFlight:
     flight = InFlight(queued=_queued(pools, served))
     copying = rows(
         Job.select(Job.account, Job.region, Job.service, fn.SUM(Job.slots))
@@ -86,9 +89,10 @@ def _in_flight(at: datetime, pools: Pools, served: Served) -> InFlight:
     )
     flight.copies = Counter({(account, region, service): int(slots) for account, region, service, slots in copying})
     places = {}
-    for row in Budget.select().where(Budget.name.startswith("starts:"), Budget.tat_at > at):
-        _, account, region = row.name.split(":", 2)
-        places[int(account), region] = STARTS.allowed(row.tat_at, at)
+    paces = Budget.select(Budget.name, Budget.tat_at).where(Budget.name.startswith("starts:"), Budget.tat_at > at)
+    for name, tat_at in rows(paces):
+        _, account, region = name.split(":", 2)
+        places[int(account), region] = admission.starts.allowed(tat_at, at)
     flight.starts = places
     return flight
 
@@ -104,7 +108,7 @@ def _locked(chosen: Sequence[Candidate], at: datetime) -> list[Candidate]:
     return [item for item in chosen if fences.get(item.job) == item.fence]
 
 
-def _spend(sent: Sequence[Candidate], at: datetime) -> None:
+def _spend(sent: Sequence[Candidate], at: datetime, admission: Admission) -> None:
     """Count the starts of this batch against their places' paces."""
     started = Counter(starts_of(item.account, item.region) for item in sent if item.lane in METERED)
-    spend({name: STARTS.worth(count) for name, count in started.items()}, at)
+    spend({name: admission.starts.worth(count) for name, count in started.items()}, at)

@@ -51,12 +51,22 @@ def move_in(connection: "Connection[tuple[object, ...]]", schedules: int, at: da
 def make_due(
     connection: "Connection[tuple[object, ...]]", at: datetime, first: int, count: int, over: timedelta
 ) -> None:
-    """Make `count` schedules due from `at` on, evenly over a while; those from number `first` on, which had no slot
-    for two days."""
+    """Make `count` schedules due from `at` on, evenly over a while; those from number `first` on.
+
+    Their daily slot is of this very second in their zones, and was last run a day ago.
+    """
+    values = {"at": at.replace(microsecond=0), "first": first, "last": first + count, "step": over / count}
+    slot = "date_trunc('second', %(at)s + (id - %(first)s) * %(step)s)"
     connection.execute(
-        """update policy_schedule set next_slot_at = %(at)s, last_slot_at = %(at)s - interval '2 days',
-           next_start_at = %(at)s + (id - %(first)s) * %(step)s where id >= %(first)s and id < %(last)s""",
-        {"at": at, "first": first, "last": first + count, "step": over / count},
+        f"""update schedule set spec = jsonb_build_object('every', '1d', 'time_zone', spec->>'time_zone', 'starts_at',
+            to_char({slot} at time zone (spec->>'time_zone'), 'YYYY-MM-DD"T"HH24:MI:SS'))
+            where id >= %(first)s and id < %(last)s""",  # type: ignore[arg-type]
+        values,
+    )
+    connection.execute(
+        f"""update policy_schedule set next_slot_at = {slot}, last_slot_at = {slot} - interval '1 day',
+            next_start_at = {slot} where id >= %(first)s and id < %(last)s""",  # type: ignore[arg-type]
+        values,
     )
 
 

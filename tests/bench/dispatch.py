@@ -1,0 +1,281 @@
+"""`make bench-dispatch`: from due to confirmed, at a million schedules, beside APScheduler and celery beat.
+
+The production coordinator (tick, plan, outbox, confirmed publish) on a PostgreSQL that syncs every commit and a real
+RabbitMQ; the peers in an environment of their own, 10,000 entries each, APScheduler on the same PostgreSQL. The peers
+only schedule; ours also plans, writes jobs and publishes with confirms. Sweeps belong to another coordinator here, as
+in a fleet. Progress goes to standard error; the last line of standard output is one JSON object.
+"""
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from coordinator.admission import Admission, Pace
+from coordinator.main import Coordinator, _loop
+from coordinator.rabbitmq import ConfirmingPublisher
+from coordinator.tick import tick
+from tasks.catalog import close_catalog, database_time, open_catalog, transaction
+from tasks.catalog.migrate import migrate
+from tasks.catalog.transitions import add_job
+from tasks.clock import SystemClock
+from tasks.lanes import Lane
+from tasks.messages import JobMessage, SignedEncoder
+from tasks.settings import Settings
+from tasks.telemetry import Counters
+from tests.bench import dispatch_estate as estate
+from tests.bench.watch import machine
+from tests.services import PostgresServer, RabbitServer
+
+PEERS = Path(__file__).resolve().parents[2] / ".venv-peers" / "bin" / "python"
+PEER_ENTRIES, PEER_DUE = 10_000, 1_000
+ROUNDS = 5
+PATIENCE = 240.0
+OPEN = Admission(capacity=dict.fromkeys(Lane, 10**9), starts=Pace(per_second=1e6, burst=10**9))
+
+
+class Recorder:
+    """The production publisher, noting when each job's message was confirmed."""
+
+    def __init__(self, real: ConfirmingPublisher) -> None:
+        self._real = real
+        self.confirmed: dict[int, datetime] = {}
+
+    @property
+    def available(self) -> bool:
+        return self._real.available
+
+    @property
+    def last_error(self) -> str:
+        return self._real.last_error
+
+    def publish(self, messages: Sequence[tuple[Lane, JobMessage]]) -> list[bool]:
+        good = self._real.publish(messages)
+        at = datetime.now(UTC)
+        self.confirmed.update((one.job, at) for (_, one), ok in zip(messages, good, strict=True) if ok)
+        return good
+
+    def close(self) -> None:
+        self._real.close()
+
+
+class Timed(Coordinator):
+    """The production coordinator, noting what each part of its rounds takes."""
+
+    spent: Counter[str] = Counter()
+
+    def _part(self, name: str, work: Callable[[], int | None]) -> int:
+        began = time.perf_counter()
+        done = super()._part(name, work)
+        self.spent[name] += time.perf_counter() - began
+        return done
+
+
+class Bench:
+    """One catalog with its million schedules, one broker, one coordinator in this process."""
+
+    def __init__(self, url: str, amqp: str, schedules: int) -> None:
+        self.connection = psycopg.connect(url, autocommit=True)
+        open_catalog(url)
+        migrate()
+        estate.move_in(self.connection, schedules, database_time())
+        self.connection.execute(
+            "insert into lease (name, holder, fence, until_at) values ('sweep', 'other', 1, now() + interval '1 day')"
+        )
+        real = ConfirmingPublisher(amqp, SignedEncoder({"bench": bytes(32)}))
+        real.wait_available(timedelta(seconds=30))
+        self.publisher = Recorder(real)
+        self.home = tempfile.TemporaryDirectory()
+        self.clock = SystemClock(database_time)
+        self.coordinator = Timed(
+            Settings(home=Path(self.home.name)), self.clock, self.publisher, Counters(), admission=OPEN
+        )
+        self.coordinator.step()
+        self._next = 1
+
+    def make_due(self, count: int, at: datetime, over: timedelta) -> None:
+        """The next `count` schedules that had no slot yet become due."""
+        estate.forget_looks_age(self.connection, database_time())
+        estate.make_due(self.connection, at, self._next, count, over)
+        self.connection.execute("vacuum analyze policy_schedule")
+        self._next += count
+        self.publisher.confirmed.clear()
+
+    def confirmed(self, count: int, step: Callable[[], Any]) -> float:
+        """Seconds until so many messages are confirmed, taking `step` after `step`."""
+        began = time.perf_counter()
+        while len(self.publisher.confirmed) < count:
+            step()
+            if time.perf_counter() - began > PATIENCE:
+                raise RuntimeError(f"{len(self.publisher.confirmed)} of {count} after {PATIENCE:g} s")
+        return time.perf_counter() - began
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.publisher.close()
+        self.connection.close()
+        close_catalog()
+        self.home.cleanup()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the bench; 0 unless something is lost."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.dispatch")
+    parser.add_argument("--schedules", type=int, default=1_000_000)
+    parser.add_argument("--due", type=int, default=1_000)
+    parser.add_argument("--herd", type=int, default=100_000)
+    parser.add_argument("--seconds", type=float, default=20.0, help="over which slots become due for the p99")
+    parser.add_argument("--no-peers", action="store_true")
+    given = parser.parse_args(arguments)
+    with _servers() as (postgres, rabbit):
+        bench = Bench(postgres.url(postgres.new_database()), rabbit.url(rabbit.new_vhost()), given.schedules)
+        _say(f"{given.schedules} schedules are there")
+        try:
+            report = {**idle(bench), **due(bench, given.due), **steady(bench, given.due, given.seconds)}
+            report |= herd(bench, given.herd)
+        finally:
+            bench.close()
+        report |= {} if given.no_peers else peers(postgres.url(postgres.new_database()), report["due_per_s"])
+    report |= {"schedules": given.schedules, "date": datetime.now(UTC).date().isoformat(), "machine": machine()}
+    print(json.dumps({"bench": "dispatch", **report}), flush=True)
+    return 0
+
+
+@contextlib.contextmanager
+def _servers() -> Iterator[tuple[PostgresServer, RabbitServer]]:
+    postgres, rabbit = PostgresServer(durable=True), RabbitServer()
+    try:
+        yield postgres, rabbit
+    finally:
+        rabbit.close()
+        postgres.close()
+
+
+def idle(bench: Bench) -> dict[str, Any]:
+    """A tick, and a whole round, that find nothing due: medians."""
+
+    def median(act: Callable[[], Any]) -> float:
+        times = []
+        for _ in range(101):
+            began = time.perf_counter()
+            act()
+            times.append(time.perf_counter() - began)
+        return round(sorted(times)[50] * 1000, 2)
+
+    only = median(lambda: tick(bench.clock.now(), bench.clock.timer(), bench.coordinator.counters))
+    report = {"idle_tick_ms": only, "idle_round_ms": median(bench.coordinator.step)}
+    _say(str(report))
+    return report
+
+
+def due(bench: Bench, count: int) -> dict[str, Any]:
+    """So many at once, from due to confirmed; the best of a few rounds, as for the peers."""
+    best, stages, rates = 0.0, {}, []
+    for _ in range(ROUNDS):
+        bench.make_due(count, database_time() - timedelta(seconds=1), timedelta(milliseconds=1))
+        Timed.spent.clear()
+        seconds = bench.confirmed(count, bench.coordinator.step)
+        rates.append(round(count / seconds, 1))
+        if count / seconds > best:
+            best = count / seconds
+            stages = {name: round(1000 * spent, 1) for name, spent in Timed.spent.items() if spent > 0.001}
+    report = {
+        "due_per_s": round(best, 1),
+        "due_per_s_rounds": rates,
+        "tick_ms": stages.get("tick"),
+        "stages_ms": stages,
+    }
+    _say(str(report))
+    return report
+
+
+def steady(bench: Bench, count: int, seconds: float) -> dict[str, Any]:
+    """So many over a while through the production loop: how long after it was due each message was confirmed."""
+    first, offset = bench._next, datetime.now(UTC) - database_time()
+    start = (database_time() + timedelta(seconds=2)).replace(microsecond=0)
+    bench.make_due(count, start, timedelta(seconds=seconds))
+    stop = threading.Event()
+    loop = threading.Thread(target=_loop, args=(bench.coordinator, stop))
+    loop.start()
+    try:
+        bench.confirmed(count, lambda: time.sleep(0.05))
+    finally:
+        stop.set()
+        loop.join()
+    policies = dict(bench.connection.execute(
+        "select j.id, r.policy_id from job j join run r on r.id = j.run_id where r.policy_id >= %s", (first,)
+    ).fetchall())  # fmt: skip
+    waits = sorted(
+        (at - offset - start).total_seconds() - int((policies[job] - first) * seconds / count)
+        for job, at in bench.publisher.confirmed.items()
+        if job in policies
+    )
+    report = {
+        "p50_due_to_published_s": round(waits[len(waits) // 2], 3),
+        "p99_due_to_published_s": round(waits[len(waits) * 99 // 100], 3),
+    }
+    _say(str(report))
+    return report
+
+
+def herd(bench: Bench, count: int) -> dict[str, Any]:
+    """A midnight: so many due at once with admission open, and a restore that is asked for in the middle of it."""
+    bench.make_due(count, database_time() - timedelta(seconds=1), timedelta(milliseconds=1))
+    asked: dict[str, Any] = {}
+
+    def step() -> None:
+        if not asked and len(bench.publisher.confirmed) >= count // 2:
+            with transaction():
+                job = add_job(
+                    lane=Lane.RESTORE, at=bench.clock.timer(), kind="restore-step", account=1, region="us-east-1"
+                )
+            asked.update(job=job.id, at=time.perf_counter())
+        bench.coordinator.step()
+        if asked and "after" not in asked and asked["job"] in bench.publisher.confirmed:
+            asked["after"] = time.perf_counter() - asked["at"]
+
+    seconds = bench.confirmed(count + 1, step)
+    report = {"herd": count, "herd_s": round(seconds, 1), "herd_restore_published_s": round(asked["after"], 2)}
+    _say(str(report))
+    return report
+
+
+def peers(url: str, ours: float) -> dict[str, Any]:
+    """What the others reach on this machine, and how many times as many ours are."""
+    entries, count = str(PEER_ENTRIES), str(PEER_DUE)
+    folder = Path(__file__).parent / "peers"
+    aps = _peer(folder / "apscheduler_store.py", url, entries, count)
+    beat = _peer(folder / "celery_beat.py", entries, count)
+    report = {
+        "vs_apscheduler": round(ours / aps["due_per_s"], 1),
+        "vs_celery_beat": round(ours / beat["due_per_s"], 1),
+        "apscheduler": aps,
+        "celery_beat": beat,
+    }
+    _say(str(report))
+    return report
+
+
+def _peer(script: Path, *arguments: str) -> dict[str, Any]:
+    done = subprocess.run([PEERS, script, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Programs of other projects that the benches run beside ours; they import nothing of ours."""
