@@ -39,6 +39,8 @@ FAULT_EVERY = 2.0
 HOST = "i-host"
 # Points that a spree comes by only now and then: the first time must do.
 RARE = ("coordinator.mark", "undo", "restore", "job.fail", "cleanup", "discover")
+# Seconds: a job waits a minute for its next attempt, and what it leads to may do so too; a busy machine doubles that.
+HEALING = 400.0
 # A point that a process does not come by within this time is tried again later.
 POINT_PATIENCE = 15.0
 
@@ -112,7 +114,10 @@ class Spree:
                 seat.env.pop("SNAPFLEET_CRASH_AT", None)
                 self.fleet.cloud.forgive()
                 seat.kill()  # it still has its wish in its environment: the supervisor starts it without
-            self.fleet.until("healing", self._healed, 180)
+            try:
+                self.fleet.until("healing", self._healed, HEALING)
+            except AssertionError as late:
+                raise AssertionError("\n".join([*self._open_ends(), str(late)])) from None
         finally:
             self.fleet.stop()
         self.outcome.seconds = time.monotonic() - began
@@ -150,14 +155,22 @@ class Spree:
             Request.create(kind=kind, payload=payload, requested_by="test", created_at=database_time())
 
     def _healed(self) -> bool:
+        return not self._open_ends()
+
+    def _open_ends(self) -> list[str]:
+        """What is not over yet, each with what it says of itself."""
+        open_jobs = Job.select().where(Job.state.in_(list(JOB_OPEN)), Job.kind.not_in(["poll", "discover"]))
+        half_points = Point.select().where(Point.state.in_([PointState.CREATING, PointState.EXPIRING]))
         with session():
-            return not (
-                Run.select().where(Run.state.in_(list(RUN_OPEN))).exists()
-                or Request.select().where(Request.state == "new").exists()
-                or Job.select().where(Job.state.in_(list(JOB_OPEN)), Job.kind.not_in(["poll", "discover"])).exists()
-                or Job.select().where(~Job.settled).exists()
-                or Point.select().where(Point.state.in_([PointState.CREATING, PointState.EXPIRING])).exists()
-            )
+            found = [f"run-{row.id} {row.state}" for row in Run.select().where(Run.state.in_(list(RUN_OPEN)))]
+            found += [f"request {row.id} {row.kind}" for row in Request.select().where(Request.state == "new")]
+            found += [
+                f"job {row.id} {row.kind} {row.state} attempt {row.attempt} {row.error_code} until {row.not_before_at}"
+                for row in open_jobs
+            ]
+            found += [f"job {row.id} {row.kind} {row.state} not settled" for row in Job.select().where(~Job.settled)]
+            found += [f"rp-{row.id} {row.state} {row.expire_text} {row.error_text}" for row in half_points]
+        return found
 
     def _about(self, snapshot: str) -> str:
         """What is known of a snapshot: its key, and the job and points of that key."""
