@@ -15,4 +15,5 @@ pytest_plugins = [name for name in ("tests.services", "tests.sandbox", "tests.ca
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long stories first, so that two processes end at about the same time (pytest-xdist hands files out in order)."""
-    items.sort(key=lambda item: not ("crash_points" in item.nodeid or "sixty_days" in item.nodeid))
+    long = ("crash_points", "sixty_days", "scenario/test_archiving")
+    items.sort(key=lambda item: not any(name in item.nodeid for name in long))
