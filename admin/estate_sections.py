@@ -7,6 +7,7 @@ from admin.estate_checks import (
     Field,
     choice,
     did_you_mean,
+    duration,
     flag,
     list_of,
     matching,
@@ -72,6 +73,7 @@ repository_record = {
     ),
     "region": Field(plain(region), required=True),
     "key": Field(plain(secret)),
+    "lock": Field(plain(duration)),
 }
 _SCHEDULE_FIELDS = ("name", "description", "every", "starts_at", "ends_at", "time_zone", "days", "disabled", "spread")
 # Values that stand in for a wrong one, so that the other fields are still judged.

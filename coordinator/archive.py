@@ -4,16 +4,22 @@ The snapshot that the newest generation was read from stays until the next gener
 difference to it makes the next one cheap. Pure but for `repositories` and `held_bases`, which read.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+from coordinator.interval import Interval
 from coordinator.plan import PolicyFacts, derived_key
 from coordinator.routes import Refusal, SourceFacts
 from tasks.catalog import Point, Policy, Repository
 from tasks.catalog.archives import bases_in_use, read_by_archives
 from tasks.lanes import Lane
 from tasks.resources import TYPES
+
+# How often locks are extended: a request for each object, $0.06 a TiB (S3 price list, 2026-11).
+LOCK_EVERY = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -23,12 +29,23 @@ class Place:
     name: str
     account: str
     region: str
+    lock_days: int = 0  # for how long nobody can delete what is written or still needed; 0 without Object Lock
+
+
+def lock_days_of(spec: Mapping[str, Any]) -> int:
+    """Days that objects of a repository are locked for when they are written or looked after; 0 for never.
+
+    The time in between is added, so that they are always locked for as long as the estate says.
+    """
+    if not spec.get("lock"):
+        return 0
+    return math.ceil((Interval.parse(spec["lock"], "lock").duration + LOCK_EVERY) / timedelta(days=1))
 
 
 def repositories() -> dict[str, Place]:
     """The estate's repositories by name."""
     found: Any = Repository.select()
-    return {row.name: Place(row.name, row.spec["account"], row.spec["region"]) for row in found}
+    return {row.name: Place(row.name, row.spec["account"], row.spec["region"], lock_days_of(row.spec)) for row in found}
 
 
 def archive_due(policy: PolicyFacts, ordinal: int) -> str:
@@ -56,6 +73,7 @@ def plan_archive(
         text = f"The account {place.account!r} of the repository {name!r} was removed."
         return Refusal(f"{source.account}/{source.region}", "unknown-account", text)
     attempts, wait = policy.retries
+    lock = {"lock_days": place.lock_days} if place.lock_days else {}
     return {
         "kind": "archive",
         "lane": str(Lane.REPOSITORY),
@@ -69,7 +87,7 @@ def plan_archive(
         "max_attempts": attempts,
         "retry_wait_s": wait,
         "chain": f"archive:{source.resource_id}:{name}",
-        "spec": {"point": source.point_id, "repository": name, **_class_of(policy, name)},
+        "spec": {"point": source.point_id, "repository": name, **_class_of(policy, name), **lock},
     }
 
 

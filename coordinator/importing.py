@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+from coordinator.archive import repositories
 from coordinator.facts import installation
 from coordinator.interval import Interval
 from coordinator.plan import DEFAULT_ATTEMPTS, DEFAULT_WAIT_S, derived_key
@@ -123,6 +124,7 @@ def _resources(look: Job, found: Sequence[Mapping[str, Any]], at: datetime) -> d
 
 def _row(look: Job, policy: Policy, one: Mapping[str, Any], resource: int) -> dict[str, Any]:
     repository = look.spec["repository"]
+    lock = repositories()[repository].lock_days
     owner = {"policy": policy.id, "policy_name": look.spec.get("policy", "")}
     return {
         "kind": IMPORT,
@@ -136,5 +138,5 @@ def _row(look: Job, policy: Policy, one: Mapping[str, Any], resource: int) -> di
         "max_attempts": DEFAULT_ATTEMPTS,
         "retry_wait_s": DEFAULT_WAIT_S,
         "chain": f"archive:{resource}:{repository}",
-        "spec": {"repository": repository, **owner, **one},
+        "spec": {"repository": repository, **owner, **one, **({"lock_days": lock} if lock else {})},
     }

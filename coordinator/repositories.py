@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+from coordinator.archive import LOCK_EVERY, lock_days_of
 from coordinator.tiering import moves_of
 from tasks.catalog import Account, Job, Point, Repository, rows, transaction
 from tasks.catalog.archives import repository_destination
@@ -16,7 +17,7 @@ from tasks.errors import Invalid
 from tasks.lanes import Lane
 from tasks.states import PointState
 
-VERBS = ("create", "stats", "verify", "prune", "tier")
+VERBS = ("create", "stats", "verify", "prune", "tier", "lock")
 # What is done by itself, and how often. A prune finds what has waited for its grace; the share of the verification
 # goes on by one a day, so that every byte is read once in SHARES days.
 EVERY = timedelta(days=1)
@@ -37,7 +38,8 @@ def ask_repository(name: str, verb: str, options: Mapping[str, Any], at: datetim
     account = Account.get_or_none(Account.name == row.spec["account"], Account.enabled)
     if account is None:
         raise Invalid(f"The account {row.spec['account']!r} of the repository {name!r} was removed.")
-    spec = {"repository": name, "verb": verb, **options}
+    days = lock_days_of(row.spec)
+    spec = {"repository": name, "verb": verb, **options, **({"lock_days": days} if days else {})}
     key = f"repository-{verb}:{row.id}"
     known = Job.get_or_none(Job.key == key)
     if known is None:
@@ -100,8 +102,17 @@ def look_after_repositories(now: datetime, at: datetime) -> int:
     for row in wanted:
         if row.spec.get("account") in enabled:
             woken += sum(_look_after(row, verb, at) for verb in DAILY)
-            woken += _tier(row, now, at)
+            woken += _tier(row, now, at) + _lock(row, at)
     return woken
+
+
+def _lock(row: Repository, at: datetime) -> int:
+    """Have the locks of what is still needed extended."""
+    if not row.spec.get("lock") or not _is_due(row, "lock", at, LOCK_EVERY):
+        return 0
+    with transaction():
+        ask_repository(row.name, "lock", {}, at)
+    return 1
 
 
 def _tier(row: Repository, now: datetime, at: datetime) -> int:
@@ -124,6 +135,6 @@ def _look_after(row: Repository, verb: str, at: datetime) -> int:
     return 1
 
 
-def _is_due(row: Repository, verb: str, at: datetime) -> bool:
+def _is_due(row: Repository, verb: str, at: datetime, every: timedelta = EVERY) -> bool:
     job = Job.get_or_none(Job.key == f"repository-{verb}:{row.id}")
-    return job is None or (job.finished_at is not None and at - job.finished_at >= EVERY)
+    return job is None or (job.finished_at is not None and at - job.finished_at >= every)

@@ -157,6 +157,8 @@ def _repository(wish: Wish) -> Result:
         options["moves"] = moves_of(name, wish.now)
         if not options["moves"]:
             raise Refused(f"No archive in {name} has come of age for a cold class.", code="nothing-to-move")
+    if verb == "lock":
+        raise Invalid("Locks are extended by themselves, where the estate file has `lock` for a repository.")
     return {"job": ask_repository(name, verb, options, wish.at)}
 
 

@@ -13,7 +13,7 @@ from workers.blocks import Blocks
 from workers.context import Context, token
 from workers.driver import Account
 from workers.provenance import Origin
-from workers.repositories import Place, checkpoint, translated
+from workers.repositories import Place, checkpoint, locked_until, translated
 from workers.repository import archive as engine
 from workers.repository.errors import Missing, Unrelated
 from workers.repository.generations import read_index
@@ -40,8 +40,8 @@ class Work:
     parts: int = 1  # volumes that the point has
 
     def how(self) -> Put:
-        """The storage class that was decided."""
-        return Put(storage_class=self.job.spec.get("class", ""))
+        """The storage class and the lock that were decided."""
+        return Put(self.job.spec.get("class", ""), locked_until(self.context, self.job))
 
 
 @dataclass(frozen=True)

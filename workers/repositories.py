@@ -6,6 +6,7 @@ The key is unsealed here and nowhere else; it reaches no message, log or excepti
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from tasks.catalog import Account, Job, Repository, Transfer, session, transaction
@@ -15,6 +16,7 @@ from tasks.secrets import unseal
 from workers import driver, fence
 from workers.blocks import Blocks
 from workers.context import Context
+from workers.ledger import CatalogCommits
 from workers.repository import errors as engine
 from workers.repository.keys import Passphrase
 from workers.repository.repository import Repository as Opened
@@ -87,9 +89,10 @@ def open_place(context: Context, blocks: Blocks, place: Place) -> Opened:
     """The open repository. Raises the family: Refused with the code wrong-key, newer-version, object-missing ..."""
     with translated():
         try:
-            return open_repository(
-                blocks.store(place.account, place.region, place.url), place.passphrase, clock=context.clock.timer
-            )
+            store = blocks.store(place.account, place.region, place.url)
+            ledger = CatalogCommits(place.url)
+            commits = ledger if ledger.is_owned() else None
+            return open_repository(store, place.passphrase, clock=context.clock.timer, commits=commits)
         except engine.Missing as error:
             raise Refused(
                 f"There is no repository at {place.url} yet: {error.text}",
@@ -98,14 +101,27 @@ def open_place(context: Context, blocks: Blocks, place: Place) -> Opened:
             ) from None
 
 
-def make_place(context: Context, blocks: Blocks, place: Place) -> tuple[Opened, bool]:
+def make_place(context: Context, blocks: Blocks, place: Place, lock: bool = False) -> tuple[Opened, bool]:
     """The repository, created when there is none; whether it was. Another key or a foreign one there is refused."""
     with translated():
         store = blocks.store(place.account, place.region, place.url)
         try:
-            return create(store, place.passphrase, context.clock.timer), True
+            ledger = CatalogCommits(place.url)
+            made = create(store, place.passphrase, context.clock.timer, ledger, need_object_lock=lock)
+            if made.config.outside:
+                ledger.own()
+            return made, True
         except engine.Conflict:
-            return open_repository(store, place.passphrase, clock=context.clock.timer), False
+            if lock and not store.features().object_lock:
+                text = f"{place.url} has no Object Lock, which the estate file asks for with `lock`."
+                raise Impossible(text, code="unsuitable", advice="Leave `lock` out, or use another bucket.") from None
+            return open_place(context, blocks, place), False
+
+
+def locked_until(context: Context, job: Job) -> datetime | None:
+    """Until when nobody may delete what this job writes or looks after; None without Object Lock."""
+    days = job.spec.get("lock_days")
+    return context.clock.now() + timedelta(days=days) if days else None
 
 
 def slice_end(context: Context) -> Callable[[], bool]:

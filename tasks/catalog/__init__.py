@@ -17,6 +17,7 @@ from tasks.catalog.database import (
 from tasks.catalog.estate import Account, Meta, Resource, Scan
 from tasks.catalog.fleet import Budget, Counter, DeadLetter, Lease, Process, Request
 from tasks.catalog.job import Job, MissedSlots, Operation, Outbox, Run, Transfer
+from tasks.catalog.ledger import RepositoryLease
 from tasks.catalog.point import Part, Point
 from tasks.catalog.policy import Membership, Policy, PolicySchedule, Repository, Schedule
 from tasks.catalog.restore import Creation, Restore, RestoreStep
@@ -42,6 +43,7 @@ MODELS = (
     Restore,
     RestoreStep,
     Creation,
+    RepositoryLease,
     Lease,
     Process,
     Request,
@@ -78,6 +80,7 @@ __all__ = [
     "PolicySchedule",
     "Process",
     "Repository",
+    "RepositoryLease",
     "Request",
     "Resource",
     "Restore",

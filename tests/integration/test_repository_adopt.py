@@ -13,6 +13,7 @@ import pytest
 from tasks.catalog import (
     Account,
     Job,
+    Meta,
     Point,
     Repository,
     Resource,
@@ -57,6 +58,8 @@ class Adopting(Archiving):
         self.sandbox, self.ec2, self.disk = old.sandbox, old.ec2, old.disk
         driver = Ec2Driver(Sessions(), Pace(floor=timedelta(0), guard=timedelta(0), clock=self.clock))
         self.context = replace(self.context, drivers={"instance": driver, "volume": driver}, installation="inst-2")
+        with transaction():
+            Meta.update(value="inst-2").where(Meta.key == "installation").execute()
         for name, number, role in (("prod", PROD, "snapfleet"), ("vault", VAULT, "snapfleet-dr")):
             sealed = seal(self.context.keys, Secret(f"{name}-external-id"), f"account.external_id.{name}")
             arn = f"arn:aws:iam::{number}:role/{role}"

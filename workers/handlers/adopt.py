@@ -18,6 +18,7 @@ from workers import fence
 from workers.adoption import Archive, adoptable
 from workers.context import Context
 from workers.handlers.discover import storable
+from workers.ledger import CatalogCommits
 from workers.provenance import Origin
 from workers.repositories import Place, blocks_of, open_place, place_of, translated
 from workers.repository.generations import read_index
@@ -48,6 +49,9 @@ def run(context: Context, job: Job) -> None:
     made = 0
     if not job.spec.get("dry_run"):
         _write_place(context, job, place)
+        if repository.config.outside:
+            with translated():
+                CatalogCommits(place.url).own(repository.store)
         for start in range(0, len(ready), _BATCH):
             with transaction():
                 fence.keep(job)
@@ -63,6 +67,8 @@ def run(context: Context, job: Job) -> None:
         "told": found.skipped[:_TOLD],
         "dry_run": bool(job.spec.get("dry_run")),
     }
+    if repository.config.outside:
+        facts["warning"] = "The catalog that was lost kept this repository's leases: it must never run again."
     _finish(context, job, place.name, facts)
 
 

@@ -25,6 +25,7 @@ from workers.repositories import (
     blocks_of,
     checkpoint,
     go_on_later,
+    locked_until,
     open_place,
     place_of,
     slice_end,
@@ -39,6 +40,7 @@ from workers.repository.manifest import Generation
 from workers.repository.pipeline import Figures
 from workers.repository.repository import Repository
 from workers.repository.source import Source
+from workers.repository.store import Put
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ def _origin(context: Context, job: Job, account: Account) -> Origin:
 
 def _import(work: _Work, repository: Repository, transfer: Transfer, late: Callable[[], bool]) -> bool:
     """One slice; whether the snapshot is done."""
+    how = Put(retain_until=locked_until(work.context, work.job))
     with translated():
         base, source, why = _source(work, repository)
         mode = "changes" if source.incremental else "full"
@@ -133,7 +136,7 @@ def _import(work: _Work, repository: Repository, transfer: Transfer, late: Calla
         if started.lease.state == COMMITTED:
             made = repository.read_manifest(started.lease.manifests[0])
             return _done(work, transfer, made, dict(transfer.figures), why)
-        done = engine.archive_slice(repository, started, source, halt=late, inline=True)
+        done = engine.archive_slice(repository, started, source, halt=late, how=how, inline=True)
     figures = added(transfer.figures, asdict(done.figures))
     if not done.finished:
         columns = {"next_block": done.next, "blocks": started.blocks, "figures": figures, "why_full": why}
@@ -141,7 +144,7 @@ def _import(work: _Work, repository: Repository, transfer: Transfer, late: Calla
         return False
     with translated():
         taken_at = datetime.fromisoformat(work.job.spec["taken_at"])
-        made = engine.commit_archive(repository, started, taken_at, done.parts, figures=Figures(**figures))
+        made = engine.commit_archive(repository, started, taken_at, done.parts, how, Figures(**figures))
     return _done(work, transfer, made, figures, why)
 
 

@@ -15,6 +15,7 @@ from tasks.errors import Invalid
 from tasks.states import PointState
 from workers import fence
 from workers.context import Context
+from workers.handlers.locking import lock
 from workers.handlers.tiering import tier
 from workers.repositories import (
     Place,
@@ -61,12 +62,13 @@ def run(context: Context, job: Job) -> None:
         finish_job(job, at, result=facts)
 
 
-def _create(context: Context, place: Place, _job: Job) -> Facts:
+def _create(context: Context, place: Place, job: Job) -> Facts:
     blocks = blocks_of(context, "volume")
-    opened, made = make_place(context, blocks, place)
+    opened, made = make_place(context, blocks, place, lock=bool(job.spec.get("lock_days")))
     with translated():
         features = opened.store.features()
-    return {"id": opened.config.id, "created": made, "warnings": list(features.warnings)}
+    leases = "catalog" if opened.config.outside else "store"
+    return {"id": opened.config.id, "created": made, "leases": leases, "warnings": list(features.warnings)}
 
 
 def _stats(context: Context, place: Place, _job: Job) -> Facts:
@@ -189,4 +191,5 @@ _VERBS: Mapping[str, Callable[[Context, Place, Job], Facts | None]] = {
     "verify": _verify,
     "prune": _prune,
     "tier": tier,
+    "lock": lock,
 }

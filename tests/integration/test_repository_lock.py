@@ -1,0 +1,88 @@
+"""A repository in a bucket with Object Lock, over the emulated AWS."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.catalog import Point, Repository, close_catalog, open_catalog, transaction
+from tasks.states import JobState
+from tests.coordinator.house import DAY
+from tests.deploy.estate import VAULT
+from tests.integration.test_repository_cold import Storing
+from tests.integration.test_repository_pipeline import Archiving, asked, restored_hash
+from tests.sandbox import Sandbox
+
+
+class Locking(Storing):
+    """A house whose repository has `lock: 30d`, in a bucket of its own."""
+
+    def repository(self, name: str, key: str, url: str = "s3://locked/main") -> None:
+        super().repository(name, key, url)
+        with transaction():
+            row = Repository.get(Repository.name == name)
+            Repository.update(spec={**row.spec, "lock": "30d"}).where(Repository.id == row.id).execute()
+
+    def locks(self) -> dict[str, datetime | None]:
+        """Until when each object is locked, by name."""
+        s3: Any = self.sandbox.client(VAULT, service="s3")
+        found = s3.list_objects_v2(Bucket="locked", Prefix="main/").get("Contents", [])
+        heads = {one["Key"]: s3.head_object(Bucket="locked", Key=one["Key"]) for one in found}
+        return {name.removeprefix("main/"): head.get("ObjectLockRetainUntilDate") for name, head in heads.items()}
+
+
+@pytest.fixture
+def locking(sandbox: Sandbox, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Locking]:
+    for name, value in sandbox.environment.items():
+        monkeypatch.setenv(name, value)
+    open_catalog(sqlite_url)
+    yield Locking(tmp_path, sandbox)
+    close_catalog()
+
+
+def test_what_is_needed_stays_locked_ahead_of_time_and_what_retention_let_go_is_deleted_when_its_lock_is_over(
+    locking: Locking,
+) -> None:
+    """feature C20: objects are locked when written, extended while referenced, and never overwritten."""
+    s3: Any = locking.sandbox.client(VAULT, service="s3")
+    s3.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+    assert asked(locking, "create").state == JobState.DONE
+    locking.protect(keep="10d")
+    locking.archived(1)
+    written = locking.locks()
+    for folder in ("packs/", "maps/", "generations/"):
+        ends = [until for name, until in written.items() if name.startswith(folder)]
+        assert ends
+        assert min(until - locking.clock.now() for until in ends if until is not None) > 30 * DAY
+    assert not [until for name, until in written.items() if name.startswith("leases/") and until is not None]
+    locking.archived(1)
+    locking.pass_by(12 * DAY)
+    first, second = [name for name in locking.locks() if name.startswith("packs/")]
+    locking.clean()
+    assert len(locking.points(Point.kind == "archive")) == 1
+    locking.pass_by(12 * DAY)
+    ends = locking.locks()
+    assert {first, second} <= set(ends)
+    spared = max((first, second), key=lambda name: ends[name])
+    assert ends[spared] - locking.clock.now() > 30 * DAY
+    locking.pass_by(40 * DAY)
+    locking.pass_by(2 * DAY)
+    assert [name for name in locking.locks() if name.startswith("packs/")] == [spared]
+    assert restored_hash(locking, locking.archives()[-1]) == locking.sandbox.sha256(
+        "111111111111", "us-east-1", locking.disk
+    )
+
+
+def test_a_bucket_without_object_lock_is_refused_where_it_is_asked_for(locking: Locking) -> None:
+    """Also for a repository that is there already; nothing is left behind."""
+    s3: Any = locking.sandbox.client(VAULT, service="s3")
+    s3.create_bucket(Bucket="locked")
+    refused = asked(locking, "create")
+    assert (refused.state, "no Object Lock" in refused.error_text) == (JobState.FAILED, True)
+    assert "Contents" not in s3.list_objects_v2(Bucket="locked")
+    Archiving.repository(locking, "cold", "a long passphrase", "s3://locked/main")
+    assert asked(locking, "create").state == JobState.DONE
+    locking.repository("cold", "a long passphrase")
+    assert "no Object Lock" in asked(locking, "create").error_text

@@ -1,0 +1,61 @@
+"""Extending the locks of everything that a living generation needs, so that nobody can delete it for a while."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tasks.catalog import Job, transaction
+from tasks.errors import Denied
+from workers import fence
+from workers.context import Context
+from workers.repositories import Place, blocks_of, go_on_later, locked_until, open_place, slice_end, translated
+from workers.repository.errors import AccessRefused, Missing
+from workers.repository.generations import manifest_name, read_index
+from workers.repository.liveness import Live
+from workers.repository.names import DATA, MAP
+from workers.repository.repository import Repository
+
+# Objects between two looks at the clock, and requests at once: a TiB has 12,000 packs.
+_STEP, _TOGETHER = 1024, 32
+
+
+def lock(context: Context, place: Place, job: Job) -> dict[str, Any] | None:
+    """Lock packs, maps and manifests of all generations for `lock_days`; None when the next message does the rest.
+
+    A lock that lasts longer already stays (S3 refuses to shorten one). What retention has let go is not extended:
+    it goes when its lock is over. Raises Denied when nothing at all can be locked.
+    """
+    repository, late = open_place(context, blocks_of(context, "volume"), place), slice_end(context)
+    until = locked_until(context, job)
+    with translated():
+        names = _names(repository)
+    going = dict(job.spec.get("going") or {"after": "", "locked": 0, "kept": 0})
+    left = [name for name in names if name > going["after"]]
+
+    def extend(name: str) -> bool:
+        try:
+            repository.store.extend_lock(name, until) if until is not None else None
+        except (AccessRefused, Missing):
+            return False
+        return True
+
+    for start in range(0, len(left), _STEP):
+        step = left[start : start + _STEP]
+        with translated(), ThreadPoolExecutor(_TOGETHER) as pool:
+            done = sum(pool.map(extend, step))
+        going = {"after": step[-1], "locked": going["locked"] + done, "kept": going["kept"] + len(step) - done}
+        if late() and start + _STEP < len(left):
+            with transaction():
+                fence.keep(job, spec={**job.spec, "going": going})
+            go_on_later(context, job)
+            return None
+    if names and not going["locked"]:
+        raise Denied(f"No object of {place.url} could be locked.", advice="Allow s3:PutObjectRetention there.")
+    return {"locked": going["locked"], "kept": going["kept"], "until": until.isoformat() if until else ""}
+
+
+def _names(repository: Repository) -> list[str]:
+    live, index = Live(), read_index(repository)
+    for generation in index.generations:
+        live.add(repository, generation)
+    names = {pack.name(DATA) for pack in live.places} | {pack.name(MAP) for pack in live.maps}
+    return sorted(names | {manifest_name(repository, generation) for generation in index.generations})
