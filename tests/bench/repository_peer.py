@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import boto3
 import zstandard
 
 from workers.repository.archive import archive
@@ -24,20 +23,20 @@ from workers.repository.pace import Pace
 from workers.repository.repository import Repository, create, open_repository
 from workers.repository.restore import restore
 from workers.repository.s3 import S3Store, s3_client
+from workers.repository.s3wire import Wire
 from workers.repository.sigv4 import Credentials
 from workers.repository.source import FileSink
 from workers.repository.verify import verify
 
-BLOCK = 512 << 10
+BLOCK, BUCKET = 512 << 10, "ours"
 KEY = KeyFile(b"0123456789abcdef0123456789abcdef")
 LOGIN = Credentials("AKIATESTTESTTESTTEST", "test-secret")
 
 
 def store(endpoint: str) -> S3Store:
-    session = boto3.Session(LOGIN.access_key, LOGIN.secret_key, region_name="us-east-1")
-    client = s3_client(endpoint, "us-east-1", session)
-    client.create_bucket(Bucket="ours")
-    return S3Store(client, "ours")
+    """The SDK's settings come from the environment, as a worker's do."""
+    wire = Wire(endpoint, BUCKET, "us-east-1", lambda: LOGIN)
+    return S3Store(s3_client(endpoint, "us-east-1"), BUCKET, wire=wire)
 
 
 def ebs(endpoint: str) -> EbsClient:
@@ -100,6 +99,7 @@ def main() -> None:
     if step == "zstd":
         result = compress(path)
     elif step == "create":
+        s3_client(endpoint, "us-east-1").create_bucket(Bucket=BUCKET)
         create(store(endpoint), KEY)
         result = {}
     elif step == "map":

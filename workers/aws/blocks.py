@@ -15,7 +15,8 @@ from workers.repository.ebs import EbsClient, EbsSink, EbsSource, complete_snaps
 from workers.repository.errors import Unsuitable
 from workers.repository.kms import Kms
 from workers.repository.s3 import S3Store, s3_client
-from workers.repository.sigv4 import Credentials
+from workers.repository.s3wire import Wire
+from workers.repository.sigv4 import Credentials, Provider
 from workers.repository.store import Store
 
 # A worker has several threads, and each of its archives has readers of its own: 16 connections keep a volume's reads
@@ -35,8 +36,17 @@ class AwsBlocks:
             raise Unsuitable(f"{url} is no place in S3.", advice="Write s3://BUCKET/PREFIX.")
         with translated("S3"):
             made = _Makes(self._sessions.session(account, region))
-            client = s3_client(self._endpoint(account, region), region, made)
-        return S3Store(client, parts.netloc, unquote(parts.path))
+            address = str(self._sessions.client(account, region, "s3", "read").meta.endpoint_url)
+            proxy, bundle = self._sessions.way(account, region, address)
+        client = s3_client(
+            None if ".amazonaws.com" in address else address,
+            region,
+            made,
+            {"http": proxy, "https": proxy} if proxy else {},
+        )
+        held = self._credentials(account, region)
+        wire = Wire(address, parts.netloc, region, held, proxy=proxy, ca_bundle=bundle)
+        return S3Store(client, parts.netloc, unquote(parts.path), wire=wire)
 
     def snapshots(self, account: Account, region: str, tags: Mapping[str, str]) -> Iterator[Foreign]:
         with translated("a look at snapshots"):
@@ -62,23 +72,24 @@ class AwsBlocks:
 
     def _ebs(self, account: Account, region: str) -> EbsClient:
         with translated("EBS"):
+            endpoint = str(self._sessions.client(account, region, "ebs", "read").meta.endpoint_url)
+            proxy, bundle = self._sessions.way(account, region, endpoint)
+        return EbsClient(endpoint, region, self._credentials(account, region), proxy=proxy, ca_bundle=bundle)
+
+    def _credentials(self, account: Account, region: str) -> Provider:
+        """What signs requests now; temporary credentials renew themselves."""
+        with translated("credentials"):
             held = self._sessions.session(account, region).get_credentials()
-            endpoint = self._sessions.client(account, region, "ebs", "read").meta.endpoint_url
 
         def credentials() -> Credentials:
             now: Any = None
-            with translated("EBS"):
+            with translated("credentials"):
                 now = held.get_frozen_credentials() if held is not None else None
             if now is None:
                 raise Unsuitable(f"There are no AWS credentials for {account.name}.")
             return Credentials(now.access_key, now.secret_key, now.token or "")
 
-        return EbsClient(endpoint, region, credentials)
-
-    def _endpoint(self, account: Account, region: str) -> str | None:
-        """Where the SDK's own settings say that S3 is; None when they leave it to AWS."""
-        address = str(self._sessions.client(account, region, "s3", "read").meta.endpoint_url)
-        return None if ".amazonaws.com" in address else address
+        return credentials
 
 
 class _Makes:

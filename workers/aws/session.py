@@ -8,6 +8,7 @@ Where AWS is (endpoints, certificates, base credentials) comes from the SDK's ow
 profiles, the environment. One loader of AWS's models is shared by all sessions (models.py says why).
 """
 
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -25,6 +26,7 @@ from workers.aws.credentials import assumed_role
 from workers.aws.errors import EXPIRED_CODES, outcome_code
 from workers.aws.models import instant, models
 from workers.driver import Account
+from workers.repository.http import proxy_for
 
 Client = Any  # a botocore client: its methods are generated from AWS's models at run time
 Flavour = Literal["read", "create"]
@@ -110,6 +112,16 @@ class Sessions:
         """The session behind an account's clients, for what signs its own requests; credentials renew themselves."""
         with self._lock:
             return self._session(_entry(account, region))
+
+    def way(self, account: Account, region: str, endpoint: str) -> tuple[str, str]:
+        """For what speaks to an endpoint without the SDK: the proxy's URL ('' for none), as settings, HTTPS_PROXY and
+        NO_PROXY say, and the file of certificates to trust ('' for the system's)."""
+        bundle = self.session(account, region).get_config_variable("ca_bundle")
+        return proxy_for(endpoint, self._settings.proxies()), bundle or os.environ.get("REQUESTS_CA_BUNDLE", "")
+
+    def proxies(self) -> dict[str, str] | None:
+        """The settings' proxies, as the SDK takes them."""
+        return self._settings.proxies()
 
     def number(self, account: Account, region: str) -> str:
         """The account's 12 digits: as configured, else asked once (sts GetCallerIdentity, botocore errors)."""

@@ -1,6 +1,6 @@
 """Break glass: list, verify and restore with nothing else running. `python -m workers.repository --help`.
 
-Needs the bucket, a key and Python with zstandard, cryptography and (for S3) boto3: no catalog, no queue, no
+Needs the bucket, a key and Python with zstandard, cryptography and (for S3) boto3 and isal: no catalog, no queue, no
 database. Credentials come from the SDK's own settings. Exit 0 done, 1 failed, 2 wrong usage, 3 damage was found.
 """
 

@@ -14,6 +14,7 @@ from typing import BinaryIO, Protocol
 from workers.repository.errors import Damaged, RepositoryError
 
 BLOCK_BYTES = 512 << 10
+Content = bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,14 @@ class Source(Protocol):
 
 
 class Sink(Protocol):
-    """Where a restore writes. `proves` says that the sink checks every block's SHA-256 itself."""
+    """Where a restore writes. `proves` says that the sink checks every block's SHA-256 itself; a sink that hides
+    latency behind many threads has `writers`, how many it likes."""
 
     proves: bool
 
-    def write(self, index: int, content: bytes, digest: bytes) -> None:
-        """Write one block; `digest` is its SHA-256. Blocks that are never written must read as zeros."""
+    def write(self, index: int, content: Content, digest: bytes) -> None:
+        """Write one block; `digest` is its SHA-256. `content` is good until this returns. Blocks that are never
+        written must read as zeros."""
 
     def finish(self) -> None:
         """All blocks are there."""
@@ -136,7 +139,7 @@ class FileSink:
         self._handle = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         os.ftruncate(self._handle, size)
 
-    def write(self, index: int, content: bytes, digest: bytes) -> None:  # noqa: ARG002 - the sink's shape
+    def write(self, index: int, content: Content, digest: bytes) -> None:  # noqa: ARG002 - the sink's shape
         view, at = memoryview(content), index * self._block_bytes
         while view:
             done = os.pwrite(self._handle, view, at)
@@ -158,7 +161,7 @@ class MemorySink:
         self.content = bytearray(size)
         self._block_bytes = block_bytes
 
-    def write(self, index: int, content: bytes, digest: bytes) -> None:  # noqa: ARG002 - the sink's shape
+    def write(self, index: int, content: Content, digest: bytes) -> None:  # noqa: ARG002 - the sink's shape
         at = index * self._block_bytes
         if at + len(content) > len(self.content):
             raise Damaged("the generation", "a block lies beyond its end")
@@ -182,7 +185,7 @@ class StreamSink:
         self._at = 0
         self._lock = Lock()
 
-    def write(self, index: int, content: bytes, digest: bytes) -> None:  # noqa: ARG002 - the sink's shape
+    def write(self, index: int, content: Content, digest: bytes) -> None:  # noqa: ARG002 - the sink's shape
         with self._lock:
             self._zeros(index * self._block_bytes)
             self._stream.write(content)

@@ -103,6 +103,17 @@ class Store(Protocol):
         """What the store's settings say now."""
 
 
+def read_into(store: Store, name: str, start: int, into: memoryview) -> memoryview:
+    """A range as long as `into`, read into it where the store can do that; the part that was filled. Raises as
+    Store.read."""
+    direct: Callable[[str, int, memoryview], memoryview] | None = getattr(store, "read_into", None)
+    if direct is not None:
+        return direct(name, start, into)
+    content = store.read(name, start, len(into))
+    into[: len(content)] = content
+    return into[: len(content)]
+
+
 class CommitStore(Protocol):
     """Compare-and-set for leases: the store itself, or a database where the store cannot do it."""
 

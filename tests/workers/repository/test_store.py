@@ -1,4 +1,5 @@
-"""One contract suite for every store: memory, folder, S3 as moto knows it, S3 as the thin stand-in knows it."""
+"""One contract suite for every store: memory, folder, S3 as moto and as the thin stand-in know it, by the SDK and
+by the wire."""
 
 import secrets
 import threading
@@ -10,16 +11,17 @@ from typing import Any
 
 import pytest
 
-from tests.workers.repository.servers import bucket
+from tests.workers.repository.servers import CREDENTIALS, bucket
 from workers.repository.errors import Archived, Conflict, Missing, RepositoryError, StoreUnavailable, Unsuitable
 from workers.repository.folder import FolderStore
 from workers.repository.memory import MemoryStore
 from workers.repository.places import store_at
 from workers.repository.s3 import S3Store
+from workers.repository.s3wire import Wire
 from workers.repository.store import PLAIN, Put, Store, Thaw, probe
 
 
-@pytest.fixture(params=["memory", "folder", "moto", "thin"])
+@pytest.fixture(params=["memory", "folder", "moto", "thin", "moto-wire", "thin-wire"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "memory":
         return MemoryStore()
@@ -27,9 +29,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         return FolderStore(tmp_path / "repository")
     name = f"bucket-{secrets.token_hex(4)}"
     endpoint = (
-        request.getfixturevalue("moto_endpoint") if request.param == "moto" else request.getfixturevalue("thin")[1]
+        request.getfixturevalue("moto_endpoint") if "moto" in request.param else request.getfixturevalue("thin")[1]
     )
-    return S3Store(bucket(endpoint, name), name, "some/prefix")
+    wire = Wire(endpoint, name, "us-east-1", lambda: CREDENTIALS) if "wire" in request.param else None
+    return S3Store(bucket(endpoint, name), name, "some/prefix", wire=wire)
 
 
 def test_what_was_put_is_read_listed_and_gone_when_deleted(store: Store) -> None:
