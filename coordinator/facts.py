@@ -29,6 +29,7 @@ from tasks.catalog import (
     rows,
 )
 from tasks.catalog.archives import ARCHIVE, repository_destination, repository_of
+from tasks.catalog.era import read_era
 from tasks.errors import Invalid
 from tasks.states import JOB_OPEN, AccountState, PointState, RestoreState
 
@@ -38,7 +39,7 @@ _NAMED_AT_MOST = 1000
 
 def policy_facts(policy: Policy) -> PolicyFacts:
     """A policy's row."""
-    return PolicyFacts(policy.id, policy.name, policy.priority, policy.spec, installation())
+    return PolicyFacts(policy.id, policy.name, policy.priority, policy.spec, token_base())
 
 
 def resource_facts(targets: Sequence[Mapping[str, Any]], accounts: Mapping[str, int]) -> list[ResourceFact]:
@@ -96,6 +97,12 @@ def source_facts(points: Sequence[Point]) -> dict[int, SourceFacts]:
         )
         for point in points
     }
+
+
+def token_base() -> str:
+    """What keys begin with that name rows: the installation, and since the catalog was put back its era."""
+    era = read_era()
+    return installation() if era is None else f"{installation()}/{era.number}"
 
 
 def installation() -> str:

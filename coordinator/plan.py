@@ -46,6 +46,12 @@ def derived_key(*parts: object) -> str:
     return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
+def _place(target: Target) -> tuple[str, ...]:
+    """What a resource is called whichever row it has: the key must be the same when the catalog was put back."""
+    found = target.resource
+    return found.account, found.region, found.type, found.external_id
+
+
 def plan_snapshots(
     policy: PolicyFacts,
     run_id: int,
@@ -64,7 +70,7 @@ def plan_snapshots(
         {
             "kind": "snapshot",
             "lane": str(Lane.SNAPSHOT),
-            "key": derived_key(policy.installation, policy.id, slot, target.resource.id),
+            "key": derived_key(policy.installation, policy.name, slot, *_place(target)),
             "run": run_id,
             "account": accounts[target.resource.account],
             "region": target.resource.region,

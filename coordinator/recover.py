@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from coordinator.facts import installation, restore_point_facts
+from coordinator.facts import restore_point_facts, token_base
 from coordinator.plan import MANUAL_PRIORITY, derived_key
 from coordinator.restore import plan_restore
 from coordinator.restore_facts import RestoreRequest
@@ -79,7 +79,7 @@ def _release(restore: Restore, point: Point, number: int, at: datetime) -> None:
     row = {
         "kind": "restore-step",
         "lane": str(Lane.RESTORE),
-        "key": derived_key(installation(), "restore", restore.id, number),
+        "key": derived_key(token_base(), "restore", restore.id, number),
         "account": Account.get(Account.name == restore.plan["account"]).id,
         "region": restore.plan["region"],
         "service": TYPES[resource.type].service,
@@ -144,7 +144,7 @@ def _fail(restore: Restore, job: Job, code: str, text: str, at: datetime) -> Non
     row = {
         "kind": "restore-undo",
         "lane": str(Lane.RESTORE),
-        "key": derived_key(installation(), "undo", restore.id),
+        "key": derived_key(token_base(), "undo", restore.id),
         "account": job.account_id,
         "region": job.region,
         "service": job.service,

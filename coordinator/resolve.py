@@ -20,6 +20,7 @@ from coordinator.plan import PolicyFacts, plan_snapshots
 from coordinator.targets import Problem, Resolved, ResourceFact, resolve, scopes_of
 from tasks.catalog import Job, Point, Policy, Run, lock_rows, rows, transaction
 from tasks.catalog.bulk import find_rows, insert_rows, update_rows
+from tasks.catalog.era import Era, read_era
 from tasks.catalog.transitions import add_jobs
 from tasks.crash import reach
 from tasks.errors import SnapfleetError
@@ -133,12 +134,13 @@ class _Planner:
         self._ids = {name: row.id for name, row in looks.accounts.items()}
         self._regions = looks.regions
         self._installation = ""
+        self._era: Era | None = None
         self._named: Mapping[tuple[str, str, str, str], ResourceFact] = {}
         self.wanted: set[Scope] = set()
 
     def plan(self, waiting: Sequence[_Begun]) -> list[_Planned]:
         """Those of the runs that can be planned now, as many as one round takes."""
-        self._installation = installation()
+        self._installation, self._era = installation(), read_era()
         named = [target for run in waiting for target in self._targets_by_id(run)]
         self._named = named_facts(named, self._ids)
         planned: list[_Planned] = []
@@ -186,6 +188,8 @@ class _Planner:
         facts = PolicyFacts(policy.id, policy.name, policy.priority, policy.spec, self._installation)
         manual, slot = run.trigger == "manual", run.slot_at.isoformat()
         jobs = plan_snapshots(facts, run.id, slot, manual, resolved.targets, self._ids, _imaged(policy))
+        if self._era is not None and self._era.looks_first(run.slot_at):
+            jobs = [{**job, "fence": 1} for job in jobs]  # no first attempt: it looks for what was made before it
         late = [_stale_look(scope, self._looks.refusal(scope, run.created_at)) for scope in stale]
         problems = [problem.to_json() for problem in (*resolved.problems, *late)]
         if not jobs and not problems:

@@ -52,6 +52,7 @@ COMMANDS = {
     "users": ("users", "Manage who may log in to the page."),
     "tokens": ("tokens", "Manage tokens for metrics and the API."),
     "doctor": ("doctor", "Check this installation."),
+    "state": ("state", "Back this installation up, and put it back."),
     "upgrade": ("upgrade", "Bring the catalog to this version's schema."),
     "version": ("upgrade", "Print the version."),
     "completion": ("completion", "Print shell completion."),

@@ -37,6 +37,17 @@ def unknown() -> list[str]:
         return [item.name for item in _runner().status() if item.path is None]
 
 
+def applied() -> list[str]:
+    """Migrations that the catalog has, in order."""
+    with session():
+        return sorted(item.name for item in _runner().status() if item.applied)
+
+
+def known() -> list[str]:
+    """Migrations that this version has, in order."""
+    return sorted(path.stem for path in DIRECTORY.glob("[0-9]*.py"))
+
+
 def migrate() -> list[str]:
     """Apply what is missing; returns the names applied. Two at once: one waits, then finds nothing to do.
 
