@@ -155,6 +155,13 @@ def _check_windows(call: Call, settings: dict, subnets: list[str]) -> None:
         raise bad("Exactly one subnet is needed.")
 
 
+def _interface(call: Call, net: Any, groups: list[str]) -> str:
+    """A network interface as FSx makes one in each subnet; its groups are told nowhere else."""
+    held = network.backend(call.account, call.region)
+    found = groups or [one["GroupId"] for one in network.groups(call.account, call.region, [], net.vpc_id)]
+    return str(held.create_network_interface(net, None, group_ids=found, description="Amazon FSx").id)
+
+
 def make(call: Call, parameters: dict, kind: str, settings: dict[str, Any]) -> FileSystem:
     """A new file system of a type, its configuration already merged."""
     subnets = parameters.get("SubnetIds") or []
@@ -187,7 +194,7 @@ def make(call: Call, parameters: dict, kind: str, settings: dict[str, Any]) -> F
             "StorageType": parameters.get("StorageType") or "SSD",
             "SubnetIds": subnets,
             "VpcId": nets[0].vpc_id,
-            "NetworkInterfaceIds": [],
+            "NetworkInterfaceIds": [_interface(call, one, parameters.get("SecurityGroupIds") or []) for one in nets],
             "FileSystemTypeVersion": parameters.get("FileSystemTypeVersion"),
         },
         settings=settings,

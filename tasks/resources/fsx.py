@@ -7,7 +7,13 @@ Backup developer guide, "Creating backup copies across AWS accounts").
 
 from dataclasses import replace
 
-from tasks.resources.kind import ResourceType, Rule
+from tasks.resources.kind import Option, ResourceType, Rule
+from tasks.resources.vaults import (
+    VAULT_BACKUP_ACTIONS,
+    VAULT_COPY_ACTIONS,
+    VAULT_DELETE_ACTIONS,
+    VAULT_KEY_ACTIONS,
+)
 
 _COPY_SLOTS = 4  # CopyBackup: five at once per destination region and account; one is left to others
 _CUSTOMER_KEY = Rule(
@@ -25,6 +31,39 @@ _VAULT_KEY = Rule(
     "AWS Backup developer guide, Creating backup copies across AWS accounts",
     needs="kms_key",
 )
+_NETWORK = (
+    Option("subnets", "subnets: two for two zones", "list", captured="subnet_ids", local=True, required=True),
+    Option("security_groups", "security groups", "list", captured="security_group_ids", local=True),
+    Option("kms_key", "encrypt with this key", captured="kms_key_id", local=True),
+)
+_DEPLOYMENT = Option("deployment_type", "deployment type", captured="deployment_type")
+_THROUGHPUT = Option("throughput", "throughput capacity in MB per second", "number", captured="throughput")
+_PREFERRED = Option("preferred_subnet", "subnet of the active server", captured="preferred_subnet", local=True)
+_STORAGE = Option("storage_type", "storage type", captured="storage_type")
+_BACKUP_ACTIONS = (
+    "fsx:DescribeFileSystems",
+    "fsx:DescribeVolumes",
+    "fsx:CreateBackup",
+    "fsx:DescribeBackups",
+    "fsx:ListTagsForResource",
+    "fsx:TagResource",
+    "ec2:DescribeNetworkInterfaces",
+    *VAULT_BACKUP_ACTIONS,
+)
+_RESTORE_ACTIONS = (
+    "fsx:CreateFileSystemFromBackup",
+    "fsx:CreateVolumeFromBackup",
+    "fsx:DescribeFileSystems",
+    "fsx:DescribeVolumes",
+    "fsx:DeleteFileSystem",
+    "fsx:DeleteVolume",
+    "fsx:TagResource",
+    # CreateFileSystem, FSx API reference: what it does in the caller's name
+    "ec2:CreateNetworkInterface",
+    "ec2:DescribeSubnets",
+    "ds:DescribeDirectories",
+    "iam:CreateServiceLinkedRole",
+)
 _NOTE = "across accounts through AWS Backup; file system and vaults need customer-managed keys"
 _WINDOWS = ResourceType(
     name="fsx-windows",
@@ -36,11 +75,30 @@ _WINDOWS = ResourceType(
     repository=False,
     cold=False,
     copy_slots=_COPY_SLOTS,
-    built=False,
     vault="cross",
     notes=(_NOTE, "restores need the same or a trusted directory"),
     rules=(_CUSTOMER_KEY, _VAULT_KEY),
     restores=("file-system",),
+    restore_options=(
+        *_NETWORK,
+        _PREFERRED,
+        Option("directory", "managed directory", captured="directory", local=True, required=True),
+        Option("aliases", "DNS aliases, once the old file system has given them up", "list"),
+        _DEPLOYMENT,
+        _THROUGHPUT,
+        _STORAGE,
+    ),
+    backup_actions=_BACKUP_ACTIONS,
+    copy_actions=("fsx:CopyBackup", "fsx:DescribeBackups", "fsx:TagResource", *VAULT_COPY_ACTIONS),
+    restore_actions=_RESTORE_ACTIONS,
+    delete_actions=(
+        "fsx:DescribeBackups",
+        "fsx:DeleteBackup",
+        "fsx:ListTagsForResource",
+        "fsx:TagResource",
+        *VAULT_DELETE_ACTIONS,
+    ),
+    key_actions=VAULT_KEY_ACTIONS,
 )
 
 KINDS = (
@@ -48,6 +106,7 @@ KINDS = (
         _WINDOWS,
         name="fsx-lustre",
         notes=(_NOTE, "persistent deployments without an S3 data repository only"),
+        restore_options=(*_NETWORK, _DEPLOYMENT),
         rules=(
             Rule(
                 "lustre-scratch",
@@ -74,12 +133,25 @@ KINDS = (
         vault="any",
         notes=(_NOTE, "native backups of ONTAP volumes are not copied: dr entries go through AWS Backup"),
         restores=("volume",),
+        restore_options=(
+            Option("name", "name of the new volume", captured="volume_name", required=True),
+            Option("machine", "storage virtual machine", captured="machine", local=True, required=True),
+            Option("junction_path", "where it is mounted; free in the machine", captured="junction_path"),
+        ),
     ),
     _WINDOWS,
     replace(
         _WINDOWS,
         name="fsx-openzfs",
         notes=(_NOTE, "not to another region from Intelligent-Tiering storage"),
+        restore_options=(
+            *_NETWORK,
+            _PREFERRED,
+            _DEPLOYMENT,
+            _THROUGHPUT,
+            _STORAGE,
+            Option("storage_capacity", "GiB, not less than it was", "number", captured="storage_capacity"),
+        ),
         rules=(
             Rule(
                 "openzfs-intelligent-tiering",

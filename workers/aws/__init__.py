@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from workers.aws.dynamodb import DynamoDbDriver
 from workers.aws.ec2 import Ec2Driver
 from workers.aws.efs import EfsDriver
+from workers.aws.fsx import FsxDriver
 from workers.aws.pace import Pace
 from workers.aws.rds import AuroraDriver, DocumentDbDriver, RdsDriver
 from workers.aws.session import Sessions
@@ -19,6 +20,10 @@ DRIVERS: Mapping[str, Callable[[Sessions, Pace | None], Driver]] = {
     "documentdb": DocumentDbDriver,
     "dynamodb": DynamoDbDriver,
     "efs": EfsDriver,
+    "fsx-lustre": FsxDriver,
+    "fsx-ontap": FsxDriver,
+    "fsx-windows": FsxDriver,
+    "fsx-openzfs": FsxDriver,
 }
 
 

@@ -133,10 +133,11 @@ def start_copy(copying: VaultCopy, part: Part) -> tuple[Operation, list[str], bo
             Lifecycle=FOR_EVER,
         )
     job = str(answer["CopyJobId"])
+    attributes = {name: value for name, value in part.attributes.items() if name != "default_key"}
     detail = {
         **_started(answer, copying.pace),
         "vault": vault_of(copying.target),
-        "part": {"source_id": part.source_id, "size_gib": part.size_gib, "attributes": dict(part.attributes)},
+        "part": {"source_id": part.source_id, "size_gib": part.size_gib, "attributes": attributes},
     }
     return Operation(COPY_JOB, job, source.account, source.region, detail), lost, job in known
 

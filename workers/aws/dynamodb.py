@@ -32,7 +32,7 @@ _NO_COPY = "DynamoDB's own backups cannot be copied: policies with dr entries ba
 class DynamoDbDriver(VaultDriver):
     """Implements workers.driver.Driver for the type 'dynamodb'."""
 
-    types = ("dynamodb",)
+    types: tuple[str, ...] = ("dynamodb",)
     kind = KIND
     looks = (
         Look("dynamodb:ListTables", "dynamodb", lambda one: one.list_tables(Limit=1), "no table is discovered"),

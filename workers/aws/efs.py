@@ -31,7 +31,7 @@ KIND = "EFS"  # AWS Backup's name of it
 class EfsDriver(VaultDriver):
     """Implements workers.driver.Driver for the type 'efs'."""
 
-    types = ("efs",)
+    types: tuple[str, ...] = ("efs",)
     kind = KIND
     looks = (
         Look(

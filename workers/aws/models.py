@@ -16,7 +16,8 @@ EC2_OPERATIONS = frozenset(
     {
         "AttachVolume", "CopyImage", "CopySnapshot", "CreateImage", "CreateReplaceRootVolumeTask", "CreateSnapshot",
         "CreateSnapshots", "CreateTags", "CreateVolume", "DeleteSnapshot", "DeleteVolume", "DeregisterImage",
-        "DescribeImages", "DescribeInstanceAttribute", "DescribeInstances", "DescribeReplaceRootVolumeTasks",
+        "DescribeImages", "DescribeInstanceAttribute", "DescribeInstances", "DescribeNetworkInterfaces",
+        "DescribeReplaceRootVolumeTasks",
         "DescribeSnapshots", "DescribeVolumes", "DetachVolume", "ModifyInstanceAttribute", "ModifySnapshotAttribute",
         "RegisterImage", "RunInstances", "StartInstances", "StopInstances", "TerminateInstances",
     }

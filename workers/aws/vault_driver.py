@@ -14,8 +14,8 @@ from tasks.states import OperationState
 from workers.aws import aws_backup
 from workers.aws.aws_backup_points import delete_points, find_points, is_vaulted
 from workers.aws.aws_backup_progress import job_progress
+from workers.aws.ec2_copy import same_account
 from workers.aws.errors import translate, translated
-from workers.aws.keys import DefaultKeys
 from workers.aws.pace import Pace
 from workers.aws.service_checks import Look, check
 from workers.aws.session import Clients, Sessions
@@ -40,6 +40,11 @@ from workers.driver import (
     StepStarted,
 )
 
+_DEFAULT_KEY = (
+    "The resource lies under the account's default key, which AWS Backup cannot take to another account: encrypt it "
+    "with a customer-managed key."
+)
+
 
 class VaultDriver(ABC):
     """Implements workers.driver.Driver; safe to be shared by threads."""
@@ -51,7 +56,6 @@ class VaultDriver(ABC):
     def __init__(self, sessions: Sessions, pace: Pace | None = None) -> None:
         self._sessions = sessions
         self._pace = pace or Pace()
-        self._keys = DefaultKeys()
 
     # --- what a service has of its own ---
 
@@ -113,8 +117,11 @@ class VaultDriver(ABC):
 
     def plan_copy_problem(self, point: Point, destination: Destination) -> str:
         problem = aws_backup.plan_problem(point, destination)
-        if problem or all(is_vaulted(part) for part in point.parts):
+        if problem:
             return problem
+        if all(is_vaulted(part) for part in point.parts):
+            across = not same_account(point.account, destination.account)
+            return _DEFAULT_KEY if across and any(part.attributes.get("default_key") for part in point.parts) else ""
         return self._native_problem(point, destination)
 
     def start_copy(self, point: Point, destination: Destination, request: CopyRequest) -> Started:

@@ -22,7 +22,7 @@ SERVICES = {
     "dynamodb": ("dynamodb", "application-autoscaling"),
     "efs": ("efs", "ec2"),
     "fsx": ("fsx", "ec2"),
-    "aws_backup": ("backup",),
+    "aws_backup": ("backup", "fsx"),
     "service_checks": ("backup",),
     "rds": ("rds",),
     "": ("ec2", "sts", "kms"),
