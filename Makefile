@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 SERVERS := rabbitmq-server postgresql e2fsprogs prometheus chromium
 DEMO_TOOLS := e2fsprogs
 
-.PHONY: sim help setup datadog check test demo sandbox lock chaos chaos-archives chaos-engine bench-dispatch bench-estate bench-repository clean
+.PHONY: sim help setup datadog check test demo sandbox lock chaos chaos-archives chaos-engine bench-dispatch bench-pool bench-estate bench-repository clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -76,6 +76,10 @@ bench-repository: setup ## the repository engine beside restic, on the same data
 bench-dispatch: setup .venv-peers/.ready ## a million schedules, from due to confirmed, beside APScheduler and celery beat; one JSON line
 	sh deploy/install-packages.sh $(SERVERS)
 	$(BIN)/python -m tests.bench.dispatch
+
+bench-pool: setup .venv-peers/.ready ## jobs through the fleet, beside bare Dramatiq and Celery prefork; one JSON line
+	sh deploy/install-packages.sh $(SERVERS)
+	$(BIN)/python -m tests.bench.pool
 
 lock: ## write requirements.lock anew from pyproject.toml
 	$(BIN)/pip install --quiet pip-tools

@@ -10,13 +10,14 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware, SkipMessage
 from dramatiq.worker import Worker
 
-from tasks.catalog import database, session
-from tasks.catalog.transitions import claim
+from tasks.catalog import database
+from tasks.catalog.transitions import Wanted
 from tasks.crash import reach
 from tasks.errors import SnapfleetError
 from tasks.lanes import Lane
 from tasks.logs import bind, unbind
 from tasks.messages import JobMessage
+from workers import together
 from workers.context import Context
 from workers.heartbeat import Heartbeat
 from workers.held import Held
@@ -67,8 +68,7 @@ class Claim(Middleware):
         reach("claim.before")
         try:
             at = self._context.clock.timer()
-            with session():
-                job = claim(hint.job, hint.fence, self._context.owner, at, self._context.lease(lane))
+            job = together.claim(Wanted(hint.job, hint.fence, self._context.owner, at, self._context.lease(lane)))
         except SnapfleetError as error:
             log.warning("job %d was not claimed: %s", hint.job, error.text)
             raise SkipMessage("no catalog") from None

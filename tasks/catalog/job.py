@@ -56,13 +56,13 @@ class Job(CatalogModel):
     lane = TextField()
     key = TextField(unique=True)
     epoch = IntegerField(default=0)
-    run = ForeignKeyField(Run, null=True, on_delete="RESTRICT")
-    account = ForeignKeyField(Account, on_delete="RESTRICT")
+    run = ForeignKeyField(Run, null=True, on_delete="RESTRICT", index=False)  # (run, state) serves
+    account = ForeignKeyField(Account, on_delete="RESTRICT", index=False)  # (account, region, …) serves
     region = TextField()
     service = TextField(default="")
     resource = ForeignKeyField(Resource, null=True, on_delete="RESTRICT")
-    point_id = BigIntegerField(null=True, index=True)  # the point this job makes, or works on
-    restore_id = BigIntegerField(null=True, index=True)
+    point_id = BigIntegerField(null=True)  # the point this job makes, or works on
+    restore_id = BigIntegerField(null=True)
     chain = TextField(default="")  # jobs of one chain go one at a time, in order of id
     slots = IntegerField(default=0)  # how many of the destination's copy slots it fills
     spec = JSONField(default=dict)  # what was decided: mode, exclusions, destination, point ids
@@ -84,13 +84,17 @@ class Job(CatalogModel):
     settled = BooleanField(default=False)  # the coordinator has planned what follows
     created_at = UtcField()
     started_at = UtcField(null=True)  # when it was first claimed; of a standing job, in its present round
-    finished_at = UtcField(null=True, index=True)
+    finished_at = UtcField(null=True)
 
     class Meta:
+        # A job's state changes four times, and each time every index that it is in: it is in few at a time.
         indexes = (
             (("state", "lane"), False),
             (("run", "state"), False),
-            (("settled", "state"), False),
+            SQL('CREATE INDEX "job_unsettled" ON "job" ("state", "id") WHERE NOT "settled"'),
+            SQL('CREATE INDEX "job_point_id" ON "job" ("point_id") WHERE "point_id" IS NOT NULL'),
+            SQL('CREATE INDEX "job_restore_id" ON "job" ("restore_id") WHERE "restore_id" IS NOT NULL'),
+            SQL('CREATE INDEX "job_finished_at" ON "job" ("finished_at") WHERE "finished_at" IS NOT NULL'),
             (("account", "region", "service", "kind"), False),
             # Who goes before whom is asked of open jobs only; a resource's chain has one more job every night.
             SQL(

@@ -8,10 +8,10 @@ the transaction, so that what belongs together is written together.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
-from peewee import EXCLUDED, Case, fn
+from peewee import EXCLUDED, Case, Tuple, fn
 
 from tasks.catalog.bulk import delete_rows, find_rows, insert_rows, update_rows
 from tasks.catalog.database import transaction
@@ -122,27 +122,67 @@ def mark_published(jobs: Sequence[int], at: datetime) -> None:
     update_rows(Job, [{"id": job} for job in sorted(jobs)], same=queued, given="\"state\" = 'pending'")
 
 
+class Wanted(NamedTuple):
+    """A message's job, the fence it names, and who would take it, from when and for how long."""
+
+    job: int
+    fence: int
+    owner: str
+    at: datetime
+    lease: timedelta
+
+
 def claim(job_id: int, fence: int, owner: str, at: datetime, lease: timedelta) -> Job | None:
-    """Take the job if its fence is still `fence` and nobody holds it; None for a duplicate or a stale message.
+    """Take the job if its fence is still `fence` and nobody holds it; None for a duplicate or a stale message."""
+    with transaction():
+        return claim_all([Wanted(job_id, fence, owner, at, lease)])[0]
+
+
+def claim_all(wanted: Sequence[Wanted]) -> list[Job | None]:
+    """Take each job if its fence is still the message's and nobody holds it, in one statement; of two messages for one
+    job the first gets it. None for a duplicate or a stale message. Call inside a transaction.
 
     The attempt counts before the work starts, so that a job that kills its worker cannot run for ever.
     """
-    with transaction():
-        rows = list(
-            Job.update(
-                state=JobState.RUNNING,
-                fence=Job.fence + 1,
-                attempt=Job.attempt + 1,
-                claims=Job.claims + 1,
-                lease_owner=owner,
-                lease_until_at=at + lease,
-                started_at=fn.COALESCE(Job.started_at, at),
-            )
-            .where(Job.id == job_id, Job.fence == fence, Job.state.in_([JobState.PENDING, JobState.QUEUED]))
-            .returning(Job)
-            .execute()
+    firsts = {(one.job, one.fence): one for one in reversed(wanted)}
+    taken = {
+        (row.id, row.fence - 1): row
+        for same in {(one.owner, one.lease) for one in firsts.values()}
+        for row in _claim_same([one for one in firsts.values() if (one.owner, one.lease) == same])
+    }
+    return [taken.pop((one.job, one.fence), None) for one in wanted]
+
+
+def _claim_same(wanted: Sequence[Wanted]) -> list[Job]:
+    owner, at, lease = wanted[0].owner, max(one.at for one in wanted), wanted[0].lease
+    return list(
+        Job.update(
+            state=JobState.RUNNING,
+            fence=Job.fence + 1,
+            attempt=Job.attempt + 1,
+            claims=Job.claims + 1,
+            lease_owner=owner,
+            lease_until_at=at + lease,
+            started_at=fn.COALESCE(Job.started_at, at),
         )
-        return rows[0] if rows else None
+        .where(
+            Tuple(Job.id, Job.fence).in_(sorted((one.job, one.fence) for one in wanted)),
+            Job.state.in_([JobState.PENDING, JobState.QUEUED]),
+        )
+        .returning(Job)
+        .execute()
+    )
+
+
+def finish_all(ended: Sequence[tuple[int, int, datetime, dict[str, Any]]]) -> set[int]:
+    """Running jobs (id, fence, when, result) that have done what they were for, in one statement; the ids of those
+    that nobody had taken over. Call inside a transaction."""
+    rows = [{"id": number, "fence": fence, "finished_at": at, "result": result} for number, fence, at, result in ended]
+    same = {"state": JobState.DONE, "error_code": "", "error_text": "", "lease_owner": "", "lease_until_at": None}
+    given = "\"state\" = 'running'"
+    return {
+        number for (number,) in update_rows(Job, rows, by=["id", "fence"], same=same, given=given, returning=["id"])
+    }
 
 
 def renew(holder: str, held: Iterable[tuple[int, int]], until: datetime) -> int:

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from peewee import Case
 
 from tasks.catalog import Job, Operation, lock_rows, session, transaction
-from tasks.catalog.transitions import fail_attempt, finish_job, finish_operations, move_operation
+from tasks.catalog.transitions import fail_attempt, finish_operations, move_operation
 from tasks.crash import reach
 from tasks.errors import CloudFailed, Retry, SnapfleetError
 from tasks.states import JobState, OperationState, PointState
-from workers import driver, fence, operations, points, steps
+from workers import driver, operations, points, steps, together
 from workers.context import Context
 
 # As many as EC2 describes in five calls of its largest page; keeps one poll within seconds.
@@ -40,8 +40,7 @@ def run(context: Context, job: Job) -> None:
             _put_off(context, rows, error.wait if isinstance(error, SnapfleetError) else timedelta(0))
             raise
     reach("poll.recorded")
-    with transaction():
-        finish_job(fence.reread(job), context.clock.timer(), result={"asked": len(rows)})
+    together.finish(job, context.clock.timer(), {"asked": len(rows)})
 
 
 def _ask(context: Context, job: Job, rows: Sequence[Operation]) -> None:

@@ -1,0 +1,315 @@
+"""`make bench-pool`: jobs through claim, work, commit and next step, beside bare Dramatiq and Celery prefork.
+
+Production worker processes (one handler more, whose cloud does nothing) and the production coordinator in this process,
+on a PostgreSQL that syncs every commit and a real RabbitMQ with quorum queues; the peers do no bookkeeping. All queues
+are filled beforehand. Sections: `rate`, `scale` (a cloud that takes its time), `restore` (behind a backlog). Progress
+goes to standard error; the last line of standard output is one JSON object.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from coordinator.admission import Admission, Pace
+from coordinator.main import Coordinator, _loop
+from coordinator.publish import publish
+from coordinator.rabbitmq import ConfirmingPublisher
+from tasks.catalog import Job, close_catalog, database_time, open_catalog, session, transaction
+from tasks.catalog.bulk import insert_rows
+from tasks.catalog.migrate import migrate
+from tasks.catalog.transitions import add_job, add_jobs
+from tasks.clock import SystemClock
+from tasks.lanes import Lane
+from tasks.messages import SignedEncoder
+from tasks.secrets import MasterKey
+from tasks.settings import load_settings
+from tasks.telemetry import Counters
+from tests.bench.watch import machine
+from tests.services import PostgresServer, RabbitServer
+
+ROOT = Path(__file__).resolve().parents[2]
+PEERS = ROOT / ".venv-peers" / "bin" / "python"
+ACCOUNTS = 100
+PATIENCE = 150.0
+OPEN = Admission(capacity=dict.fromkeys(Lane, 10**9), starts=Pace(per_second=1e6, burst=10**9))
+BRISK = Admission(starts=Pace(per_second=1e6, burst=10**9))  # queues as short as ever, and no cloud's pace
+_DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
+
+
+class Site:
+    """A catalog, a broker and the fleet on them; everything dies with it."""
+
+    def __init__(self, postgres: PostgresServer, rabbit: RabbitServer) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        home = Path(self.folder.name)
+        MasterKey.create(home / "keys" / "master.key")
+        self.url = postgres.url(postgres.new_database())
+        self.env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("SNAPFLEET_")},
+            "SNAPFLEET_HOME": str(home),
+            "SNAPFLEET_CATALOG_URL": self.url,
+            "SNAPFLEET_BROKER_URL": rabbit.url(rabbit.new_vhost()),
+            "SNAPFLEET_DRIVERS": "tests.fakes.driver:build_drivers",
+            "SNAPFLEET_FAKE_CLOUD": str(home / "cloud.sqlite"),
+            "PYTHONPATH": str(ROOT),
+        }
+        open_catalog(self.url)
+        migrate()
+        self.connection = psycopg.connect(self.url, autocommit=True)
+        self.connection.execute("insert into meta (key, value) values ('installation', 'bench')")
+        self.connection.execute(
+            "insert into lease (name, holder, fence, until_at) values ('sweep', 'other', 1, now() + interval '1 day')"
+        )
+        with transaction():
+            from tasks.catalog import Account
+
+            insert_rows(Account, [{"name": f"a{n}", "regions": ["us-east-1"]} for n in range(1, ACCOUNTS + 1)])
+        os.environ.update({name: value for name, value in self.env.items() if name.startswith("SNAPFLEET_")})
+        settings = load_settings()
+        self.publisher = ConfirmingPublisher(settings.broker_url, SignedEncoder(settings.message_keys()))
+        self.publisher.wait_available(timedelta(seconds=30))
+        self.clock = SystemClock(database_time)
+        self.coordinator = Coordinator(settings, self.clock, self.publisher, Counters(), admission=BRISK)
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def fill(self, count: int, seconds: float = 0.0) -> None:
+        """So many jobs in line, of all accounts."""
+        at = self.clock.timer()
+        with transaction():
+            add_jobs(
+                [
+                    {
+                        "kind": "noop",
+                        "lane": str(Lane.SNAPSHOT),
+                        "account": number % ACCOUNTS + 1,
+                        "region": "us-east-1",
+                        "spec": {"seconds": seconds} if seconds else {},
+                    }
+                    for number in range(count)
+                ],
+                at,
+            )
+
+    def publish_all(self) -> None:
+        """Everything in line goes to the broker."""
+        with session():
+            while publish(self.publisher, Counters(), self.clock.timer(), OPEN):
+                pass
+        self.connection.execute("vacuum analyze job")
+
+    def hire(self, count: int, threads: int) -> None:
+        """Start worker processes; returns once they report."""
+        env = {**self.env, "SNAPFLEET_THREADS": str(threads)}
+        for _ in range(count):
+            with (Path(self.folder.name) / "worker.log").open("ab") as log:
+                process = subprocess.Popen(
+                    [*_DIES_WITH_US, sys.executable, "-m", "tests.bench.pool_worker"],
+                    env=env, cwd=ROOT, stdout=log, stderr=log,
+                )  # fmt: skip
+            self.workers.append(process)
+
+    def dismiss(self) -> None:
+        """Stop the workers."""
+        for process in self.workers:
+            process.terminate()
+        for process in self.workers:
+            process.wait(60)
+        self.workers.clear()
+
+    def clear(self) -> None:
+        """No jobs at all."""
+        self.connection.execute("truncate job, outbox cascade")
+
+    def wait(self, condition: str, count: int) -> list[tuple[float, int]]:
+        """(time, how many jobs) until so many jobs are as `condition` says."""
+        seen: list[tuple[float, int]] = []
+        end = time.perf_counter() + PATIENCE
+        while time.perf_counter() < end:
+            row = self.connection.execute(f"select count(*) from job where {condition}").fetchone()  # type: ignore[arg-type]
+            seen.append((time.perf_counter(), int(row[0]) if row else 0))
+            if seen[-1][1] >= count:
+                return seen
+            time.sleep(0.1)
+        log = (Path(self.folder.name) / "worker.log").read_text()[-600:]
+        raise RuntimeError(f"{seen[-1][1]} of {count} jobs are {condition} after {PATIENCE:g} s: {log}")
+
+    def close(self) -> None:
+        """End everything."""
+        self.dismiss()
+        self.publisher.close()
+        self.connection.close()
+        close_catalog()
+        self.folder.cleanup()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the bench, or some of its sections."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.pool")
+    parser.add_argument("sections", nargs="*", default=["rate", "scale", "restore"])
+    parser.add_argument("--jobs", type=int, default=20_000)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=8)
+    parser.add_argument("--backlog", type=int, default=50_000)
+    parser.add_argument("--no-peers", action="store_true")
+    given = parser.parse_args(arguments)
+    postgres, rabbit = PostgresServer(durable=True), RabbitServer()
+    report: dict[str, Any] = {"bench": "pool"}
+    try:
+        site = Site(postgres, rabbit)
+        try:
+            for name in given.sections:
+                report |= SECTIONS[name](site, given)
+                _say(str(report))
+        finally:
+            site.close()
+        if "rate" in given.sections and not given.no_peers:
+            report |= peers(rabbit, given, report["jobs_per_s"])
+    finally:
+        rabbit.close()
+        postgres.close()
+    report |= {"date": datetime.now(UTC).date().isoformat(), "machine": machine()}
+    print(json.dumps(report), flush=True)
+    return 0
+
+
+def rate(site: Site, given: argparse.Namespace) -> dict[str, Any]:
+    """Jobs a second until settled, of a queue that was full when the workers came; processor time by process."""
+    site.fill(given.jobs)
+    site.publish_all()
+    with _running(site):
+        site.hire(given.processes, given.threads)
+        seen = site.wait("settled", given.jobs)
+    cpu = [_cpu(process.pid) for process in site.workers]
+    site.dismiss()
+    row = site.connection.execute(
+        "select extract(epoch from avg(finished_at - started_at)) * 1000 from job where state = 'done'"
+    ).fetchone()
+    site.clear()
+    return {
+        "jobs_per_s": _rate(seen, given.jobs),
+        "processes": given.processes,
+        "threads": given.threads,
+        "worker_cpu_ms_per_job": round(1000 * sum(cpu) / given.jobs, 3),
+        "claimed_to_committed_ms": round(float(row[0]), 2) if row else None,
+    }
+
+
+def scale(site: Site, given: argparse.Namespace) -> dict[str, Any]:
+    """1, 2, 4 and 8 workers with a cloud that takes half a second: jobs a second, as a share of linear."""
+    rates = {}
+    for workers in (1, 2, 4, 8):
+        jobs = 160 * workers
+        site.fill(jobs, seconds=0.5)
+        site.publish_all()
+        site.hire(workers, 8)
+        seen = site.wait("state = 'done'", jobs)
+        rates[workers] = _rate(seen, jobs)
+        site.dismiss()
+        site.clear()
+        _say(f"{workers} workers: {rates[workers]} jobs/s")
+    return {
+        "scale_jobs_per_s": rates,
+        **{f"scale_{workers}": round(rates[workers] / rates[1] / workers, 3) for workers in (2, 4, 8)},
+    }
+
+
+def restore(site: Site, given: argparse.Namespace) -> dict[str, Any]:
+    """How long after they were asked for restores are begun, one every half second behind a backlog."""
+    site.fill(given.backlog, seconds=0.05)
+    with _running(site):
+        site.hire(given.processes, given.threads)
+        site.wait("state = 'done'", 100)
+        asked = []
+        for _ in range(40):
+            with transaction():
+                asked.append(
+                    add_job(lane=Lane.RESTORE, at=site.clock.timer(), kind="noop", account=1, region="us-east-1").id
+                )
+            time.sleep(0.5)
+        site.wait("lane = 'restore' and state = 'done'", len(asked))
+    with session():
+        waits = sorted(
+            (started - created).total_seconds()
+            for started, created in Job.select(Job.started_at, Job.created_at).where(Job.id.in_(asked)).tuples()
+        )
+        left = Job.select().where(Job.state.in_(["pending", "queued"])).count()
+    site.dismiss()
+    site.clear()
+    return {"restore_p50_s": round(waits[len(waits) // 2], 3), "restore_p99_s": round(waits[-1], 3), "behind": left}
+
+
+SECTIONS: dict[str, Callable[[Site, argparse.Namespace], dict[str, Any]]] = {
+    "rate": rate,
+    "scale": scale,
+    "restore": restore,
+}
+
+
+class _running:
+    """The coordinator's loop in a thread for a while."""
+
+    def __init__(self, site: Site) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=_loop, args=(site.coordinator, self._stop))
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def peers(rabbit: RabbitServer, given: argparse.Namespace, ours: float) -> dict[str, Any]:
+    """What the others reach on the same broker with no bookkeeping at all."""
+    folder = Path(__file__).parent / "peers"
+    vhost = rabbit.new_vhost()
+    rabbit.api("PUT", f"/vhosts/{vhost}", {"default_queue_type": "quorum"})
+    jobs = str(given.jobs)
+    dramatiq = _peer(folder / "dramatiq_noop.py", rabbit.url(vhost), jobs, str(given.threads))
+    celery = _peer(folder / "celery_noop.py", rabbit.url(vhost), jobs, str(given.processes))
+    report = {
+        "vs_dramatiq": round(ours / dramatiq, 2),
+        "vs_celery_prefork": round(ours / celery, 2),
+        "dramatiq_per_s": dramatiq,
+        "celery_prefork_per_s": celery,
+    }
+    _say(str(report))
+    return report
+
+
+def _peer(script: Path, *arguments: str) -> float:
+    done = subprocess.run([PEERS, script, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-800:])
+    return float(json.loads(done.stdout.splitlines()[-1])["per_s"])
+
+
+def _rate(seen: Sequence[tuple[float, int]], count: int) -> float:
+    low = next(one for one in seen if one[1] >= count * 0.05)
+    high = next(one for one in seen if one[1] >= count * 0.95)
+    return round((high[1] - low[1]) / max(0.001, high[0] - low[0]), 1)
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Threads that write together get their own answers, and nothing counts before it is committed."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from tasks.catalog import Job, session, transaction
+from tasks.catalog.transitions import Wanted, claim_all, finish_all
+from tasks.errors import FenceLost, Unavailable
+from tasks.states import JobState
+from tests.workers.world import LEASE, World
+from workers import together
+
+
+@pytest.mark.unit
+def test_whoever_comes_while_one_writes_is_written_together_next() -> None:
+    sizes: list[int] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def act(wishes: Sequence[int]) -> list[int]:
+        sizes.append(len(wishes))
+        begun.set()
+        go_on.wait(10)
+        return [wish * 2 for wish in wishes]
+
+    gather = together.Gather(act)
+    with ThreadPoolExecutor(21) as threads:
+        first = threads.submit(gather, 0)
+        begun.wait(10)
+        others = [threads.submit(gather, n) for n in range(1, 21)]
+        while len(gather._waiting) < 20:
+            threading.Event().wait(0.001)
+        go_on.set()
+        assert [one.result(10) for one in (first, *others)] == [n * 2 for n in range(21)]
+    assert sizes == [1, 20]
+
+
+@pytest.mark.unit
+def test_each_of_many_threads_gets_its_own_answer() -> None:
+    gather = together.Gather(lambda wishes: [-wish for wish in wishes])
+
+    def ask(thread: int) -> bool:
+        return all(gather(thread * 1000 + n) == -(thread * 1000 + n) for n in range(300))
+
+    with ThreadPoolExecutor(16) as threads:
+        assert all(threads.map(ask, range(16)))
+
+
+@pytest.mark.unit
+def test_a_failure_is_everybodys_and_the_next_ones_go_on() -> None:
+    def act(wishes: Sequence[int]) -> list[int]:
+        if -1 in wishes:
+            raise Unavailable("The catalog went away.")
+        return list(wishes)
+
+    gather = together.Gather(act)
+    with pytest.raises(Unavailable):
+        gather(-1)
+    assert gather(3) == 3
+
+
+def test_jobs_are_claimed_together_each_once(world: World) -> None:
+    """Promise 2 where it is batched: ten messages for one job, and a stale one, claim it once."""
+    first, second, third = (world.snapshot_job(key=f"k{n}") for n in range(3))
+    at = world.clock.timer()
+
+    def wanted(job: Job, fence: int = 0) -> Wanted:
+        return Wanted(job.id, fence, "host:1:worker", at, LEASE)
+
+    with transaction():
+        Job.update(fence=4).where(Job.id == third.id).execute()
+        got = claim_all([*[wanted(first)] * 10, wanted(second), wanted(third, fence=3), wanted(third, fence=4)])
+    assert [row and row.id for row in got] == [first.id, *[None] * 9, second.id, None, third.id]
+    assert [(row.state, row.attempt, row.claims) for row in got if row] == [(JobState.RUNNING, 1, 1)] * 3
+    assert {row.lease_until_at for row in got if row} == {at + LEASE}
+    with transaction():
+        assert claim_all([wanted(first), wanted(first, fence=1)]) == [None, None]
+
+
+def test_what_was_taken_over_is_not_finished_and_its_company_is(world: World) -> None:
+    mine, overtaken = world.claim(world.snapshot_job(key="k1")), world.claim(world.snapshot_job(key="k2"))
+    at = world.clock.timer() + timedelta(seconds=5)
+    with transaction():
+        Job.update(fence=2).where(Job.id == overtaken.id).execute()
+        assert finish_all([(mine.id, 1, at, {"asked": 3}), (overtaken.id, 1, at, {})]) == {mine.id}
+    row = world.row(mine)
+    assert (row.state, row.result, row.finished_at, row.lease_owner) == (JobState.DONE, {"asked": 3}, at, "")
+    assert world.row(overtaken).state is JobState.RUNNING
+    with pytest.raises(FenceLost):
+        together.finish(overtaken, at, {})
+    with session():
+        assert Job.select().where(Job.state == JobState.DONE).count() == 1

@@ -1,0 +1,102 @@
+"""Threads of one worker that write the same kind of thing at the same time write it in one transaction.
+
+Whoever comes first writes for all that have come meanwhile; nobody waits for company that may not come, so that a lone
+job is as quick as before. What a call returns, or raises, is committed, or was not written at all: a message is
+acknowledged after that and never before.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from tasks.catalog import Job, transaction
+from tasks.catalog.transitions import Wanted, claim_all, finish_all
+from tasks.errors import FenceLost
+from tasks.states import JobState
+
+# More than the threads of one process: the limit only keeps a statement small.
+MOST = 256
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+class _Wait(Generic[_In, _Out]):
+    """One thread's wish and what became of it; the lock is released when the thread may go on."""
+
+    def __init__(self, wish: _In) -> None:
+        self.wish = wish
+        self.answer: _Out | None = None
+        self.error: BaseException | None = None
+        self.leads = False
+        self.lock = threading.Lock()
+        self.lock.acquire()
+
+
+class Gather(Generic[_In, _Out]):
+    """Hands the wishes of many threads to `act` together. `act` answers one for one, and raises for all of them."""
+
+    def __init__(self, act: Callable[[Sequence[_In]], Sequence[_Out]]) -> None:
+        self._act = act
+        self._lock = threading.Lock()
+        self._waiting: deque[_Wait[_In, _Out]] = deque()
+        self._led = False
+
+    def __call__(self, wish: _In) -> _Out:
+        """Have the wish done, in this thread or in another that is at it. Raises what `act` raised for its company."""
+        mine: _Wait[_In, _Out] = _Wait(wish)
+        with self._lock:
+            self._waiting.append(mine)
+            leads, self._led = not self._led, True
+        if not leads:
+            mine.lock.acquire()
+            leads = mine.leads
+        if leads:
+            self._lead()
+        if mine.error is not None:
+            raise mine.error
+        return mine.answer  # type: ignore[return-value]
+
+    def _lead(self) -> None:
+        """Do what waits, this thread's own wish with it, then hand the lead to whoever came meanwhile."""
+        with self._lock:
+            company = [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
+        try:
+            for one, answer in zip(company, self._act([one.wish for one in company]), strict=True):
+                one.answer = answer
+        except BaseException as error:  # noqa: BLE001 - each thread of the company raises it
+            for one in company:
+                one.error = error
+        finally:
+            with self._lock:
+                heir = self._waiting[0] if self._waiting else None
+                self._led = heir is not None
+            for one in company:
+                one.lock.release()
+            if heir is not None:
+                heir.leads = True
+                heir.lock.release()
+
+
+def _claim(wanted: Sequence[Wanted]) -> Sequence[Job | None]:
+    with transaction():
+        return claim_all(wanted)
+
+
+def _finish(ended: Sequence[tuple[Job, datetime, dict[str, Any]]]) -> Sequence[bool]:
+    with transaction():
+        done = finish_all([(job.id, job.fence, at, result) for job, at, result in ended])
+    return [job.id in done for job, _, _ in ended]
+
+
+claim = Gather(_claim)
+"""Take one job; None for a duplicate or a stale message. Raises Unavailable without a catalog."""
+_finished = Gather(_finish)
+
+
+def finish(job: Job, at: datetime, result: dict[str, Any]) -> None:
+    """The job has done what it was for, and that is all there is to write. Raises FenceLost when it was taken over."""
+    if not _finished((job, at, result)):
+        raise FenceLost(f"Job {job.id} was taken over by another worker.")
+    job.state = JobState.DONE
