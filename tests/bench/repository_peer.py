@@ -28,7 +28,7 @@ from workers.repository.sigv4 import Credentials
 from workers.repository.source import FileSink
 from workers.repository.verify import verify
 
-BLOCK, BUCKET = 512 << 10, "ours"
+BLOCK, BUCKET, LINEAGE = 512 << 10, "ours", "vol-1"
 KEY = KeyFile(b"0123456789abcdef0123456789abcdef")
 LOGIN = Credentials("AKIATESTTESTTESTTEST", "test-secret")
 
@@ -43,19 +43,21 @@ def ebs(endpoint: str) -> EbsClient:
     return EbsClient(endpoint, "us-east-1", lambda: LOGIN, pace=Pace(100_000))
 
 
-def full(repo: Repository, endpoint: str, path: str) -> dict[str, Any]:
-    source = EbsSource(ebs(endpoint), "snap-1", readers=int(path or 4))
-    return archive(repo, "vol-1", source, datetime(2026, 1, 1, tzinfo=UTC)).figures
+def full(repo: Repository, endpoint: str, options: str) -> dict[str, Any]:
+    """`options`: how many readers, and which snapshot."""
+    readers, snapshot = [*(options or "4").split(), "snap-1"][:2]
+    source = EbsSource(ebs(endpoint), snapshot, readers=int(readers))
+    return archive(repo, LINEAGE, source, datetime(2026, 1, 1, tzinfo=UTC)).figures
 
 
 def changes(repo: Repository, endpoint: str, _: str) -> dict[str, Any]:
-    base = read_index(repo, "vol-1").generations[-1]
+    base = read_index(repo, LINEAGE).generations[-1]
     source = EbsSource(ebs(endpoint), "snap-2", "snap-1", readers=8)
-    return archive(repo, "vol-1", source, datetime(2026, 1, 2, tzinfo=UTC), base).figures
+    return archive(repo, LINEAGE, source, datetime(2026, 1, 2, tzinfo=UTC), base).figures
 
 
 def back(repo: Repository, _: str, path: str) -> dict[str, Any]:
-    generation = read_index(repo, "vol-1").generations[-1]
+    generation = read_index(repo, LINEAGE).generations[-1]
     return vars(restore(repo, generation, FileSink(Path(path), generation.size, sync=False)))
 
 

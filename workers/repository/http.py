@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from workers.repository.errors import StoreUnavailable
 
@@ -41,6 +40,8 @@ class Answer:
 def proxy_for(endpoint: str, configured: Mapping[str, str] | None = None) -> str:
     """The proxy's URL for an endpoint, '' for none: `configured` by scheme, else HTTPS_PROXY and HTTP_PROXY; the hosts
     of NO_PROXY are spoken to directly in both cases."""
+    from urllib.request import getproxies, proxy_bypass  # 20 ms to load, which not every process needs
+
     parts = urlsplit(endpoint)
     proxies = getproxies() if configured is None else configured
     found = proxies.get(parts.scheme, "")

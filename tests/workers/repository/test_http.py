@@ -84,6 +84,13 @@ def test_a_body_that_does_not_fit_is_refused(answering: tuple[Http, list[bytes]]
         client.request("GET", "/", {}, into=memoryview(bytearray(10)))
 
 
+def test_a_connection_that_the_server_closed_meanwhile_is_replaced(answering: tuple[Http, list[bytes]]) -> None:
+    client, answers = answering
+    for number in range(4):
+        answers.append(whole(b"%d" % number))
+        assert bytes(client.request("GET", "/", {}).body) == b"%d" % number
+
+
 def test_an_endpoint_is_an_address() -> None:
     for wrong in ("ftp://h", "host", "https://"):
         with pytest.raises(ValueError, match="endpoint"):
