@@ -107,6 +107,24 @@ def test_an_intermediate_copy_goes_when_the_copy_made_from_it_is_good(house: Hou
     assert [one.state for one in house.runs()] == [RunState.DONE]
 
 
+def test_a_copy_that_the_cloud_will_not_make_in_one_step_goes_by_two(house: House) -> None:
+    """Feature 42: the refusal is no failure of the run, and what was made on the way is removed at the end."""
+    house.account("vault", [FAR], kind="dr")
+    house.account("prod", [HOME])
+    house.policy(dr=[{"account": "vault", "region": FAR}])
+    house.volumes(1)
+    house.cloud.fault("start_copy", "two-hops", times=1)
+    run(house, 10 * MINUTE)
+    kinds = [(point.kind, point.destination, point.state) for point in house.points(state=None)]
+    assert kinds == [
+        ("snapshots", "", PointState.GOOD),
+        ("snapshots", f"vault/{FAR}", PointState.DELETED),  # the one that was refused
+        ("intermediate", f"prod/{FAR}", PointState.DELETED),
+        ("snapshots", f"vault/{FAR}", PointState.GOOD),
+    ]
+    assert [one.state for one in house.runs()] == [RunState.DONE]
+
+
 def test_dr_entries_that_cannot_be_read_hold_up_no_other_policy(house: House) -> None:
     house.account("prod", [HOME, AWAY])
     house.policy("bad", dr=[{"every": 1}])

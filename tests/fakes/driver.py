@@ -3,7 +3,7 @@
 Workers take it through the setting `drivers`: SNAPFLEET_DRIVERS=tests.fakes.driver:build_drivers, with the cloud's
 file in SNAPFLEET_FAKE_CLOUD. Faults (FakeCloud.fault): throttle, denied, credentials, gone, lost-request (nothing was
 done), lost-response (done, and the answer lost), error-state (the first object made will fail), slow (half a second),
-bug (an exception that is not of the family).
+two-hops (a copy wants them), bug (an exception that is not of the family).
 """
 
 import json
@@ -26,6 +26,7 @@ _ERRORS: Mapping[str, Callable[[], Exception]] = {
     "credentials": lambda: errors.CredentialsRefused("The role cannot be assumed."),
     "gone": lambda: errors.Gone("It does not exist."),
     "lost-request": lambda: errors.Transient("The connection was refused."),
+    "two-hops": lambda: errors.Impossible("It takes two hops.", code="two-hops"),
     "bug": lambda: ValueError("arn:aws:iam::123456789012:role/with-a-name-that-must-not-show"),
 }
 
