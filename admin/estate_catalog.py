@@ -40,7 +40,15 @@ from tasks.states import PointState
 # Any number that nothing else uses (tasks.catalog.migrate has ..001): the advisory lock of `apply`.
 LOCK = 7_300_519_002
 _POLICY_COLUMNS = ("schedules", "enabled", "priority")
-_SETTINGS = ("backup_vault", "backup_role_arn", "pool", "region_pools", *(key for key in AZURE_ONLY if key not in SECRETS))
+_SETTINGS = (
+    "backup_vault",
+    "backup_role_arn",
+    "pool",
+    "region_pools",
+    *(key for key in AZURE_ONLY if key not in SECRETS),
+)
+# What decides as whom an account is entered, and where: a change of it asks for a new look.
+_ENTRY = ("role_arn", "external_id", "profile", *AZURE_ONLY)
 
 
 def current_estate() -> Estate:
@@ -155,7 +163,7 @@ class _Writer:
             return
         sealed = self._sealed(change, "client_secret")
         settings = {key: spec[key] for key in _SETTINGS if key in spec}
-        number = spec.get("role_arn", "::::").split(":")[4]
+        number = spec.get("subscription_id") or spec.get("role_arn", "::::").split(":")[4]
         columns = {
             **{key: spec.get(key, DEFAULTS["accounts"].get(key, "")) for key in ("cloud", "kind", "may_delete")},
             **{key: spec.get(key, "") for key in ("role_arn", "profile")},
@@ -168,7 +176,7 @@ class _Writer:
         }
         _upsert(Account, change.name, columns)
         looked_at = {kind.cloud for kind in TYPES.values()}
-        if columns["cloud"] in looked_at and _concerns(change, "regions", "role_arn", "external_id", "profile"):
+        if columns["cloud"] in looked_at and _concerns(change, "regions", *_ENTRY):
             wish = {"account": change.name}
             Request.create(kind="discover", payload=wish, requested_by=self.who, created_at=self.at)
 

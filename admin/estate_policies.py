@@ -197,9 +197,11 @@ def _check_names(file: Located, path: Path, names: Any, known: Mapping[str, Any]
 
 
 def _types_of(spec: Mapping[str, Any], types: Mapping[str, ResourceType]) -> set[str]:
+    """The types that a policy's targets name. A target that names none is of whatever carries its tag: what cannot be
+    copied there is refused by itself, with its reason, and keeps nothing else from being protected."""
     found: set[str] = set()
     for target in spec.get("targets", ()):
-        found |= {target["type"]} if "type" in target else set(target.get("types", types))
+        found |= {target["type"]} if "type" in target else set(target.get("types", ()))
     return found & set(types)
 
 

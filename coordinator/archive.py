@@ -66,7 +66,10 @@ def plan_archive(
     priority: int,
 ) -> dict[str, Any] | Refusal:
     """The job that archives one point. Generations of a resource in a repository are made one after the other."""
-    place = known.get(name)
+    place, kind = known.get(name), TYPES[source.resource_type]
+    if not kind.repository:
+        text = f"{kind.name} cannot be kept in a repository."
+        return Refusal(f"{source.account}/{source.region}", "not-archivable", text)
     if place is None:
         return Refusal(f"{source.account}/{source.region}", "unknown-repository", f"There is no repository {name!r}.")
     if place.account not in accounts:
@@ -81,7 +84,7 @@ def plan_archive(
         "run": run_id,
         "account": accounts[source.account],
         "region": source.region,
-        "service": TYPES[source.resource_type].service,
+        "service": kind.service,
         "resource": source.resource_id,
         "priority": priority,
         "max_attempts": attempts,

@@ -7,6 +7,7 @@ whose kinds and params its driver's `start_restore` knows.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from coordinator.restore_azure import plan_azure
 from coordinator.restore_database import plan_cluster, plan_database
 from coordinator.restore_disks import clean_tags
 from coordinator.restore_draft import Draft
@@ -23,6 +24,8 @@ PLANNERS: Mapping[str, Planner] = {
     "documentdb": plan_cluster,
     "dynamodb": plan_table,
     "efs": plan_file_system,
+    "azure-disk": plan_azure,
+    "azure-vm": plan_azure,
 }
 """By type. Types without one get a step `restore-KIND` {backup_id, tags, and every chosen option}."""
 

@@ -93,6 +93,10 @@ class Settings:
     )
     proxy_user: str = field(default="", metadata={"about": "user at the proxy"})
     proxy_password: Secret = field(default=Secret(""), metadata={"about": "password at the proxy"})
+    azure_cloud: str = field(default="public", metadata={"about": "public, us-government or china"})
+    azure_endpoint: str = field(default="", metadata={"about": "Azure's resource manager, where it is another"})
+    azure_authority: str = field(default="", metadata={"about": "Azure's login service, where it is another"})
+    azure_ca: str = field(default="", metadata={"about": "file of certificate authorities for these two"})
     webhook_url: str = field(default="", metadata={"about": "receiver of alerts; calls are signed"})
     webhook_secret: Secret = field(default=Secret(""), metadata={"about": "key of the signature of webhook calls"})
 

@@ -75,6 +75,11 @@ class Context:
             may_delete=row.may_delete,
             backup_vault=row.settings.get("backup_vault", ""),
             backup_role_arn=row.settings.get("backup_role_arn", ""),
+            tenant_id=row.settings.get("tenant_id", ""),
+            client_id=row.settings.get("client_id", ""),
+            client_secret=unseal(
+                self.keys, row.settings.get("client_secret_sealed", ""), f"account.client_secret.{row.name}"
+            ),
         )
 
     def resource(self, row: catalog.Resource) -> driver.Resource:

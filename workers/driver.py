@@ -39,6 +39,9 @@ class Account:
     external_id: Secret = Secret("")
     profile: str = ""
     may_delete: bool = True
+    tenant_id: str = ""
+    client_id: str = ""
+    client_secret: Secret = Secret("")
     backup_vault: str = ""  # AWS Backup's vault for what this product makes there
     backup_role_arn: str = ""  # the role that AWS Backup assumes
 

@@ -17,7 +17,7 @@ DriverFactory = Callable[[Settings, Counters, Clock], Mapping[str, Driver]]
 def load_drivers(settings: Settings, counters: Counters, clock: Clock) -> Mapping[str, Driver]:
     """The drivers of this process. Raises Invalid when the setting `drivers` names nothing that can be called."""
     if not settings.drivers:
-        return _aws(settings, counters, clock)
+        return {**_aws(settings, counters, clock), **_azure(settings, counters, clock)}
     module, _, name = settings.drivers.partition(":")
     try:
         factory: DriverFactory = getattr(import_module(module), name)
@@ -47,3 +47,29 @@ def _aws(settings: Settings, counters: Counters, clock: Clock) -> Mapping[str, D
     floor = max(settings.poll_floor, timedelta(milliseconds=1))
     guard = timedelta(seconds=settings.guard_seconds)
     return build_drivers(Sessions(reach, count), Pace(floor=floor, guard=guard, clock=clock))
+
+
+def _azure(settings: Settings, counters: Counters, clock: Clock) -> Mapping[str, Driver]:
+    from workers.azure import build_drivers
+    from workers.azure.clients import AzureSettings, Subscriptions
+    from workers.pace import Pace
+
+    host, _, port = settings.proxy.rpartition(":") if settings.proxy else ("", "", "")
+    reach = AzureSettings(
+        cloud=settings.azure_cloud,
+        endpoint=settings.azure_endpoint,
+        authority=settings.azure_authority,
+        ca=settings.azure_ca,
+        proxy_address=host,
+        proxy_port=int(port or 0),
+        proxy_user=settings.proxy_user,
+        proxy_password=settings.proxy_password,
+        connections=max(32, settings.threads),
+    )
+
+    def count(service: str, operation: str, _account: str, code: str, seconds: float) -> None:
+        counters.api_call(service, operation, code, seconds)
+
+    floor = max(settings.poll_floor, timedelta(milliseconds=1))
+    guard = timedelta(seconds=settings.guard_seconds)
+    return build_drivers(Subscriptions(reach, count), Pace(floor=floor, guard=guard, clock=clock))

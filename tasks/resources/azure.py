@@ -1,0 +1,106 @@
+"""Azure's managed disks and virtual machines.
+
+Sources: the managed disks documentation ("Create an incremental snapshot", "Copy an incremental snapshot to a new
+region", limits) and the swagger of Microsoft.Compute. Copies stay in the subscription; 100 run at once for each
+subscription and region, of which some are left to others.
+"""
+
+from tasks.resources.kind import Option, ResourceType
+
+_COPY_SLOTS = 90
+_NOTES = (
+    "snapshots are incremental, and are copied to other regions in the order in which they were taken",
+    "across subscriptions nothing is copied: Azure takes no incremental snapshot out of its disk's subscription",
+)
+_BACKUP = (
+    "Microsoft.Compute/disks/read",
+    "Microsoft.Compute/snapshots/read",
+    "Microsoft.Compute/snapshots/write",
+    "Microsoft.Compute/locations/DiskOperations/read",
+)
+_COPY = ("Microsoft.Compute/snapshots/read", "Microsoft.Compute/snapshots/write")
+_DELETE = (
+    "Microsoft.Compute/snapshots/read",
+    "Microsoft.Compute/snapshots/write",
+    "Microsoft.Compute/snapshots/delete",
+)
+_RESTORE_DISK = (
+    "Microsoft.Compute/disks/read",
+    "Microsoft.Compute/disks/write",
+    "Microsoft.Compute/disks/delete",
+    "Microsoft.Compute/snapshots/read",
+    "Microsoft.Compute/virtualMachines/read",
+    "Microsoft.Compute/virtualMachines/attachDetachDataDisks/action",
+)
+_RESTORE_VM = (
+    *_RESTORE_DISK,
+    "Microsoft.Compute/virtualMachines/write",
+    "Microsoft.Compute/virtualMachines/delete",
+    "Microsoft.Network/networkInterfaces/read",
+    "Microsoft.Network/networkInterfaces/write",
+    "Microsoft.Network/networkInterfaces/join/action",
+    "Microsoft.Network/virtualNetworks/subnets/join/action",
+    "Microsoft.Network/networkSecurityGroups/join/action",
+)
+_DISK_OPTIONS = (
+    Option("name", "name of the new disk, or the beginning of the names of several"),
+    Option("group", "resource group of what is made", captured="group"),
+    Option("sku", "kind of the new disks, such as Premium_LRS; default: each as it was"),
+    Option("zone", "availability zone", captured="zone", local=True),
+    Option("attach_to", "id of a machine that takes the disk"),
+    Option("lun", "LUN at that machine; default: the first free one", "number"),
+)
+
+KINDS = (
+    ResourceType(
+        name="azure-disk",
+        cloud="azure",
+        service="azure-compute",
+        id_prefix="/subscriptions/",
+        cross_region=True,
+        cross_account=False,
+        repository=False,
+        cold=False,
+        copy_slots=_COPY_SLOTS,
+        notes=_NOTES,
+        restores=("disk",),
+        restore_options=_DISK_OPTIONS,
+        backup_actions=_BACKUP,
+        copy_actions=_COPY,
+        restore_actions=_RESTORE_DISK,
+        delete_actions=_DELETE,
+    ),
+    ResourceType(
+        name="azure-vm",
+        cloud="azure",
+        service="azure-compute",
+        id_prefix="/subscriptions/",
+        cross_region=True,
+        cross_account=False,
+        repository=False,
+        cold=False,
+        copy_slots=_COPY_SLOTS,
+        notes=(*_NOTES, "the disks of a machine are taken one after the other, not at one instant"),
+        restores=("vm", "disk"),
+        restore_options=(
+            Option("name", "name of the new machine, with which the names of its disks begin"),
+            Option("group", "resource group of what is made", captured="group"),
+            Option("size", "size of the machine", captured="size"),
+            Option("sku", "kind of the new disks, such as Premium_LRS; default: each as it was"),
+            Option("zone", "availability zone", captured="zone", local=True),
+            Option("subnet", "id of the subnet of the new interface", captured="subnet_id", local=True),
+            Option("security_group", "id of its network security group", captured="security_group_id", local=True),
+            Option("disk", "id of the one disk to restore, with --to disk"),
+            Option("attach_to", "id of a machine that takes the disk, with --to disk"),
+            Option("lun", "LUN at that machine; default: the first free one", "number"),
+        ),
+        backup_actions=(
+            "Microsoft.Compute/virtualMachines/read",
+            "Microsoft.Network/networkInterfaces/read",
+            *_BACKUP,
+        ),
+        copy_actions=_COPY,
+        restore_actions=_RESTORE_VM,
+        delete_actions=_DELETE,
+    ),
+)

@@ -1,0 +1,129 @@
+"""The driver of Azure compute: disks and virtual machines. Each method binds a subscription and translates errors."""
+
+from collections.abc import Mapping, Sequence
+
+from azure.core.exceptions import AzureError
+
+from tasks.errors import Invalid
+from tasks.states import OperationState
+from workers.azure import backup, delete, describe, restore, snapshots
+from workers.azure.clients import Clients, Subscriptions
+from workers.azure.errors import translate, translated
+from workers.azure.ids import normal
+from workers.driver import (
+    Account,
+    BackupRequest,
+    Check,
+    CopyRequest,
+    Created,
+    Deleted,
+    Destination,
+    Found,
+    Operation,
+    Point,
+    Progress,
+    Resource,
+    ResourcePage,
+    RestoreStep,
+    Scope,
+    Started,
+    StepStarted,
+)
+from workers.pace import Pace
+
+_SNAPSHOT_KINDS = frozenset({"azure-snapshot", "azure-copy"})
+_STATES: Mapping[str, OperationState] = {
+    "Succeeded": OperationState.DONE,
+    "Failed": OperationState.FAILED,
+    "Canceled": OperationState.FAILED,
+}
+
+
+class ComputeDriver:
+    """Implements workers.driver.Driver for 'azure-disk' and 'azure-vm'; safe to be shared by threads."""
+
+    types: tuple[str, ...] = ("azure-disk", "azure-vm")
+
+    def __init__(self, subscriptions: Subscriptions, pace: Pace) -> None:
+        self._subscriptions = subscriptions
+        self._pace = pace
+
+    def _at(self, account: Account) -> Clients:
+        return self._subscriptions.at(account)
+
+    def check(self, account: Account, region: str) -> list[Check]:  # noqa: ARG002 - entered as a whole
+        try:
+            self._at(account).contact()
+        except AzureError as error:
+            return [Check("contact", "missing", str(translate(error, "the subscription")))]
+        return [
+            Check("contact", "ok", f"subscription {account.number}"),
+            Check("Microsoft.Compute/disks/read", "ok", "disks are listed"),
+        ]
+
+    def discover(self, scope: Scope, page: str | None) -> ResourcePage:
+        with translated("discovery"):
+            return describe.discover(self._at(scope.account), scope, page)
+
+    def start_backup(self, resource: Resource, request: BackupRequest) -> Started:
+        with translated("a backup"):
+            return backup.start_backup(self._at(resource.account), resource, request, self._pace)
+
+    def plan_copy_problem(self, point: Point, destination: Destination) -> str:
+        return backup.plan_copy_problem(point, destination)
+
+    def start_copy(self, point: Point, destination: Destination, request: CopyRequest) -> Started:
+        with translated("a copy"):
+            return backup.start_copy(self._at(destination.account), point, destination, request, self._pace)
+
+    def start_restore(self, point: Point, step: RestoreStep, key: str, tags: Mapping[str, str]) -> StepStarted:
+        with translated(step.kind):
+            return restore.start_step(self._at(point.account), point, step, key, tags, self._pace)
+
+    def undo_restore(
+        self,
+        account: Account,
+        region: str,  # noqa: ARG002 - ids tell the place
+        created: Sequence[Created],
+    ) -> list[Deleted]:
+        with translated("an undo"):
+            return delete.undo(self._at(account), created)
+
+    def progress(self, operations: Sequence[Operation]) -> list[Progress]:
+        if not operations:
+            return []
+        clients = self._at(operations[0].account)
+        with translated("progress"):
+            of_snapshots = [one for one in operations if one.kind in _SNAPSHOT_KINDS]
+            answers = snapshots.progress(clients, of_snapshots, self._pace) if of_snapshots else {}
+            answers |= {
+                one.external_id: restore.progress(clients, one, self._pace)
+                for one in operations
+                if one.kind in restore.OPERATION_KINDS
+            }
+        return [answers.get(one.external_id, _unknown(one)) for one in operations]
+
+    def find(self, account: Account, region: str, key: str) -> list[Found]:
+        with translated("a look-up"):
+            models = snapshots.with_key(self._at(account), key)
+        here = [one for one in models if describe.region_of(one) == region]
+        return [Found("snapshot", normal(one["id"]), _state(one)) for one in here]
+
+    def delete(self, points: Sequence[Point]) -> list[Deleted]:
+        answers: list[Deleted] = []
+        for point in points:
+            with translated("a deletion"):
+                answers += delete.delete(self._at(point.account), point)
+        return answers
+
+
+def _state(model: Mapping[str, object]) -> OperationState:
+    properties = model.get("properties")
+    state = properties.get("provisioningState", "") if isinstance(properties, Mapping) else ""
+    return _STATES.get(str(state), OperationState.RUNNING)
+
+
+def _unknown(operation: Operation) -> Progress:
+    """A kind that another version began: it must not keep the other operations of its place from being followed."""
+    error = Invalid(f"This version follows no operation of kind {operation.kind!r}.")
+    return Progress(operation.external_id, OperationState.FAILED, error=error)

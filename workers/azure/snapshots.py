@@ -1,0 +1,185 @@
+"""Snapshots: begun for disks, copied to other regions, followed, found again.
+
+Every snapshot is incremental and has a name made from its wish's key: a look by name tells what an earlier attempt has
+made. A PUT on a name in use changes its tags and takes no new snapshot (azure-cli 28879), so whatever carries another
+wish's tag, or is older than the wish, never counts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from azure.core.exceptions import ResourceNotFoundError
+
+from tasks.errors import CloudFailed, Gone, NotReady, SnapfleetError
+from tasks.states import OperationState
+from workers.azure import lro
+from workers.azure.clients import Clients
+from workers.azure.errors import shorten
+from workers.azure.ids import id_of, name_for, normal, read_id
+from workers.azure.tags import fit_tags
+from workers.driver import TAG_JOB, Operation, Progress
+from workers.pace import Pace
+
+# Clocks of Azure and of the database may differ by this much before a snapshot counts as older than its wish.
+_SKEW = timedelta(minutes=10)
+# From so many questions at once on the subscription's snapshots are listed: a page holds more than one answer.
+_LIST_FROM = 10
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One snapshot to make. `source` is a disk, or a snapshot in another region (`copy`)."""
+
+    key: str
+    source: str
+    region: str
+    group: str
+    copy: bool
+    tags: Mapping[str, str]
+    user_tags: Mapping[str, str]
+    fresh: bool
+
+    @property
+    def name(self) -> str:
+        return name_for(self.key)
+
+
+def start(clients: Clients, wish: Wish, pace: Pace, proceed: Any) -> tuple[Operation, bool, list[str]]:
+    """Begin a snapshot or adopt the one of this wish: its operation, whether it was there, warnings.
+
+    Raises the SDK's errors, NotReady when another wish has the name.
+    """
+    kind = "azure-copy" if wish.copy else "azure-snapshot"
+    snapshot_id = id_of(clients.subscription, wish.group, "snapshots", wish.name)
+    detail: dict[str, Any] = {"started_at": pace.clock.timer().isoformat(), "key": wish.key, "source": wish.source}
+    there = None if wish.fresh else get(clients, snapshot_id)
+    if there is not None:
+        if (there.get("tags") or {}).get(TAG_JOB) != wish.key:
+            raise NotReady(f"The snapshot {wish.name} has our name and another job's tag.", code="name-taken")
+        detail["adopted"] = True
+        return Operation(kind, snapshot_id, clients.account, wish.region, detail), True, []
+    tags, lost = fit_tags(wish.key, wish.tags, wish.user_tags)
+    body = {
+        "location": wish.region,
+        "tags": tags,
+        "sku": {"name": "Standard_LRS"},
+        "properties": {
+            "creationData": {"createOption": "CopyStart" if wish.copy else "Copy", "sourceResourceId": wish.source},
+            "incremental": True,
+        },
+    }
+    proceed()
+    token = lro.begin(clients.compute.snapshots.begin_create_or_update, wish.group, wish.name, body)
+    return Operation(kind, snapshot_id, clients.account, wish.region, {**detail, "token": token}), False, lost
+
+
+def get(clients: Clients, snapshot_id: str) -> dict[str, Any] | None:
+    """A snapshot's model, None when there is none. Raises the SDK's other errors."""
+    parts = read_id(snapshot_id)
+    try:
+        found: dict[str, Any] = clients.compute.snapshots.get(parts.group, parts.name).as_dict()
+    except ResourceNotFoundError:
+        return None
+    return found
+
+
+def progress(clients: Clients, operations: Sequence[Operation], pace: Pace) -> dict[str, Progress]:
+    """The answer about each snapshot, by its id. Raises the SDK's errors."""
+    wanted = {one.external_id for one in operations}
+    if len(wanted) >= _LIST_FROM:
+        found = {normal(item.id): item.as_dict() for item in clients.compute.snapshots.list()}
+    else:
+        found = {one: model for one in wanted if (model := get(clients, one)) is not None}
+    return {one.external_id: _of(clients, one, found.get(one.external_id), pace) for one in operations}
+
+
+def _of(clients: Clients, operation: Operation, model: Mapping[str, Any] | None, pace: Pace) -> Progress:
+    if model is None:
+        return _absent(clients, operation, pace)
+    properties = model.get("properties", {})
+    state, percent = str(properties.get("provisioningState", "")), properties.get("completionPercent")
+    problem = _stranger(operation, model) or _broken_copy(properties)
+    if problem:
+        return _failed(operation, CloudFailed(problem))
+    if state == "Failed":
+        return _failed(operation, _reason(clients, operation))
+    if state == "Succeeded" and (percent is None or percent >= 100):
+        return Progress(operation.external_id, OperationState.DONE, percent=100, detail=_learnt(properties))
+    age = pace.age(operation.detail.get("started_at")) or timedelta(0)
+    shown = int(percent or 0) if operation.kind == "azure-copy" else 0
+    return Progress(operation.external_id, OperationState.RUNNING, percent=min(99, shown), ask_again=pace.again(age))
+
+
+def _learnt(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known at the end; the token has served."""
+    source = properties.get("creationData", {})
+    return {
+        "token": "",
+        "size_gib": int(properties.get("diskSizeGB", 0)),
+        "family_id": str(properties.get("incrementalSnapshotFamilyId", "")),
+        "unique_id": str(properties.get("uniqueId", "")),
+        "source_unique_id": str(source.get("sourceUniqueId", "")),
+    }
+
+
+def _stranger(operation: Operation, model: Mapping[str, Any]) -> str:
+    """Why a snapshot of our name is not this wish's; '' when it is."""
+    if (model.get("tags") or {}).get(TAG_JOB) != operation.detail.get("key"):
+        return f"The snapshot {operation.external_id} carries another job's tag."
+    made, since = model.get("properties", {}).get("timeCreated"), operation.detail.get("started_at")
+    if operation.detail.get("adopted") or not made or not since:
+        return ""
+    if datetime.fromisoformat(str(made)) < datetime.fromisoformat(str(since)) - _SKEW:
+        return f"The snapshot {operation.external_id} is older than the wish for it: Azure took no new one."
+    return ""
+
+
+def _broken_copy(properties: Mapping[str, Any]) -> str:
+    error = properties.get("copyCompletionError") or {}
+    if not error:
+        return ""
+    return f"Azure ended the copy ({error.get('errorCode', '')}): {shorten(str(error.get('errorMessage', '')))}"
+
+
+def _absent(clients: Clients, operation: Operation, pace: Pace) -> Progress:
+    """Not to be seen: its operation may say why; shortly after its making that says nothing."""
+    told = operation.detail.get("token") and _told(clients, operation)
+    if told:
+        return _failed(operation, told)
+    age = pace.age(operation.detail.get("started_at"))
+    if age is not None and age < pace.grace:
+        return Progress(operation.external_id, OperationState.RUNNING, ask_again=pace.floor)
+    error = Gone(f"The snapshot {operation.external_id} does not exist any more: somebody else deleted it.")
+    return Progress(operation.external_id, OperationState.GONE, error=error, detail={"token": ""})
+
+
+def _reason(clients: Clients, operation: Operation) -> SnapfleetError:
+    told = operation.detail.get("token") and _told(clients, operation)
+    return told or CloudFailed(f"Azure failed the snapshot {operation.external_id} and does not say why any more.")
+
+
+def _told(clients: Clients, operation: Operation) -> SnapfleetError | None:
+    """What the operation itself says; None when it did not fail or its address is gone."""
+    parts, method = read_id(operation.external_id), clients.compute.snapshots.begin_create_or_update
+
+    def resume(token: str, polling: lro.Manual) -> Any:
+        return method(parts.group, parts.name, None, continuation_token=token, polling=polling)
+
+    return lro.failure(resume, str(operation.detail["token"]), f"the snapshot {parts.name}")
+
+
+def _failed(operation: Operation, error: SnapfleetError) -> Progress:
+    return Progress(operation.external_id, OperationState.FAILED, error=error, detail={"token": ""})
+
+
+def with_key(clients: Clients, key: str) -> list[dict[str, Any]]:
+    """Every snapshot of the subscription under a key, those of its parts included. Raises the SDK's errors."""
+    models = (item.as_dict() for item in clients.compute.snapshots.list())
+    return [one for one in models if _carries(one, key)]
+
+
+def _carries(model: Mapping[str, Any], key: str) -> bool:
+    tag = str((model.get("tags") or {}).get(TAG_JOB, ""))
+    return tag == key or tag.startswith(f"{key}/")

@@ -1,0 +1,31 @@
+"""Tags as Azure takes them: 50 on a resource, names to 512 and values to 256 characters, some characters not in names
+(Azure Resource Manager documentation, "Use tags to organize your Azure resources", limitations)."""
+
+from collections.abc import Mapping
+
+from workers.driver import TAG_INSTALLATION, TAG_JOB
+
+OURS = "snapfleet:"
+MOST_TAGS = 50
+_NAME_LENGTH, _VALUE_LENGTH = 512, 256
+_FORBIDDEN = frozenset("<>%&\\?/")
+_RESERVED = ("microsoft", "azure", "windows")
+
+
+def fit_tags(key: str, ours: Mapping[str, str], users: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """The tags for what a call with this key creates, and a warning for each loss; `ours` always go."""
+    fitted = {name: value[:_VALUE_LENGTH] for name, value in {**ours, TAG_JOB: key}.items()}
+    wanted = sorted(name for name in users if _allowed(name) and not name.startswith(OURS) and name not in fitted)
+    room = max(0, MOST_TAGS - len(fitted))
+    fitted |= {name: str(users[name])[:_VALUE_LENGTH] for name in wanted[:room]}
+    left = len(wanted) - room
+    return fitted, [f"{left} tags of the resource were left out: Azure allows {MOST_TAGS}."] if left > 0 else []
+
+
+def _allowed(name: str) -> bool:
+    return 0 < len(name) <= _NAME_LENGTH and not _FORBIDDEN & set(name) and not name.lower().startswith(_RESERVED)
+
+
+def is_ours(tags: Mapping[str, str] | None) -> bool:
+    """Whether an object carries an installation's tag: nothing else is ever deleted."""
+    return bool((tags or {}).get(TAG_INSTALLATION))
