@@ -170,7 +170,10 @@ def create_backup_vault(call: Call, parameters: dict) -> dict:
     if known is not None and (request is None or known.request != request):
         raise AwsError("AlreadyExistsException", f"Backup vault with the same name already exists: {name}")
     if known is None:
-        key, usable = kms.chosen(call, parameters.get("EncryptionKeyArn"), ALIAS)
+        asked = parameters.get("EncryptionKeyArn")
+        if asked and ":key/" not in asked:
+            raise invalid(f"Not the ARN of a key: {asked}")
+        key, usable = kms.chosen(call, asked, ALIAS)
         if not usable:
             raise invalid(f"The key {key} cannot be used.")
         arn = f"arn:aws:backup:{call.region}:{call.account}:backup-vault:{name}"

@@ -111,9 +111,10 @@ def start_copy(copying: VaultCopy, part: Part) -> tuple[Operation, list[str], bo
     source, request = copying.source, copying.request
     across = source.number() != copying.target.number()
     tags = {**request.tags, TAG_SOURCE_SNAPSHOT: part.external_id}
-    key = _open(copying.target, copying.destination.kms_key, source.number() if across else "", tags)
+    wanted = _key_arn(copying.target, copying.destination.kms_key)
+    key = _open(copying.target, wanted, source.number() if across else "", tags)
     lost = []
-    if copying.destination.kms_key and key and key != copying.destination.kms_key:
+    if wanted and key and key != wanted:
         where = f"{copying.target.account.name}, {copying.target.region}"
         lost = [f"The vault {vault_of(copying.target)} in {where} has its own key, {key}: the copy lies under that."]
     backup = source.read("backup")
@@ -169,6 +170,13 @@ def refuse(problem: str) -> None:
     """Raises Impossible when there is a problem."""
     if problem:
         raise Impossible(problem, code="copy-impossible")
+
+
+def _key_arn(clients: Clients, key: str) -> str:
+    """A key's ARN: vaults take no aliases."""
+    if not key or ":key/" in key:
+        return key
+    return str(clients.read("kms").describe_key(KeyId=key)["KeyMetadata"]["Arn"])
 
 
 def _open(clients: Clients, key: str, source_number: str, tags: Mapping[str, str]) -> str:
