@@ -2,7 +2,8 @@
 
 Facts used: a restored cluster has no instances until they are created (RestoreDBClusterFromSnapshot, RDS API
 reference); Serverless v1 has none at all, and AWS has ended it, so that what was v1 comes back as v2 unless asked for;
-gp3 takes iops and throughput from 400 GiB only ("Amazon RDS DB instance storage").
+gp3 takes iops and throughput from 400 GiB only ("Amazon RDS DB instance storage"); a Multi-AZ DB cluster has one class
+for all of its instances and makes them itself ("Multi-AZ DB cluster deployments").
 """
 
 from collections.abc import Mapping
@@ -55,7 +56,7 @@ def plan_cluster(draft: Draft, values: Mapping[str, Any], tags: Mapping[str, str
     }
     why = f"Make a cluster {values['id']} from {part.snapshot_id}, as {draft.point.resource_name} was."
     draft.add("restore", "restore-cluster", params, why, ("cluster",))
-    if params.get("engine_mode") != "serverless":
+    if params.get("engine_mode") != "serverless" and "cluster_class" not in params:
         for number, member in enumerate(_members(draft, values), 1):
             _member(draft, str(values["id"]), number, member, tags)
     roles = draft.point.captured("roles", [])
@@ -67,7 +68,10 @@ def plan_cluster(draft: Draft, values: Mapping[str, Any], tags: Mapping[str, str
 
 
 def _mode(draft: Draft, values: Mapping[str, Any]) -> dict[str, Any]:
-    """How Serverless comes back."""
+    """How Serverless comes back, and Multi-AZ DB clusters, whose three instances come with them."""
+    whole = values.get("class") or draft.point.captured("cluster_class")
+    if draft.point.captured("cluster_class"):
+        return {"cluster_class": whole, "iops": draft.point.captured("iops", None)}
     if draft.point.captured("engine_mode") != "serverless":
         return {}
     if values.get("serverless_v1"):

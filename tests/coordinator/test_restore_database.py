@@ -134,3 +134,18 @@ def test_serverless_v1_can_be_made_again_where_aws_still_lets_one() -> None:
     made = plan("aurora", SERVERLESS, "cluster", serverless_v1="yes")
     assert [step.kind for step in made.steps] == ["restore-cluster"]
     assert (made.steps[0].params["engine_mode"], made.steps[0].params["scaling"]["AutoPause"]) == ("serverless", True)
+
+
+def test_a_multi_az_cluster_makes_its_instances_itself() -> None:
+    """They are of one class, and nobody can add one by CreateDBInstance."""
+    held = {
+        "engine": "postgres",
+        "cluster_class": "db.m6gd.large",
+        "iops": 3000,
+        "members": [{"class": "db.m6gd.large"}] * 3,
+    }
+    made = plan("aurora", held, "cluster")
+    assert [step.kind for step in made.steps] == ["restore-cluster"]
+    assert (made.steps[0].params["cluster_class"], made.steps[0].params["iops"]) == ("db.m6gd.large", 3000)
+    larger = plan("aurora", held, "cluster", **{"class": "db.m6gd.xlarge"})
+    assert larger.steps[0].params["cluster_class"] == "db.m6gd.xlarge"

@@ -52,6 +52,7 @@ _OF_CLUSTERS = {
     "identifier": "DBClusterIdentifier",
     "state": "Status",
     "engine_mode": "EngineMode",
+    "cluster_class": "DBClusterInstanceClass",
     "zones": "AvailabilityZones",
     "encrypted": "StorageEncrypted",
 }

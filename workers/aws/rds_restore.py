@@ -23,6 +23,7 @@ from workers.driver import TAG_JOB, Created, Deleted, RestoreStep, StepStarted
 # Ours: theirs, for RestoreDBInstanceFromDBSnapshot, RestoreDBClusterFromSnapshot and CreateDBInstance.
 _NAMES = {
     "class": "DBInstanceClass",
+    "cluster_class": "DBClusterInstanceClass",
     "subnet_group": "DBSubnetGroupName",
     "security_groups": "VpcSecurityGroupIds",
     "option_group": "OptionGroupName",
