@@ -25,11 +25,11 @@ CLUSTER_FIELDS = {
 # Members of a request that the view shows under the same name, and those that it shows otherwise.
 SAME = (
     "Engine", "EngineVersion", "EngineMode", "DBInstanceClass", "DBClusterInstanceClass", "AllocatedStorage",
-    "StorageType", "Iops", "StorageThroughput", "MultiAZ", "PubliclyAccessible", "AvailabilityZone", "AvailabilityZones",
-    "MasterUsername", "AutoMinorVersionUpgrade", "LicenseModel", "CopyTagsToSnapshot", "DeletionProtection",
-    "NetworkType", "BackupRetentionPeriod", "PreferredBackupWindow", "PreferredMaintenanceWindow", "MaxAllocatedStorage",
-    "PromotionTier", "Port", "DBName", "DatabaseName", "ServerlessV2ScalingConfiguration",
-    "ReadReplicaSourceDBInstanceIdentifier",
+    "StorageType", "Iops", "StorageThroughput", "MultiAZ", "PubliclyAccessible", "AvailabilityZone",
+    "AvailabilityZones", "MasterUsername", "AutoMinorVersionUpgrade", "LicenseModel", "CopyTagsToSnapshot",
+    "DeletionProtection", "NetworkType", "BackupRetentionPeriod", "PreferredBackupWindow",
+    "PreferredMaintenanceWindow", "MaxAllocatedStorage", "PromotionTier", "Port", "DBName", "DatabaseName",
+    "ServerlessV2ScalingConfiguration", "ReadReplicaSourceDBInstanceIdentifier",
 )  # fmt: skip
 GROUPS = {
     "DBSubnetGroup": ("DBSubnetGroupName", "DBSubnetGroupNotFoundFault"),
