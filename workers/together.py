@@ -8,10 +8,12 @@ acknowledged after that and never before.
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from tasks.catalog import Job, transaction
+from tasks.catalog import Job, database, session, transaction
+from tasks.catalog.fields import is_postgres
 from tasks.catalog.transitions import Wanted, claim_all, finish_all
 from tasks.errors import FenceLost
 from tasks.states import JobState
@@ -79,13 +81,18 @@ class Gather(Generic[_In, _Out]):
                 heir.lock.release()
 
 
+def _at_once() -> AbstractContextManager[None]:
+    """Around one statement, which PostgreSQL commits by itself: two round trips less than a transaction."""
+    return session() if is_postgres(database) else transaction()
+
+
 def _claim(wanted: Sequence[Wanted]) -> Sequence[Job | None]:
-    with transaction():
+    with _at_once():
         return claim_all(wanted)
 
 
 def _finish(ended: Sequence[tuple[Job, datetime, dict[str, Any]]]) -> Sequence[bool]:
-    with transaction():
+    with _at_once():
         done = finish_all([(job.id, job.fence, at, result) for job, at, result in ended])
     return [job.id in done for job, _, _ in ended]
 

@@ -8,7 +8,7 @@ where a process has few rows at a time, the query builder writes them.
 import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from peewee import SQL, Field, Tuple
 
@@ -26,6 +26,7 @@ _TYPES = {
 }
 _CHUNK = 400  # rows in one statement of the query builder: SQLite takes 32,766 parameters
 Row = Mapping[str, Any]
+_Row = TypeVar("_Row", bound=CatalogModel)
 
 
 def insert_rows(
@@ -142,6 +143,27 @@ def delete_rows(model: type[CatalogModel], by: str, values: Sequence[Any]) -> No
             f'WHERE t."{field.column_name}" = u."{field.name}"'
         )
         database.execute_sql(sql, [_document([field], [{by: value} for value in values])])
+
+
+def models_of(model: type[_Row], cursor: Any) -> list[_Row]:
+    """Rows of all the model's columns, in their order, as the model: without what the query builder does for each."""
+    names = [field.name for field in model._meta.sorted_fields]
+    readers = [(field.name, _reader(field)) for field in model._meta.sorted_fields if _reader(field)]
+    found = []
+    for values in cursor.fetchall():
+        row = model(__no_default__=True)
+        data = row.__data__
+        data.update(zip(names, values, strict=True))
+        for name, reader in readers:
+            data[name] = reader(data[name])
+        found.append(row)
+    return found
+
+
+def columns_of(model: type[CatalogModel]) -> str:
+    """The model's columns, with its table's name, in the order that `models_of` reads."""
+    table = model._meta.table_name
+    return ", ".join(f'"{table}"."{field.column_name}"' for field in model._meta.sorted_fields)
 
 
 def _record(fields: Sequence[Field]) -> str:

@@ -5,16 +5,19 @@ error, except where a fence is given: there FenceLost tells the caller to stop a
 the transaction, so that what belongs together is written together.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 from peewee import EXCLUDED, Case, Tuple, fn
 
-from tasks.catalog.bulk import delete_rows, find_rows, insert_rows, update_rows
-from tasks.catalog.database import transaction
+from tasks.catalog.bulk import columns_of, delete_rows, find_rows, insert_rows, models_of, update_rows
+from tasks.catalog.database import database, transaction
+from tasks.catalog.fields import is_postgres
 from tasks.catalog.job import Job, Operation, Outbox
 from tasks.catalog.point import Part, Point
 from tasks.errors import FenceLost, Retry, SnapfleetError
@@ -140,7 +143,7 @@ def claim(job_id: int, fence: int, owner: str, at: datetime, lease: timedelta) -
 
 def claim_all(wanted: Sequence[Wanted]) -> list[Job | None]:
     """Take each job if its fence is still the message's and nobody holds it, in one statement; of two messages for one
-    job the first gets it. None for a duplicate or a stale message. Call inside a transaction.
+    job the first gets it. None for a duplicate or a stale message. Call inside a session or a transaction.
 
     The attempt counts before the work starts, so that a job that kills its worker cannot run for ever.
     """
@@ -155,6 +158,9 @@ def claim_all(wanted: Sequence[Wanted]) -> list[Job | None]:
 
 def _claim_same(wanted: Sequence[Wanted]) -> list[Job]:
     owner, at, lease = wanted[0].owner, max(one.at for one in wanted), wanted[0].lease
+    if is_postgres(database):
+        named = json.dumps([{"id": one.job, "fence": one.fence} for one in wanted])
+        return models_of(Job, database.execute_sql(_claim_statement(), [owner, at + lease, at, named]))
     return list(
         Job.update(
             state=JobState.RUNNING,
@@ -174,9 +180,22 @@ def _claim_same(wanted: Sequence[Wanted]) -> list[Job]:
     )
 
 
+_CLAIM = """
+UPDATE job SET state = 'running', fence = job.fence + 1, attempt = job.attempt + 1, claims = job.claims + 1,
+lease_owner = %s, lease_until_at = %s, started_at = COALESCE(job.started_at, %s)
+FROM json_to_recordset(%s::json) AS u(id bigint, fence integer)
+WHERE job.id = u.id AND job.fence = u.fence AND job.state IN ('pending', 'queued') RETURNING """
+
+
+@cache
+def _claim_statement() -> str:
+    """One text that the server plans once: to build it anew with the query builder took half of a claim."""
+    return _CLAIM + columns_of(Job)
+
+
 def finish_all(ended: Sequence[tuple[int, int, datetime, dict[str, Any]]]) -> set[int]:
     """Running jobs (id, fence, when, result) that have done what they were for, in one statement; the ids of those
-    that nobody had taken over. Call inside a transaction."""
+    that nobody had taken over. Call inside a session (PostgreSQL) or a transaction."""
     rows = [{"id": number, "fence": fence, "finished_at": at, "result": result} for number, fence, at, result in ended]
     same = {"state": JobState.DONE, "error_code": "", "error_text": "", "lease_owner": "", "lease_until_at": None}
     given = "\"state\" = 'running'"
