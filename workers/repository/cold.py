@@ -14,6 +14,7 @@ from workers.repository.generations import manifest_name
 from workers.repository.liveness import Live
 from workers.repository.manifest import Generation
 from workers.repository.names import DATA, MAP, PACKS
+from workers.repository.pack import PACK_BYTES
 from workers.repository.repository import Repository
 
 
@@ -131,7 +132,6 @@ class Estimate:
 
 # Share of a block that remains after zstd level 1 on system disks (measured 2026-11: 0.42 to 0.56), for estimates.
 RATIO = 0.5
-_PACK = 32 << 20
 
 
 def estimate_archive(
@@ -140,7 +140,7 @@ def estimate_archive(
     """What archiving so many written (or changed) blocks costs, before it is done."""
     name = storage_class or "STANDARD"
     stored = int(blocks * block_bytes * ratio)
-    packs, lists = -(-stored // _PACK), -(-blocks // 10_000)
+    packs, lists = -(-stored // PACK_BYTES), -(-blocks // 10_000)
     small = 4  # lease, map, manifest, commit
     once = packs * prices.put[name] + small * prices.put["STANDARD"] + blocks * prices.ebs_get + lists * prices.ebs_list
     month = stored / 2**30 * prices.month[name]

@@ -120,15 +120,13 @@ class Segment:
 
     def compact(self) -> "Segment":
         """The same map without packs that no block names any more."""
-        other = Segment.empty(self.first, len(self))
-        renumber: dict[int, int] = {}
-        for i, number in enumerate(self.pack):
-            if number != ZERO:
-                if number not in renumber:
-                    renumber[number] = other.table.number(self.table.places[number])
-                other.pack[i] = renumber[number]
-                other.frame[i] = self.frame[i]
-        return other
+        table = Table()
+        renumber = {n: table.number(self.table.places[n]) for n in dict.fromkeys(self.pack) if n != ZERO}
+        pack = self.pack
+        if any(old != new for old, new in renumber.items()):  # mostly they are numbered as they come
+            renumber[ZERO] = ZERO
+            pack = array("H", map(renumber.__getitem__, pack))
+        return Segment(self.first, pack[:], self.frame[:], table)
 
     def by_pack(self) -> dict[Place, list[tuple[int, int]]]:
         """(frame, block) pairs of each pack, in order of the frames: how a restore reads."""

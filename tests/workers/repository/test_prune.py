@@ -238,9 +238,9 @@ def test_estimates_name_requests_bytes_and_dollars() -> None:
     blocks = 2048 * 1024  # one TiB
     plain = estimate_archive(blocks, 524_288, prices)
     assert plain.ebs_blocks * prices.ebs_get / 1000 == pytest.approx(6.29, abs=0.01)
-    assert plain.requests == pytest.approx(16_388, abs=5)
+    assert plain.requests == pytest.approx(13_112, abs=5)
     assert plain.stored_bytes == 1 << 39
-    assert plain.dollars_once == pytest.approx(6.29 + 0.126 + 0.082, abs=0.01)
+    assert plain.dollars_once == pytest.approx(6.29 + 0.126 + 0.066, abs=0.01)
     cold = estimate_archive(blocks, 524_288, prices, "DEEP_ARCHIVE")
     assert cold.dollars_a_month < plain.dollars_a_month / 20
     repo, _, _ = chain(1)
