@@ -1,7 +1,10 @@
-"""An HTTP proxy with a login, for tests: what it was asked for is noted."""
+"""Proxies for tests: an HTTP one with a login that notes what it was asked for, and a TCP one that goes wrong."""
 
 import base64
+import contextlib
 import http.client
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,3 +47,98 @@ def login_proxy(user: str, password: str) -> Iterator[tuple[int, list[str]]]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+class FaultProxy:
+    """A TCP proxy on loopback that goes wrong on demand: half-open links, resets, refusals, slow bytes.
+
+    `half_open` swallows what either side sends and closes nothing, as a firewall that forgot a connection does; `heal`
+    ends the swallowed links with a reset, as the first packet after that does. Needs no rights.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port: int = self._listener.getsockname()[1]
+        self._links: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._silent, self._refusing, self._delay = threading.Event(), threading.Event(), 0.0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def half_open(self) -> None:
+        """Say nothing any more to anybody, also on new connections."""
+        self._silent.set()
+
+    def refuse(self) -> None:
+        """Reset what there is and every new connection."""
+        self._refusing.set()
+        self.reset()
+
+    def slow(self, seconds: float) -> None:
+        """Hold every piece of data back for so long."""
+        self._delay = seconds
+
+    def heal(self) -> None:
+        """Pass on again; links that were swallowed are reset."""
+        swallowed = self._silent.is_set()
+        self._delay = 0.0
+        self._refusing.clear()
+        self._silent.clear()
+        if swallowed:
+            self.reset()
+
+    def reset(self) -> None:
+        """End every link with a reset."""
+        with self._lock:
+            links, self._links = self._links, set()
+        for link in links:
+            _abort(link)
+
+    def close(self) -> None:
+        """Stop listening and end every link."""
+        self._listener.close()
+        self.reset()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                here, _ = self._listener.accept()
+            except OSError:
+                return
+            if self._refusing.is_set():
+                _abort(here)
+                continue
+            try:
+                there = socket.create_connection(("127.0.0.1", self._target), timeout=5)
+                there.settimeout(None)
+            except OSError:
+                _abort(here)
+                continue
+            with self._lock:
+                self._links |= {here, there}
+            for source, sink in ((here, there), (there, here)):
+                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if self._delay:
+                    threading.Event().wait(self._delay)
+                if not self._silent.is_set():
+                    sink.sendall(data)
+        with self._lock:
+            gone = {source, sink} & self._links
+            self._links -= gone
+        for link in gone:
+            with contextlib.suppress(OSError):
+                link.close()
+
+
+def _abort(link: socket.socket) -> None:
+    """Close with RST instead of FIN."""
+    with contextlib.suppress(OSError):
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with contextlib.suppress(OSError):
+        link.shutdown(socket.SHUT_RD)
+    with contextlib.suppress(OSError):
+        link.close()

@@ -105,15 +105,16 @@ class Seat:
 class Fleet:
     """Coordinators and workers over one catalog, broker and fake cloud, with a supervisor thread."""
 
-    def __init__(self, folder: Path, catalog_url: str, broker_url: str) -> None:
+    def __init__(self, folder: Path, catalog_url: str, broker_url: str, links: tuple[str, str] | None = None) -> None:
+        """`links` are the URLs of catalog and broker that the processes use, when they go through a proxy."""
         self.folder = folder
         home = folder / "home"
         MasterKey.create(home / "keys" / "master.key")
         self.env = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SNAPFLEET_"))},
             "SNAPFLEET_HOME": str(home),
-            "SNAPFLEET_CATALOG_URL": catalog_url,
-            "SNAPFLEET_BROKER_URL": broker_url,
+            "SNAPFLEET_CATALOG_URL": links[0] if links else catalog_url,
+            "SNAPFLEET_BROKER_URL": links[1] if links else broker_url,
             "SNAPFLEET_DRIVERS": "tests.fakes.driver:build_drivers",
             "SNAPFLEET_FAKE_CLOUD": str(folder / "cloud.sqlite"),
             "SNAPFLEET_POLL_FLOOR_SECONDS": "0.2",

@@ -3,6 +3,7 @@
 Used by the crash tests (some 150 kills) and by the long run (`make chaos`, a thousand kills).
 """
 
+import contextlib
 import itertools
 import json
 import random
@@ -15,8 +16,10 @@ from typing import Any
 from tasks.catalog import Creation, Job, Part, Point, Policy, Request, Restore, Run, rows, session, transaction
 from tasks.catalog.database import database_time
 from tasks.crash import POINTS
+from tasks.errors import Unavailable
 from tasks.states import JOB_OPEN, RUN_OPEN, PointState, RestoreState, RunState
 from tests.scenario.fleet import Fleet, Seat
+from tests.scenario.trouble import Trouble
 
 VOLUMES = 12
 WORKERS = 5
@@ -50,6 +53,7 @@ class Outcome:
     """What a killing spree left behind; lost, doubled, dangling and below_floor must be zero."""
 
     kills: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
     reached: Counter[str] = field(default_factory=Counter)
     missed: list[str] = field(default_factory=list)
     jobs: int = 0
@@ -63,8 +67,9 @@ class Outcome:
 
     def to_json(self) -> str:
         """One line."""
-        plain = {name: value for name, value in vars(self).items() if name != "reached"}
-        return json.dumps({**plain, "points": len(self.reached), "seconds": round(self.seconds, 1)})
+        plain = {name: value for name, value in vars(self).items() if name not in ("reached", "faults")}
+        more = {"faults": self.faults.total(), "fault_kinds": dict(self.faults), "points": len(self.reached)}
+        return json.dumps({**plain, **more, "seconds": round(self.seconds, 1)})
 
 
 def points_for(names: tuple[str, ...], count: int, dice: random.Random) -> list[str]:
@@ -77,12 +82,23 @@ class Spree:
     """Keeps a fleet busy with every kind of work until its crash points are used up, then lets it heal."""
 
     def __init__(
-        self, folder: Path, catalog_url: str, broker_url: str, kills: int, seed: int = 1, workers: int = WORKERS
+        self,
+        folder: Path,
+        catalog_url: str,
+        broker_url: str,
+        kills: int,
+        seed: int = 1,
+        workers: int = WORKERS,
+        trouble: Trouble | None = None,
     ) -> None:
         dice = random.Random(seed)
-        self.fleet = Fleet(folder, catalog_url, broker_url)
+        self._trouble = trouble
+        links = (trouble.catalog_url, trouble.broker_url) if trouble else (catalog_url, broker_url)
+        self.fleet = Fleet(folder, catalog_url, broker_url, links)
         self.fleet.estate(VOLUMES, POLICIES, schedule={"every": "15m", "starts_at": "2026-01-01T00:00"})
         self.fleet.cloud.instance(HOST, zone="us-east-1a")
+        if trouble:
+            trouble.cloud = self.fleet.cloud
         self.fleet.cloud.set("page", 3)  # so that a look takes several pages
         share = max(len(COORDINATOR_POINTS), kills * len(COORDINATOR_POINTS) // len(MINE))
         coordinator_points = points_for(COORDINATOR_POINTS, share, dice)
@@ -103,11 +119,12 @@ class Spree:
         began = time.monotonic()
         self.fleet.start()
         try:
-            while time.monotonic() - began < seconds and any(seat.points for seat in self.fleet.seats):
-                self._keep_busy()
-                for seat in self.fleet.seats:
-                    seat.put_off_when_unreached(POINT_PATIENCE)
+            while time.monotonic() - began < seconds and self._goes_on():
+                self._meanwhile()
                 time.sleep(0.1)
+            if self._trouble:
+                self._trouble.end()
+                self.outcome.faults = self._trouble.faults
             for seat in self.fleet.seats:
                 self.outcome.missed += list(seat.points)
                 seat.points.clear()
@@ -122,6 +139,18 @@ class Spree:
             self.fleet.stop()
         self.outcome.seconds = time.monotonic() - began
         return self._judge()
+
+    def _goes_on(self) -> bool:
+        """While a point is still to be reached, or a fault to come."""
+        return any(seat.points for seat in self.fleet.seats) or (self._trouble is not None and self._trouble.left > 0)
+
+    def _meanwhile(self) -> None:
+        with contextlib.suppress(Unavailable):  # this process's own connection may be cut too
+            self._keep_busy()
+        for seat in self.fleet.seats:
+            seat.put_off_when_unreached(POINT_PATIENCE)
+        if self._trouble:
+            self._trouble.step()
 
     def _keep_busy(self) -> None:
         """Schedules make runs; this adds runs asked for, restores of which every second is undone, and faults."""
@@ -155,7 +184,9 @@ class Spree:
             Request.create(kind=kind, payload=payload, requested_by="test", created_at=database_time())
 
     def _healed(self) -> bool:
-        return not self._open_ends()
+        with contextlib.suppress(Unavailable):
+            return not self._open_ends()
+        return False
 
     def _open_ends(self) -> list[str]:
         """What is not over yet, each with what it says of itself."""

@@ -1,7 +1,7 @@
 """`make sim`: many seeds of a simulated fleet, and the mutants that it must notice; one JSON line last.
 
     python -m tests.sim [--seeds 1000] [--first 1]
-    python -m tests.sim --seed N          replays one seed and prints its trace
+    python -m tests.sim --seed N [--small]    replays one seed and prints its trace
 
 Exits 1 when a seed ends with anything lost, doubled, dangling or below its floor, or when a mutant is not noticed.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.sim.hunt import hunt
 from tests.sim.mutants import MUTANTS
-from tests.sim.story import Outcome, run_seed
+from tests.sim.story import SMALL, Options, Outcome, run_seed
 
 
 def main() -> None:
@@ -28,17 +28,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1000)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--seed", type=int, help="replay this one and print its trace")
+    parser.add_argument("--small", action="store_true", help="as small as in `make test`")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="snapfleet-sim-") as folder:
         if options.seed is not None:
-            sys.exit(_replay(options.seed, Path(folder)))
+            sys.exit(_replay(options.seed, Path(folder), SMALL if options.small else Options()))
         sys.exit(_run(range(options.first, options.first + options.seeds), options.processes, Path(folder)))
 
 
-def _replay(seed: int, folder: Path) -> bool:
-    outcome = run_seed(seed, folder)
+def _replay(seed: int, folder: Path, options: Options) -> bool:
+    outcome = run_seed(seed, folder, options)
     for moment, who, what in outcome.trace:
         print(f"{moment:12.3f}  {who:24} {what}")
     print(f"seed {seed}: trace {outcome.digest}, {outcome.jobs} jobs, {outcome.deaths} deaths")

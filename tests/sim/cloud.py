@@ -112,6 +112,7 @@ class SimDriver(FakeDriver):
         world = self._world
         if world.depth():
             world.defects.append(f"a session of the catalog was open during {method}")
+        world.calls[method] += 1
         if world.chance(world.weather.throttle):
             raise errors.Throttled("Request limit exceeded.")
         if world.chance(world.weather.lost_request):

@@ -8,7 +8,7 @@ from typing import Any
 
 from coordinator.main import Coordinator
 from tasks.catalog import session
-from tasks.catalog.transitions import claim
+from tasks.catalog.transitions import Wanted
 from tasks.crash import reach
 from tasks.errors import SnapfleetError, Unavailable
 from tasks.lanes import Lane
@@ -18,6 +18,7 @@ from tasks.telemetry import Counters
 from tests.sim.broker import Delivery, SimBroker
 from tests.sim.cloud import SimCloud, SimDriver
 from tests.sim.world import Process, World
+from workers import together
 from workers.app import work
 from workers.context import Context
 from workers.heartbeat import Heartbeat
@@ -26,7 +27,7 @@ from workers.held import Held
 COORDINATORS, WORKERS = 2, 3
 INSTALLATION = "simulated"
 # What decides nothing about backups: it is tested elsewhere, and half of a round's time.
-LEFT_OUT = frozenset({"beat", "alerts", "repositories", "count", "watch"})
+LEFT_OUT = frozenset({"accounts", "beat", "alerts", "repositories", "count", "watch"})
 # Seconds between two rounds: slower than in production, so that more happens between them and a seed costs less.
 BUSY, NEWS, IDLE_MOST = (1.0, 9.0), (6.0, 25.0), 120.0
 SWEEP_EVERY = timedelta(seconds=40)
@@ -73,12 +74,27 @@ def _is_loss(error: Exception) -> bool:
     return type(error).__name__ in ("OperationalError", "InterfaceError")
 
 
+class OwnGather:
+    """What stands for a module's `Gather`: every simulated process has one of its own, as every real one has."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self._world, self._name = world, name
+
+    def __call__(self, wish: Any) -> Any:
+        actor = self._world.current
+        assert actor is not None
+        tools = actor.process.tools
+        if self._name not in tools:
+            tools[self._name] = together.Gather(getattr(together, self._name))
+        return tools[self._name](wish)
+
+
 class Fleet:
     """Coordinators and workers that a supervisor starts again when they die."""
 
     def __init__(self, world: World, broker: SimBroker, cloud: SimCloud, folder: Path) -> None:
         self.world, self.broker, self.cloud = world, broker, cloud
-        self.settings = Settings(home=folder, retention_seconds=240, discover_seconds=600, poll_floor_seconds=20)
+        self.settings = Settings(home=folder, retention_seconds=400, discover_seconds=600, poll_floor_seconds=20)
         self.key = MasterKey(bytes(32))
         self.driver = SimDriver(cloud, world)
         self._number = 0
@@ -168,7 +184,8 @@ class Fleet:
         try:
             with session():
                 at, lease = context.clock.timer(), context.lease(delivery.lane)
-                job = claim(delivery.message.job, delivery.message.fence, context.owner, at, lease)
+                hint = delivery.message
+                job = together.claim(Wanted(hint.job, hint.fence, context.owner, at, lease))
         except SnapfleetError:
             return
         if job is None:

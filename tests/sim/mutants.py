@@ -7,7 +7,7 @@ those off and the layer in place the same seeds pass, which is that layer's own 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from unittest import mock
 
@@ -18,13 +18,13 @@ from coordinator.expiry import ExpiryPlan
 from coordinator.lease import Held
 from tasks.catalog import Job, Point, Run, database, transaction
 from tasks.catalog.bulk import insert_rows, update_rows
-from tasks.catalog.transitions import fail_attempt, move_points, requeue
+from tasks.catalog.transitions import Wanted, fail_attempt, move_points, requeue
 from tasks.errors import SnapfleetError
 from tasks.states import JobState, OperationState, PointState
-from tests.sim import broker, fleet
+from tests.sim import broker
 from tests.sim.story import Options
 from tests.sim.world import Weather, World
-from workers import app, fence, operations, points, steps
+from workers import app, fence, operations, points, steps, together
 from workers.handlers import cleanup, copy, poll, snapshot
 
 Patch = contextlib.AbstractContextManager[Any]
@@ -64,16 +64,17 @@ def _set(owner: Any, name: str, value: Any) -> Patch:
 # --- claims, fences, leases ---
 
 
-def _claim_anything(job_id: int, fence_: int, owner: str, at: datetime, lease: timedelta) -> Job | None:
+def _claim_anything(wanted: Sequence[Wanted]) -> Sequence[Job | None]:
     with transaction():
-        Job.update(
-            state=JobState.RUNNING,
-            fence=Job.fence + 1,
-            claims=Job.claims + 1,
-            lease_owner=owner,
-            lease_until_at=at + lease,
-        ).where(Job.id == job_id).execute()
-        return Job.get_or_none(Job.id == job_id)
+        for one in wanted:
+            Job.update(
+                state=JobState.RUNNING,
+                fence=Job.fence + 1,
+                claims=Job.claims + 1,
+                lease_owner=one.owner,
+                lease_until_at=one.at + one.lease,
+            ).where(Job.id == one.job).execute()
+        return [Job.get_or_none(Job.id == one.job) for one in wanted]
 
 
 def _take_back_everything(held: Held, at: datetime) -> list[Job]:
@@ -182,7 +183,7 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "any-claim",
         "the claim's compare-and-set",
-        lambda _: [_set(fleet, "claim", _claim_anything)],
+        lambda _: [_set(together, "_claim", _claim_anything)],
         Weather(duplicate=0.8, delay=0.3, lag=0.8, overtaken=0.05),
     ),
     Mutant(

@@ -35,9 +35,10 @@ from tasks.states import JOB_OPEN, RUN_OPEN, JobState, PointState, RestoreState
 from tests.sim.broker import SimBroker
 from tests.sim.catalog import SimDatabase, quick_column, template
 from tests.sim.cloud import SimCloud
-from tests.sim.fleet import INSTALLATION, Fleet
+from tests.sim.fleet import INSTALLATION, Fleet, OwnGather
 from tests.sim.verdict import Floor, Verdict, judge, slots_between
 from tests.sim.world import START, Weather, World
+from workers import together
 
 EVERY = timedelta(minutes=10)
 MINUTE = 60.0
@@ -86,6 +87,10 @@ class Options:
     wishes: bool = True
 
 
+# The smallest estate in which everything meets: volumes, an instance of two, copies, retention, wishes.
+SMALL = Options(slots=1, targets=(0, 1))
+
+
 @dataclass
 class Outcome:
     """How a seed ended: its verdict, its trace, and how much happened."""
@@ -97,6 +102,7 @@ class Outcome:
     deaths: int = 0
     seconds: float = 0.0
     points: set[str] = field(default_factory=set)
+    calls: dict[str, int] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -138,6 +144,8 @@ def _ports(world: World, image: bytes, seed: int) -> Iterator[None]:
             mock.patch.object(time, "monotonic", new=world.monotonic),
             mock.patch.object(os, "urandom", bytes_of),
             mock.patch.object(Field, "__sql__", quick_column),
+            mock.patch.object(together, "claim", OwnGather(world, "_claim")),
+            mock.patch.object(together, "_finished", OwnGather(world, "_finish")),
         ):
             yield
     finally:
@@ -187,7 +195,8 @@ class _Story:
         trace = self._world.trace
         deaths = sum(what.startswith("died") for _, _, what in trace)
         reached = {what for _, _, what in trace if what in crash.POINTS}
-        return Outcome(self._seed, verdict, trace, jobs, deaths, time.perf_counter() - began, reached)
+        calls = dict(self._world.calls)
+        return Outcome(self._seed, verdict, trace, jobs, deaths, time.perf_counter() - began, reached, calls)
 
     # --- what there is ---
 
@@ -259,7 +268,7 @@ class _Story:
     def _heal(self) -> None:
         """Let time pass until nothing is left to do."""
         self._healed = False
-        self._world.at(self._world.now + 30, self._look)
+        self._world.at(self._world.now + 45, self._look)
         self._world.run(lambda: self._healed, self._world.now + HEALING_MOST)
 
     def _look(self) -> None:
@@ -274,7 +283,7 @@ class _Story:
                 or Restore.select().where(Restore.state.in_([RestoreState.RUNNING, RestoreState.UNDOING])).exists()
             )
         if not self._healed:
-            self._world.at(self._world.now + 30, self._look)
+            self._world.at(self._world.now + 45, self._look)
 
 
 START_MOMENT = 1000.0  # machine seconds at which the database's clock reads START

@@ -8,9 +8,11 @@ the same trace, event by event.
 
 import heapq
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from greenlet import getcurrent, greenlet
 
@@ -60,6 +62,7 @@ class Process:
     alive: bool = True
     frozen_until: float = 0.0
     actors: list["Actor"] = field(default_factory=list)
+    tools: dict[str, Any] = field(default_factory=dict)  # what would be its modules' own state
 
 
 class Actor:
@@ -84,6 +87,7 @@ class World:
         self.trace: list[tuple[float, str, str]] = []
         self.defects: list[str] = []
         self.commits = 0
+        self.calls: Counter[str] = Counter()  # to the cloud, by method
         self.catalog_back_at = 0.0
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._number = 0
