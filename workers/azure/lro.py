@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.polling.base_polling import BadResponse, BadStatus, OperationFailed
 from azure.mgmt.core.polling.arm_polling import ARMPolling
 
 from tasks.errors import CloudFailed, SnapfleetError
@@ -47,6 +48,8 @@ def failure(resume: Callable[[str, Manual], Any], token: str, what: str) -> Snap
         status, document = polling.step()
     except HttpResponseError as error:
         return None if error.status_code in (404, 410) else translate(error, what)
+    except (BadStatus, BadResponse, OperationFailed):  # what the SDK says of an address that is gone
+        return None
     except AzureError as error:
         return translate(error, what)
     if status.lower() not in _ENDED_BADLY:

@@ -10,14 +10,25 @@ import threading
 from pathlib import Path
 
 from cheroot.ssl.builtin import BuiltinSSLAdapter
-from cheroot.wsgi import Server
+from cheroot.wsgi import Gateway_10, Server
 
 from deploy.sandbox.azure import seed, tls
-from deploy.sandbox.azure.app import Application
+from deploy.sandbox.azure.app import Application, Lost
 from deploy.sandbox.azure.state import World
 
 HOST = "127.0.0.1"  # the control plane writes disks and destroys resources for whoever asks
 THREADS = 16
+
+
+class Cutting(Gateway_10):
+    """Cuts the connection where the application loses a request or an answer."""
+
+    def respond(self) -> None:
+        try:
+            super().respond()
+        except Lost:
+            self.req.close_connection, self.req.sent_headers = True, True
+            self.req.conn.socket.shutdown(socket.SHUT_RDWR)
 
 
 def main() -> None:
@@ -36,6 +47,7 @@ def main() -> None:
     port = options.port or _free_port()
     world, base = World(options.config), f"https://{HOST}:{port}"
     server = Server((HOST, port), Application(world, base), numthreads=THREADS, request_queue_size=256)
+    server.gateway = Cutting
     server.ssl_adapter = BuiltinSSLAdapter(str(certificate), str(key))
     if options.seed == "demo":
         seed.plant(world, {"kind": "demo"})

@@ -40,6 +40,10 @@ _PARTIAL = ("location", "tags", "sku", "properties", "zones", "identity")
 _REASONS = {200: "OK", 201: "Created", 202: "Accepted", 204: "No Content"}
 
 
+class Lost(Exception):
+    """A request or an answer that is lost on purpose: the connection is to be cut."""
+
+
 class Application:
     """Serves a world at `base`, the service's own address."""
 
@@ -63,7 +67,7 @@ class Application:
         headers.setdefault("x-ms-request-id", secrets.token_hex(8))
         start_response(f"{status} {_REASONS.get(status, 'Answer')}", list(headers.items()))
         if headers.pop("x-lost", ""):
-            raise ConnectionResetError("an answer that is lost on purpose")
+            raise Lost
         return [data]
 
     def _answer(self, method: str, path: str, query: dict[str, str], raw: bytes, environ: dict[str, Any]) -> Answer:
@@ -271,4 +275,4 @@ def _refuse(fault: dict[str, Any]) -> None:
     if kind == "error":
         raise Refusal(int(fault.get("status", 409)), fault["code"], fault.get("message", "A planted error."))
     if kind == "drop_before":
-        raise ConnectionResetError("a request that is lost on purpose")
+        raise Lost
