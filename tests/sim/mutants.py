@@ -41,6 +41,7 @@ class Mutant:
     weather: Weather
     off: Breaks | None = None
     options: Options = field(default_factory=Options)
+    sees: str = ""  # the figure that tells; the layers that are off spoil others
 
     @property
     def hidden(self) -> bool:
@@ -250,6 +251,7 @@ MUTANTS: Sequence[Mutant] = (
         lambda _: [_set(cleanup, "_another_good", lambda _row: True)],
         Weather(overtaken=0.02),
         off=_wrong_plan,
+        sees="below_floor",
     ),
     Mutant(
         "good-when-one-part-is",

@@ -85,6 +85,7 @@ class Options:
     slots: int = 2
     targets: tuple[int, int] = (1, 3)
     wishes: bool = True
+    healing: float = HEALING_MOST
 
 
 # The smallest estate in which everything meets: volumes, an instance of two, copies, retention, wishes.
@@ -240,8 +241,9 @@ class _Story:
             jump = world.dice.choice((-90, -5, 7, 20))  # what a lease allows for
             world.skew += timedelta(seconds=jump)
             world.tell("catalog", f"its clock jumps by {jump} s")
-        if world.chance(weather.crash_point * 10):
-            world.kill(world.dice.choice(list(self._fleet.living.values())), "killed")
+        living = list(self._fleet.living.values())
+        if world.chance(weather.crash_point * 10) and living:
+            world.kill(world.dice.choice(living), "killed")
         if self._options.wishes and world.chance(0.15):
             self._wish()
 
@@ -269,7 +271,7 @@ class _Story:
         """Let time pass until nothing is left to do."""
         self._healed = False
         self._world.at(self._world.now + 45, self._look)
-        self._world.run(lambda: self._healed, self._world.now + HEALING_MOST)
+        self._world.run(lambda: self._healed, self._world.now + self._options.healing)
 
     def _look(self) -> None:
         with session():
