@@ -168,8 +168,8 @@ def together(folder: Path, first: Path, second: Path) -> dict[str, float]:
     with serving(folder, first, second) as server:
         ours(server, "create")
         server.set(latency=0.06)
-        one = ours(server, "full", "8 snap-half")["wall"]
-        command = [sys.executable, "-m", "tests.bench.repository_peer", "full", server.endpoint, "8 snap-half"]
+        one = ours(server, "full", "16 snap-half")["wall"]
+        command = [sys.executable, "-m", "tests.bench.repository_peer", "full", server.endpoint, "16 snap-half"]
         started = time.perf_counter()
         pair = [subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, **LOGIN}) for _ in range(2)]
         if any(process.wait() for process in pair):

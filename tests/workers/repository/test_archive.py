@@ -1,6 +1,7 @@
 """Archives and restores: full, incremental, split over workers, resumed, deduplicated."""
 
 import io
+import threading
 
 import pytest
 
@@ -12,11 +13,12 @@ from workers.repository.archive import (
     resume_archive,
     start_archive,
 )
-from workers.repository.errors import Damaged, Fenced, RepositoryError
+from workers.repository.errors import Damaged, Fenced, RepositoryError, StoreUnavailable
 from workers.repository.generations import read_index
 from workers.repository.liveness import Margins
 from workers.repository.memory import MemoryStore
 from workers.repository.names import PACKS, PARTS
+from workers.repository.pipeline import Tuning
 from workers.repository.prune import execute_prune, plan_prune
 from workers.repository.restore import restore
 from workers.repository.source import FileSource, MemorySink, StreamSink, StreamSource
@@ -225,3 +227,53 @@ def test_the_store_learns_neither_names_nor_contents() -> None:
     assert b"very" not in everything
     assert b"very" in disk.bytes()
     assert any(stat.name.startswith(PACKS) for stat in store.list(""))
+
+
+def test_many_threads_fill_one_pack_after_the_other() -> None:
+    """Only the last pack of a run is not full, however many compute."""
+    clock, disk = Hand(), Disk(300)
+    repo = repository(clock)
+    tuning = Tuning(pack_bytes=8 * BLOCK, compute=8, uploads=2, queue=8)
+    generation = archive(repo, "v", Snapshot(disk.bytes()), clock(), tuning=tuning)
+    sizes = [stat.size for stat in repo.store.list(PACKS)]
+    assert len(sizes) > 3
+    assert sum(size < 8 * BLOCK for size in sizes) <= 1
+    assert content(repo, generation) == disk.bytes()
+
+
+class Slow:
+    """A sink that hides latency behind writers, and fails at one block when told to."""
+
+    proves, writers = True, 6
+
+    def __init__(self, size: int, fails_at: int = -1) -> None:
+        self.memory, self.fails_at = MemorySink(size, BLOCK), fails_at
+        self.threads: set[str] = set()
+        self.finished = False
+
+    def write(self, index: int, content: bytes | memoryview, digest: bytes) -> None:
+        self.threads.add(threading.current_thread().name)
+        threading.Event().wait(0.001)
+        if index == self.fails_at:
+            raise StoreUnavailable("gone")
+        self.memory.write(index, content, digest)
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+def test_a_sink_with_latency_gets_the_writers_it_likes_and_its_error_ends_the_restore() -> None:
+    clock, disk = Hand(), Disk(300)
+    repo = repository(clock)
+    wanted = disk.bytes()
+    generation = archive(repo, "v", Snapshot(wanted), clock(), tuning=TUNING)
+    sink = Slow(generation.size)
+    figures = restore(repo, generation, sink, TUNING)
+    assert bytes(sink.memory.content) == wanted
+    assert sink.finished
+    assert len(sink.threads) > 1
+    assert figures.written_bytes > 0
+    broken = Slow(generation.size, fails_at=next(b for b in range(300) if any(wanted[b * BLOCK : (b + 1) * BLOCK])))
+    with pytest.raises(StoreUnavailable):
+        restore(repo, generation, broken, TUNING)
+    assert not broken.finished
