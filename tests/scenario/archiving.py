@@ -54,8 +54,8 @@ BLOCK = 512 << 10
 CHECKPOINT = 8  # blocks between two checkpoints of the repository
 SMALL, BIG_GIB = 6, 2  # volumes of one GiB, and one that is big here
 PASSPHRASE = "a passphrase for archives under kills"
-POLICY = {
-    "targets": [{"tag": {"backup": "gold"}, "types": ["volume"], "accounts": ["prod"]}],
+POLICY: dict[str, Any] = {
+    "targets": [],
     "generations": 2,
     "retries": {"attempts": 50, "wait": "1m"},
     "repository": {"name": "cold", "every": 1},
@@ -63,6 +63,8 @@ POLICY = {
 # Long enough for most archives here and short enough for some that were killed to be given up by a prune.
 GRACE = 25.0
 PRUNE_EVERY, KILL_EVERY = 3.0, 2.5
+REST = 8.0  # a coordinator's round of sweeps is due every five seconds, retention within it every two
+RUNS = 3  # at once: an archive that a prune gave up waits a minute, and the others go on
 # A point that a process does not come by within this time is tried again later: a run takes some ten seconds.
 PATIENCE = 30.0
 OVER = [RestoreState.DONE, RestoreState.FAILED, RestoreState.CANCELLED]
@@ -135,10 +137,11 @@ class Archivists:
 
     def volume(self, gib: int, blocks: int) -> str:
         """A volume with so many blocks written all over it."""
-        tags = [{"ResourceType": "volume", "Tags": [{"Key": "backup", "Value": "gold"}]}]
-        ec2 = self.sandbox.client(PROD, HOME)
-        made = ec2.create_volume(AvailabilityZone=f"{HOME}a", Size=gib, TagSpecifications=tags)["VolumeId"]
+        made = self.sandbox.client(PROD, HOME).create_volume(AvailabilityZone=f"{HOME}a", Size=gib)["VolumeId"]
         self.volumes[made] = gib
+        targets = [{"type": "volume", "id": one, "region": HOME, "account": "prod"} for one in self.volumes]
+        with transaction():
+            Policy.update(spec={**POLICY, "targets": targets}).execute()
         for number in range(blocks):
             self.write(made, number * (gib * 2048 // blocks))
         return str(made)
@@ -246,6 +249,7 @@ class Spree:
         self.known: dict[str, str] = {}
         self.restored: dict[int, str] = {}
         self._pruned_at = self._killed_at = time.monotonic()
+        self._healed_at = 0.0
 
     def run(self, seconds: float) -> Outcome:
         """Work under kills, heal, prune what is garbage, stop, and judge."""
@@ -266,14 +270,22 @@ class Spree:
                 seat.env["SNAPFLEET_GRACE_SECONDS"] = "0"  # from now on a prune takes at once what nothing needs
                 seat.kill()  # it still has its wish in its environment: the supervisor starts it without
             self.at.sandbox.clear_faults()
-            fleet.until("healing", lambda: self._learn() or self.at.healed(), 240)
-            for _ in range(2):
-                self.at.prune()
+            fleet.until("healing", self._at_rest, 240)
+            self.at.prune()
         finally:
             fleet.stop()
         self._learn()
         self.outcome.seconds = time.monotonic() - began
         return self._judge()
+
+    def _at_rest(self) -> bool:
+        """Healed for some passes of retention: what a restore had kept is let go of after it."""
+        self._learn()
+        if not self.at.healed():
+            self._healed_at = 0.0
+        elif not self._healed_at:
+            self._healed_at = time.monotonic()
+        return bool(self._healed_at) and time.monotonic() - self._healed_at > REST
 
     def _goes_on(self) -> bool:
         return self.random_kills > 0 or any(seat.points for seat in self.at.fleet.seats)
@@ -300,7 +312,7 @@ class Spree:
     def _keep_busy(self) -> None:
         now, ask = time.monotonic(), self.at.ask
         with session():
-            busy = Run.select().where(Run.state.in_(list(RUN_OPEN))).exists()
+            busy = Run.select().where(Run.state.in_(list(RUN_OPEN))).count() >= RUNS
             wishes = Request.select().where(Request.state == "new").exists()
             restoring = Restore.select().where(Restore.state.not_in(OVER)).exists()
             archives = [
@@ -343,9 +355,9 @@ class Spree:
         report = verify(opened, full=True)
         outcome.missing = len(report.problems)
         outcome.stories += [f"{one.name}: {one.kind}: {one.detail}" for one in report.problems[:10]]
-        dead = plan_prune(opened, [], Margins(timedelta(0), timedelta(0))).delete
+        dead = sorted(plan_prune(opened, [], Margins(timedelta(0), timedelta(0))).delete)
         outcome.garbage = len(dead)
-        outcome.stories += [f"garbage: {name}" for name in list(dead)[:10]]
+        outcome.stories += [f"garbage: {name}" for name in dead[:10]]
         with session():
             self._compare({one.id for one in found})
         return outcome
