@@ -107,6 +107,29 @@ def test_an_intermediate_copy_goes_when_the_copy_made_from_it_is_good(house: Hou
     assert [one.state for one in house.runs()] == [RunState.DONE]
 
 
+def test_a_route_that_cannot_be_finished_leaves_nothing_on_its_way(house: House) -> None:
+    """What was made for a copy that is given up goes too, and the run says that it is only partly good."""
+    house.account("vault", [FAR], kind="dr")
+    house.account("prod", [HOME])
+    house.policy(dr=[{"account": "vault", "region": FAR, "reencrypt_key": "alias/shared"}], retries={"attempts": 1})
+    house.volumes(1, default_key=True)
+    house.wished("run", policy="gold")
+    for _ in range(200):
+        house.workers_live()
+        house.step()
+        house.deliver()
+        house.clock.advance(timedelta(seconds=5))
+        if house.cloud.calls("start_copy"):
+            break
+    house.cloud.fault("start_copy", "denied", times=100)
+    house.work(timedelta(days=1, hours=1), 30 * MINUTE)  # beyond the grace of a step that may go on
+    house.work(10 * MINUTE)
+    left = [(point.kind, point.destination) for point in house.points()]
+    assert left == [("snapshots", "")]
+    assert {point.state for point in house.points(Point.kind == "intermediate", state=None)} == {PointState.DELETED}
+    assert [one.state for one in house.runs()] == [RunState.PARTIAL]
+
+
 def test_a_copy_that_the_cloud_will_not_make_in_one_step_goes_by_two(house: House) -> None:
     """Feature 42: the refusal is no failure of the run, and what was made on the way is removed at the end."""
     house.account("vault", [FAR], kind="dr")
