@@ -1,0 +1,88 @@
+"""What is done with repositories by itself: which verbs, how often, and for which of them."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coordinator.repositories import SHARES, look_after_repositories
+from tasks.catalog import Account, Job, Point, Repository, Resource, session, transaction
+from tasks.states import JobState, PointState
+from tests.coordinator.house import DAY, HOME, House
+
+pytestmark = pytest.mark.unit
+
+
+def keep(house: House, name: str, archives: bool = True, **spec: Any) -> None:
+    """A repository of the estate, with a good archive or without any."""
+    with session():
+        known = Account.get_or_none(Account.name == "vault")
+    account = known or house.account("vault")
+    at = house.clock.now()
+    with transaction():
+        where = {"account": "vault", "region": HOME, "url": f"s3://b/{name}", **spec}
+        Repository.create(name=name, spec=where, created_at=at)
+        if not archives:
+            return
+        volume = Resource.create(
+            account=account.id, region=HOME, type="volume", external_id=f"vol-{name}", found_at=at, seen_at=at
+        )
+    policy = house.policy(f"of-{name}")
+    columns = {"resource": volume.id, "policy": policy.id, "account": account.id, "region": HOME, "taken_at": at}
+    with transaction():
+        Point.create(kind="archive", destination=f"repository:{name}", state=PointState.GOOD, **columns)
+
+
+def woken(house: House) -> dict[str, dict[str, Any]]:
+    """A look now: what was asked of each repository, as 'NAME VERB'; all of it is then done."""
+    with session():
+        look_after_repositories(house.clock.now(), house.clock.timer())
+        asked = {
+            f"{job.spec['repository']} {job.spec['verb']}": job.spec
+            for job in Job.select().where(Job.kind == "repository", Job.state == JobState.PENDING)
+        }
+    with transaction():
+        Job.update(state=JobState.DONE, finished_at=house.clock.timer()).where(Job.state == JobState.PENDING).execute()
+    return asked
+
+
+def test_what_holds_archives_is_pruned_counted_and_scrubbed_a_share_a_day_until_all_was_read(
+    embedded_catalog: str, tmp_path: Path
+) -> None:
+    """feature C13: every byte is verified once in thirty days, whoever forgets to ask."""
+    assert embedded_catalog
+    house = House(tmp_path)
+    keep(house, "cold")
+    keep(house, "empty", archives=False)
+    shares = []
+    for _ in range(SHARES):
+        asked = woken(house)
+        assert set(asked) == {"cold prune", "cold verify", "cold stats"}
+        shares.append(tuple(asked["cold verify"]["share"]))
+        assert woken(house) == {}
+        house.clock.advance(DAY)
+    assert sorted(shares) == [(number, SHARES) for number in range(SHARES)]
+
+
+def test_locks_are_extended_once_a_week_and_reach_over_the_week(embedded_catalog: str, tmp_path: Path) -> None:
+    """feature C20: what the estate says is the least that is ever left."""
+    assert embedded_catalog
+    house = House(tmp_path)
+    keep(house, "cold", lock="30d")
+    weeks = []
+    for day in range(15):
+        asked = woken(house)
+        if "cold lock" in asked:
+            weeks.append((day, asked["cold lock"]["lock_days"]))
+        house.clock.advance(DAY + timedelta(minutes=1))
+    assert weeks == [(0, 37), (7, 37), (14, 37)]
+
+
+def test_a_repository_whose_account_was_removed_is_left_alone(embedded_catalog: str, tmp_path: Path) -> None:
+    assert embedded_catalog
+    house = House(tmp_path)
+    keep(house, "cold")
+    with transaction():
+        Account.update(enabled=False).execute()
+    assert woken(house) == {}
