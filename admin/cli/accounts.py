@@ -40,7 +40,9 @@ def accounts(at: Context) -> None:
 def resources(at: Context, account: str, kind: str | None, rpo: str | None, gone: bool, limit: int) -> None:
     """List discovered resources.
 
-    With the newest good point of each.
+    With the newest good point of each, and whether it keeps what its policies promise: met, at-risk (the newest slot is
+    half over and no point of it is there), breached (two slots have come since the newest good point), waiting for its
+    first slot, or unprotected.
     """
     at.open()
     rows = list_resources(at.clock.now(), account=account, kind=kind or "", rpo=rpo or "", gone=gone, limit=limit)
