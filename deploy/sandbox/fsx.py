@@ -97,6 +97,7 @@ class Kept:
     machines: dict[str, dict[str, Any]] = field(default_factory=dict)
     volumes: dict[str, Volume] = field(default_factory=dict)
     backups: dict[str, Any] = field(default_factory=dict)
+    interfaces: dict[str, dict[str, Any]] = field(default_factory=dict)
     tokens: dict[tuple[str, str], tuple[str, dict]] = field(default_factory=dict)
 
 
@@ -157,9 +158,21 @@ def _check_windows(call: Call, settings: dict, subnets: list[str]) -> None:
 
 def _interface(call: Call, net: Any, groups: list[str]) -> str:
     """A network interface as FSx makes one in each subnet; its groups are told nowhere else."""
-    held = network.backend(call.account, call.region)
-    found = groups or [one["GroupId"] for one in network.groups(call.account, call.region, [], net.vpc_id)]
-    return str(held.create_network_interface(net, None, group_ids=found, description="Amazon FSx").id)
+    identifier = call.world.new_id("eni")
+    address = network.take_address(call.here, net, None, identifier)
+    call.here.kept(Kept).interfaces[identifier] = {
+        "NetworkInterfaceId": identifier,
+        "SubnetId": net.id,
+        "VpcId": net.vpc_id,
+        "Status": "in-use",
+        "PrivateIpAddress": address,
+        "PrivateIpAddresses": [{"PrivateIpAddress": address, "Primary": True}],
+        "Groups": network.groups(call.account, call.region, groups, net.vpc_id),
+        "Attachment": {},
+        "RequesterManaged": True,
+        "Description": "Created By Amazon FSx",
+    }
+    return identifier
 
 
 def make(call: Call, parameters: dict, kind: str, settings: dict[str, Any]) -> FileSystem:
@@ -254,6 +267,9 @@ def delete_file_system(call: Call, parameters: dict) -> dict:
     if any(one.system is found for one in kept.volumes.values()):
         raise bad("Delete the volumes and storage virtual machines first.")
     del kept.systems[found.id]
+    for identifier in found.facts["NetworkInterfaceIds"]:
+        network.free_addresses(call.here, identifier)
+        kept.interfaces.pop(identifier, None)
     return {"FileSystemId": found.id, "Lifecycle": "DELETING"}
 
 

@@ -1,10 +1,11 @@
-"""DescribeNetworkInterfaces, for those of instances: enough to find out who has a private address.
+"""DescribeNetworkInterfaces, for those of instances and of FSx: who has a private address, and in which groups.
 
 "DescribeNetworkInterfaces" (EC2 API reference).
 """
 
 from typing import Any
 
+from deploy.sandbox import fsx
 from deploy.sandbox.call import Call, operation
 from deploy.sandbox.errors import AwsError, bad_value
 from deploy.sandbox.wildcards import matcher
@@ -16,7 +17,7 @@ FIELDS = {
     "status": lambda n: [n["Status"]],
     "private-ip-address": lambda n: [n["PrivateIpAddress"]],
     "addresses.private-ip-address": lambda n: [a["PrivateIpAddress"] for a in n["PrivateIpAddresses"]],
-    "attachment.instance-id": lambda n: [n["Attachment"]["InstanceId"]],
+    "attachment.instance-id": lambda n: [n["Attachment"].get("InstanceId", "")],
     "group-id": lambda n: [g["GroupId"] for g in n["Groups"]],
 }
 
@@ -28,6 +29,7 @@ def describe_network_interfaces(call: Call, parameters: dict) -> dict:
         if instance.state(call.now) != "terminated":
             for held in instance.interfaces:
                 rows.append({**held, "Attachment": {**held["Attachment"], "InstanceId": instance.id}})
+    rows += call.here.kept(fsx.Kept).interfaces.values()
     wanted = parameters.get("NetworkInterfaceIds") or []
     known = {r["NetworkInterfaceId"]: r for r in rows}
     for identifier in wanted:

@@ -224,3 +224,34 @@ def test_discovery_walks_all_pages(rig: ServiceRig) -> None:
     names = {make_table(rig.sandbox) for _ in range(30)}
     assert rig.found(max(names)).attributes["billing_mode"] == "PAY_PER_REQUEST"
     assert rig.sandbox.count("ListTables", account=PROD) >= 2
+
+
+def test_a_restore_goes_out_once_and_its_settings_in_one_change_of_the_table(cloud: Sandbox) -> None:
+    """The wire: RestoreTableFromBackup has no token, and UpdateTable refuses a second change while it works."""
+    rig = native(cloud)
+    resource = rig.found(full_table(cloud))
+    point = rig.point(resource, rig.finished(rig.backup(resource)))
+    backup, captured = point.parts[0].external_id, point.resource.attributes
+    rig.sandbox.fault("timeout_after", operation="RestoreTableFromBackup", count=1)
+    step = RestoreStep("restore-table", {"backup_id": backup, "name": "back", "billing_mode": "PAY_PER_REQUEST"})
+    with pytest.raises(errors.Transient) as caught:
+        rig.driver.start_restore(point, step, "restore-1", TAGS)
+    assert caught.value.code == "unknown-effect"
+    rig.followed(rig.driver.start_restore(point, step, "restore-1", TAGS))
+    assert rig.sandbox.count("RestoreTableFromBackup") == 1
+    assert rig.parameters("RestoreTableFromBackup") == {
+        "TargetTableName": "back", "BackupArn": backup, "BillingModeOverride": "PAY_PER_REQUEST"
+    }  # fmt: skip
+    rig.sandbox.clear_calls()
+    rig.step(point, "configure-table", "restore-2", table="back", **{name: captured[name] for name in SETTINGS})
+    assert rig.parameters("UpdateTable") == {
+        "TableName": "back",
+        "StreamSpecification": {"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
+        "DeletionProtectionEnabled": True,
+        "TableClass": "STANDARD_INFREQUENT_ACCESS",
+    }
+    assert rig.sandbox.count("UpdateTable") == 1
+    assert rig.parameters("RegisterScalableTarget")["ResourceId"] == "table/back"
+    assert rig.parameters("PutScalingPolicy")["ResourceId"] == "table/back"
+    rig.driver.delete([point])
+    assert rig.parameters("DeleteBackup") == {"BackupArn": backup}

@@ -152,6 +152,7 @@ def test_everything_captured_is_on_what_is_restored(cloud: Sandbox, kind: str, m
     for _ in range(2):  # the same step twice makes one
         made = rig.step(point, step, **wish(rig, point))[f"{kind_of(rig).replace('-', '_')}_id"]
     assert captured(rig, made) == before
+    assert kind == "fsx-ontap" or before["security_group_ids"]
     assert cloud.files(PROD, HOME, made) == files
     assert len(rig.driver.find(rig.production, HOME, "job-1")) == 1
 
@@ -314,3 +315,40 @@ def test_discovery_walks_systems_and_volumes(cloud: Sandbox) -> None:
     assert {rig.found(name).parent_id[:3] for name in volumes} == {"fs-"}
     with pytest.raises(LookupError):
         rig.found(other)
+
+
+def test_a_restored_file_system_is_asked_for_with_all_that_aws_would_else_choose_itself(cloud: Sandbox) -> None:
+    """The wire: token, tags, network, key and configuration in the creating call; capacity is the backup's own."""
+    rig = native(cloud, "fsx-windows")
+    key = rig.shared_key(PROD, HOME)
+    resource = rig.found(make_system(cloud, "WINDOWS", KmsKeyId=key, Tags=[{"Key": "team", "Value": "a"}]))
+    point = rig.point(resource, rig.finished(rig.backup(resource)))
+    rig.step(point, "restore-file-system", **wish(rig, point))
+    sent = rig.parameters("CreateFileSystemFromBackup")
+    old = point.resource.attributes
+    assert sent["BackupId"] == point.parts[0].external_id
+    assert (sent["SubnetIds"], sent["SecurityGroupIds"]) == (old["subnet_ids"], old["security_group_ids"])
+    assert (sent["KmsKeyId"], sent["StorageType"]) == (key, "SSD")
+    assert "StorageCapacity" not in sent
+    windows = sent["WindowsConfiguration"]
+    assert (windows["ActiveDirectoryId"], windows["ThroughputCapacity"]) == (DIRECTORY, 32)
+    assert "PreferredSubnetId" not in windows
+    assert "Aliases" not in windows
+    assert 1 <= len(sent["ClientRequestToken"]) <= 63
+    tags = {tag["Key"]: tag["Value"] for tag in sent["Tags"]}
+    assert tags.items() >= {**TAGS, "team": "a", "snapfleet:job": "restore-1"}.items()
+
+
+def test_a_restored_volume_and_a_deletion_go_out_under_tokens(cloud: Sandbox) -> None:
+    rig = native(cloud, "fsx-ontap")
+    point = rig.taken()
+    rig.step(point, "restore-volume", **wish(rig, point, name="vol2", junction_path="/w"))
+    sent = rig.parameters("CreateVolumeFromBackup")
+    ontap = sent["OntapConfiguration"]
+    assert (sent["Name"], ontap["JunctionPath"], ontap["SecurityStyle"]) == ("vol2", "/w", "MIXED")
+    assert ontap["StorageVirtualMachineId"] == point.resource.attributes["machine"]
+    assert 1 <= len(sent["ClientRequestToken"]) <= 63
+    rig.driver.delete([point])
+    gone = rig.parameters("DeleteBackup")
+    assert gone["BackupId"] == point.parts[0].external_id
+    assert 1 <= len(gone["ClientRequestToken"]) <= 63

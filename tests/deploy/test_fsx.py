@@ -136,3 +136,20 @@ def test_a_copy_needs_a_key_that_can_be_used(sandbox):
     refused("InvalidDestinationKmsKey", fsx(sandbox, AWAY).copy_backup, KmsKeyId=strange, **asked)
     ours = key(sandbox, PROD, AWAY)
     assert fsx(sandbox, AWAY).copy_backup(KmsKeyId=ours, **asked)["Backup"]["KmsKeyId"] == ours
+
+
+def test_groups_are_told_by_the_network_interfaces_alone(sandbox):
+    """DescribeFileSystems names NetworkInterfaceIds; DescribeNetworkInterfaces (EC2) their groups."""
+    ec2 = sandbox.client(PROD, HOME)
+    vpc = ec2.describe_subnets(SubnetIds=[subnet(sandbox)])["Subnets"][0]["VpcId"]
+    group = ec2.create_security_group(GroupName="files", Description="files", VpcId=vpc)["GroupId"]
+    made = make(sandbox, "OPENZFS", SecurityGroupIds=[group])
+    shown = fsx(sandbox).describe_file_systems(FileSystemIds=[made])["FileSystems"][0]
+    found = ec2.describe_network_interfaces(NetworkInterfaceIds=shown["NetworkInterfaceIds"])["NetworkInterfaces"]
+    assert [[one["GroupId"] for one in face["Groups"]] for face in found] == [[group]]
+    fsx(sandbox).delete_file_system(FileSystemId=made)
+    refused(
+        "InvalidNetworkInterfaceID.NotFound",
+        ec2.describe_network_interfaces,
+        NetworkInterfaceIds=shown["NetworkInterfaceIds"],
+    )
