@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from deploy import demo_archive
+from deploy import demo_archive, demo_azure
 from deploy.sandbox.client import ControlClient, ControlError
 from deploy.sandbox.demo import ALIAS, HOME, PROD, VAULT, environment
 
@@ -34,6 +34,8 @@ GENERATIONS = 3
 NIGHT_SECONDS = 13.0  # of real time for one night: a run with its copies takes some ten
 VIRTUAL_START = datetime(2026, 11, 2, 1, 0, tzinfo=UTC)
 FIRST_SLOT = "2026-11-02T01:30"
+# Some nights more than are waited for: where the machine is slow, nights that overlap are told and do not count.
+LAST_SLOT = "2026-11-10T12:00"
 PATIENCE = 150.0  # seconds for any one thing to happen, far above what it takes
 VICTIM = "db-1"
 
@@ -120,7 +122,7 @@ def estate(facts: dict[str, Any], ledger: dict[str, str]) -> dict[str, Any]:
     place = {"region": "us-east-1", "account": "prod"}
     named = [{"type": "instance", "id": facts["instances"][name], **place} for name in ("legacy-1", "sealed-1")]
     vault = {"account": "vault", "region": "eu-central-1", "kms_key": ALIAS}
-    archive = demo_archive.estate(ledger)
+    archive, azure = demo_archive.estate(ledger), demo_azure.estate()
     common = {"schedules": ["nightly"], "generations": GENERATIONS, "retries": {"attempts": 3, "wait": "1m"}}
     return {
         "version": 1,
@@ -140,8 +142,11 @@ def estate(facts: dict[str, Any], ledger: dict[str, str]) -> dict[str, Any]:
                 "external_id": "env:VAULT_EXTERNAL_ID",
                 "regions": ["eu-central-1"],
             },
+            *azure["accounts"],
         ],
-        "schedules": [{"name": "nightly", "every": "1d", "starts_at": FIRST_SLOT, "time_zone": "UTC"}],
+        "schedules": [
+            {"name": "nightly", "every": "1d", "starts_at": FIRST_SLOT, "ends_at": LAST_SLOT, "time_zone": "UTC"}
+        ],
         "policies": [
             {
                 "name": "gold",
@@ -156,6 +161,7 @@ def estate(facts: dict[str, Any], ledger: dict[str, str]) -> dict[str, Any]:
                 **common,
             },
             *archive["policies"],
+            *azure["policies"],
         ],
         "repositories": archive["repositories"],
     }
@@ -188,12 +194,14 @@ def prepare(demo: Demo) -> dict[str, Any]:
     demo.until("the sandbox", lambda: answers(demo.cloud))
     facts: dict[str, Any] = demo.cloud.seed(kind="demo")
     ledger = demo_archive.plant(demo)
+    azure = demo_azure.begin(demo, sys.executable, free_port())
     password = demo.type("init", "--yes").get("password", "")
     (demo.home / "estate.yaml").write_text(yaml.safe_dump(estate(facts, ledger), sort_keys=False))
     demo.type("apply", "-f", str(demo.home / "estate.yaml"))
     demo.say(f"Snapfleet starts. The calendar runs fast: a night takes {NIGHT_SECONDS:.0f} seconds.")
     demo.start("snapfleet", str(BIN / "snapfleet"), "up")
-    return {**facts, "password": password, "ledger": ledger}
+    demo.until("the start of Snapfleet", lambda: demo.type("processes", shown=False))
+    return {**facts, "password": password, "ledger": ledger, "azure": azure}
 
 
 def nights(demo: Demo) -> None:
@@ -204,7 +212,7 @@ def nights(demo: Demo) -> None:
         runs = demo.type("runs", shown=False) or []
         for run in sorted(runs, key=lambda row: row["id"]):
             if (
-                run["policy"] != demo_archive.POLICY
+                run["policy"] not in (demo_archive.POLICY, demo_azure.POLICY)
                 and run["state"] not in ("resolving", "open")
                 and seen.get(run["id"]) != run["state"]
             ):
@@ -213,9 +221,8 @@ def nights(demo: Demo) -> None:
         return len([state for state in seen.values() if state == "done"]) >= 2 * NIGHTS
 
     demo.until("the nights", over)
-    bad = [state for state in seen.values() if state != "done"]
-    if bad:
-        raise SystemExit(f"{len(bad)} runs did not end well: {', '.join(sorted(set(bad)))}")
+    failed = [state for state in seen.values() if state == "failed"]
+    check(not failed, f"{len(failed)} nights failed")
 
 
 def disaster(demo: Demo, facts: dict[str, Any]) -> dict[str, Any]:
@@ -300,15 +307,17 @@ def main() -> None:
     demo = Demo(home, free_port(), free_port())
     try:
         facts = prepare(demo)
-        archived = demo_archive.tell(demo, facts["ledger"])
         nights(demo)
         story = disaster(demo, facts)
         vault_disks = other_account(demo, story)
+        archived = demo_archive.tell(demo, facts["ledger"])
+        azure = demo_azure.tell(demo, facts["azure"])
         figures = {
             **count(demo, facts),
             **{name: story[name] for name in ("restored_disks", "bytes_compared", "restore_s")},
             "vault_disks": vault_disks,
             **archived,
+            **azure,
         }
         if serve:
             demo.say(

@@ -1,7 +1,7 @@
 """The demo's story of a repository: a machine is archived twice, lost with every snapshot of it, and comes back.
 
-It is told while the nights of the other machines pass, by a policy and a machine of its own, so that neither story
-waits for the other.
+It is told by a policy and a machine of its own, so that no other story
+waits for it.
 """
 
 import os

@@ -21,6 +21,12 @@ MACHINES: tuple[tuple[str, str, tuple[int, ...], str], ...] = (
 )
 
 
+def subnet(region: str) -> str:
+    """The id of the subnet that is planted in a region."""
+    network = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.Network"
+    return f"{network}/virtualNetworks/{region}/subnets/app"
+
+
 def plant(world: World, wish: dict[str, Any]) -> dict[str, Any]:
     """Plant `kind` demo, or bulk: `disks` disks in each of `subscriptions` subscriptions. What was made is returned."""
     if wish.get("kind") == "bulk":
@@ -29,9 +35,9 @@ def plant(world: World, wish: dict[str, Any]) -> dict[str, Any]:
     base = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers"
     subnets = {}
     for number, region in enumerate((HOME, AWAY)):
-        subnet = Thing(f"{base}/Microsoft.Network/virtualNetworks/{region}/subnets/app", "subnets", region)
-        subnet.properties["addressPrefix"] = f"10.4{number}.0.0/24"
-        subnets[region] = world.put(subnet).id
+        made_subnet = Thing(subnet(region), "subnets", region)
+        made_subnet.properties["addressPrefix"] = f"10.4{number}.0.0/24"
+        subnets[region] = world.put(made_subnet).id
         group = Thing(f"{base}/Microsoft.Network/networkSecurityGroups/{region}", "networkSecurityGroups", region)
         world.put(group)
     made = {name: _machine(world, base, name, size, data, zone) for name, size, data, zone in MACHINES}
