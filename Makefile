@@ -49,6 +49,7 @@ sim: setup ## a thousand seeds of a simulated fleet in virtual time, and the mut
 
 chaos: setup ## a thousand kills of real processes; figures as one JSON line
 	sh deploy/install-packages.sh $(SERVERS)
+	$(BIN)/python -m tests.scenario.recovery
 	$(BIN)/python -m tests.scenario.chaos
 
 chaos-archives: setup ## 300 kills of processes that archive, restore, forget and prune; figures as one JSON line
