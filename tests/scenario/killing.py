@@ -265,7 +265,9 @@ def _targets_without_point() -> list[str]:
             resource
             for (resource,) in rows(Job.select(Job.resource).where(Job.run == run.id, Job.error_code == "overlapped"))
         }
-        if len(have) < VOLUMES:
+        # Before the very first look has ended nobody can know all targets; a run that waited for it in vain says so.
+        unlooked = any(problem.get("code") == "stale-look" for problem in run.problems)
+        if len(have) < (run.targets if unlooked else VOLUMES):
             missing.append(f"run-{run.id} {run.trigger} {run.state} {len(have)}/{run.targets} {run.problems}")
     return missing
 
