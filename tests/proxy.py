@@ -19,8 +19,8 @@ def login_proxy(user: str, password: str) -> Iterator[tuple[int, list[str]]]:
     wanted = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+        def _pass_on(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             target = urlsplit(self.path)
             if self.headers.get("Proxy-Authorization") != wanted:
                 self.send_error(407)
@@ -28,14 +28,20 @@ def login_proxy(user: str, password: str) -> Iterator[tuple[int, list[str]]]:
             hosts.append(target.netloc)
             onward = http.client.HTTPConnection(target.netloc, timeout=10)
             kept = {k: v for k, v in self.headers.items() if not k.lower().startswith(("proxy-", "connection"))}
-            onward.request("POST", target.path or "/", body, kept)
+            path = (target.path or "/") + (f"?{target.query}" if target.query else "")
+            onward.request(self.command, path, body, kept)
             answer = onward.getresponse()
             content = answer.read()
             onward.close()
             self.send_response(answer.status)
+            for name in ("Content-Type", "x-amzn-errortype"):
+                if answer.headers.get(name):
+                    self.send_header(name, answer.headers[name])
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+
+        do_GET = do_PUT = do_POST = do_DELETE = _pass_on
 
         def log_message(self, *arguments: object) -> None:
             pass
