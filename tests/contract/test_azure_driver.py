@@ -1,4 +1,4 @@
-"""The drivers' contract, kept by Azure's disks and machines (feature 3, feature 26, feature 27)."""
+"""The drivers' contract, kept by Azure's disks and machines (feature 3, feature 26, feature 28)."""
 
 import base64
 import json
