@@ -10,7 +10,9 @@ os.environ.setdefault("dramatiq_restart_delay", "200")
 # and this long until an idle thread sees that it should stop; its default is 1 s
 os.environ.setdefault("dramatiq_worker_timeout", "100")
 
-pytest_plugins = [name for name in ("tests.services", "tests.sandbox", "tests.azure", "tests.catalog") if find_spec(name)]
+pytest_plugins = [
+    name for name in ("tests.services", "tests.sandbox", "tests.azure", "tests.catalog") if find_spec(name)
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,7 +11,6 @@ from tasks.secrets import Secret
 from tasks.states import OperationState
 from tests.sandbox import Sandbox
 from workers.aws.ec2 import Ec2Driver
-from workers.aws.pace import Pace
 from workers.aws.session import Sessions
 from workers.driver import (
     TAG_INSTALLATION,
@@ -29,6 +28,7 @@ from workers.driver import (
     Scope,
     StepStarted,
 )
+from workers.pace import Pace
 
 PROD = "111111111111"
 VAULT = "222222222222"

@@ -31,8 +31,8 @@ def load_drivers(settings: Settings, counters: Counters, clock: Clock) -> Mappin
 
 def _aws(settings: Settings, counters: Counters, clock: Clock) -> Mapping[str, Driver]:
     from workers.aws import build_drivers
-    from workers.aws.pace import Pace
     from workers.aws.session import AwsSettings, Sessions
+    from workers.pace import Pace
 
     host, _, port = settings.proxy.rpartition(":") if settings.proxy else ("", "", "")
     if settings.proxy and not (host and port.isdigit()):

@@ -10,7 +10,6 @@ from tasks.secrets import Secret
 from tasks.states import OperationState
 from tests.sandbox import Sandbox
 from workers.aws import build_drivers
-from workers.aws.pace import Pace
 from workers.aws.session import AwsSettings, Sessions
 from workers.driver import (
     TAG_INSTALLATION,
@@ -24,6 +23,7 @@ from workers.driver import (
     Scope,
     Started,
 )
+from workers.pace import Pace
 
 HOME, AWAY = "us-east-1", "eu-west-1"
 PROD, VAULT, OTHER = "111111111111", "222222222222", "444444444444"

@@ -40,8 +40,8 @@ from tests.integration.test_repository_pipeline import (
 )
 from tests.sandbox import Sandbox
 from workers.aws.ec2 import Ec2Driver
-from workers.aws.pace import Pace
 from workers.aws.session import Sessions
+from workers.pace import Pace
 from workers.repositories import blocks_of, open_place, place_of
 from workers.repository.generations import manifest_name, read_index
 from workers.repository.prune import hide

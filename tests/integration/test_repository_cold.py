@@ -15,8 +15,8 @@ from tests.deploy.estate import PROD, VAULT
 from tests.integration.test_repository_pipeline import HOME, Archiving, asked, made, parts_of, restored_hash, volume_of
 from tests.sandbox import Sandbox
 from workers.aws.ec2 import Ec2Driver
-from workers.aws.pace import Pace
 from workers.aws.session import Sessions
+from workers.pace import Pace
 
 COLD = {"after": "30d", "class": "glacier", "keep": "400d"}
 

@@ -30,8 +30,8 @@ from tests.coordinator.house import HOME, House
 from tests.deploy.estate import PROD, VAULT
 from tests.sandbox import Sandbox
 from workers.aws.ec2 import Ec2Driver
-from workers.aws.pace import Pace
 from workers.aws.session import Sessions
+from workers.pace import Pace
 
 BLOCK = 512 << 10
 AWAY = "eu-west-1"

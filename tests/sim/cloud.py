@@ -22,7 +22,7 @@ from workers.aws.ec2_lookup import one_of_several
 PATIENCE, LATEST = 35.0, 60.0
 GUARD = timedelta(seconds=90)
 LAG = 30.0  # how late a look may show what was made; with LATEST within the least that a lease has left at a call
-GRACE = 180.0  # how long the drivers take an absence for such a delay (workers.aws.pace.Pace.grace)
+GRACE = 180.0  # how long the drivers take an absence for such a delay (workers.pace.Pace.grace)
 
 
 class SimCloud(FakeCloud):

@@ -6,10 +6,10 @@ from workers.aws.dynamodb import DynamoDbDriver
 from workers.aws.ec2 import Ec2Driver
 from workers.aws.efs import EfsDriver
 from workers.aws.fsx import FsxDriver
-from workers.aws.pace import Pace
 from workers.aws.rds import AuroraDriver, DocumentDbDriver, RdsDriver
 from workers.aws.session import Sessions
 from workers.driver import Driver
+from workers.pace import Pace
 
 # Type name -> the driver of its service. The one place where a new service is added (ARCHITECTURE.md).
 DRIVERS: Mapping[str, Callable[[Sessions, Pace | None], Driver]] = {

@@ -18,10 +18,10 @@ from botocore.exceptions import ClientError
 from tasks.errors import Impossible
 from workers.aws.ec2_copy import partition
 from workers.aws.errors import translated
-from workers.aws.pace import Pace
 from workers.aws.session import Clients
 from workers.aws.tags import TAG_SOURCE_SNAPSHOT, fit_tags, read_tags, token_for
 from workers.driver import TAG_INSTALLATION, BackupRequest, CopyRequest, Destination, Operation, Part, Point
+from workers.pace import Pace
 
 VAULT = "snapfleet"  # where the estate names none
 _DEFAULT_ROLE = "service-role/AWSBackupDefaultServiceRole"  # AWS Backup developer guide, "IAM service roles"

@@ -13,10 +13,10 @@ from tasks.errors import CredentialsExpired, CredentialsRefused, Gone, InUse, Re
 from tasks.states import OperationState
 from workers.aws.aws_backup import tags_of, vault_of
 from workers.aws.errors import translate
-from workers.aws.pace import Pace
 from workers.aws.session import Clients
 from workers.aws.tags import is_ours
 from workers.driver import TAG_JOB, TAG_OUTDATED, Deleted, Found, Part, Point
+from workers.pace import Pace
 
 STOPS = (CredentialsExpired, CredentialsRefused, Throttled)  # the next call would meet the same
 # How far back an attempt that may have left something can have begun.

@@ -14,9 +14,9 @@ from tasks.errors import CloudFailed, Gone, Invalid, SnapfleetError
 from tasks.states import OperationState
 from workers.aws.aws_backup import BACKUP_JOB, COPY_JOB, RESTORE_JOB
 from workers.aws.errors import shorten
-from workers.aws.pace import Pace
 from workers.aws.session import Client, Clients
 from workers.driver import Operation, Progress
+from workers.pace import Pace
 
 JOB_KINDS = frozenset({BACKUP_JOB, COPY_JOB, RESTORE_JOB})
 Job = Mapping[str, Any]

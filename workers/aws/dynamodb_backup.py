@@ -18,10 +18,10 @@ from workers.aws import aws_backup
 from workers.aws.aws_backup_points import foreign, outdated
 from workers.aws.dynamodb_describe import describe, settings, size_gib
 from workers.aws.errors import translated
-from workers.aws.pace import Pace
 from workers.aws.session import Client, Clients
 from workers.aws.tags import name_for
 from workers.driver import BackupRequest, Deleted, Found, Operation, Part, Progress, Resource, Started
+from workers.pace import Pace
 
 KIND = "DynamoDB"  # AWS Backup's name of it
 TABLE_BACKUP = "table-backup"

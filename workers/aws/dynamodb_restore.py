@@ -14,10 +14,10 @@ from tasks.states import OperationState
 from workers.aws import aws_backup
 from workers.aws.aws_backup_points import is_vaulted
 from workers.aws.errors import translated
-from workers.aws.pace import Pace
 from workers.aws.session import Client, Clients
 from workers.aws.tags import fit_tags, is_ours, part_key, read_tags, token_for, write_tags
 from workers.driver import Created, Operation, Part, Point, Progress, RestoreStep, StepStarted
+from workers.pace import Pace
 
 TABLE = "table"
 _READY = frozenset({"ACTIVE"})

@@ -9,7 +9,6 @@ from workers.aws.blocks import AwsBlocks
 from workers.aws.ec2_restore import RESTORE_KINDS, restore_progress, start_step, undo
 from workers.aws.errors import translated
 from workers.aws.keys import DefaultKeys
-from workers.aws.pace import Pace
 from workers.aws.session import Clients, Sessions
 from workers.driver import (
     Account,
@@ -30,6 +29,7 @@ from workers.driver import (
     Started,
     StepStarted,
 )
+from workers.pace import Pace
 
 
 class Ec2Driver:

@@ -17,10 +17,10 @@ from workers.aws.ec2_describe import HIDDEN, describe_instance, describe_volume,
 from workers.aws.ec2_lookup import find, image_for, one_of_several, set_made, tagged_snapshots
 from workers.aws.errors import translate, translated
 from workers.aws.keys import DefaultKeys
-from workers.aws.pace import Pace
 from workers.aws.session import Client, Clients
 from workers.aws.tags import fit_tags, name_for, part_key, specify
 from workers.driver import BackupRequest, Operation, Part, Resource, Started
+from workers.pace import Pace
 
 MOST_EXCLUSIONS = 40  # CreateSnapshots, ExcludeDataVolumeIds (EC2 API reference); botocore does not check it
 _DESCRIPTION_LENGTH = 255

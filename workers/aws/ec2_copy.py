@@ -15,10 +15,10 @@ from workers.aws.ec2_describe import batches
 from workers.aws.ec2_lookup import image_for, one_of_several, tagged_snapshots
 from workers.aws.ec2_progress import describe_snapshots
 from workers.aws.errors import translated
-from workers.aws.pace import Pace
 from workers.aws.session import Client, Clients
 from workers.aws.tags import TAG_SOURCE_SNAPSHOT, fit_tags, name_for, part_key, read_tags, specify, token_for
 from workers.driver import TAG_JOB, Account, CopyRequest, Destination, Operation, Part, Point, Started
+from workers.pace import Pace
 
 _NO_IMAGE = "Across accounts the snapshots of the image are copied, not the image: what it licenses stays behind."
 _PARTITIONS = (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"), ("us-iso-", "aws-iso"), ("eusc-", "aws-eusc"))

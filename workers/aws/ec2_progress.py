@@ -9,9 +9,9 @@ from tasks.errors import CloudFailed, Gone, Invalid, SnapfleetError
 from tasks.states import OperationState
 from workers.aws.ec2_describe import batches
 from workers.aws.errors import shorten
-from workers.aws.pace import Pace
 from workers.aws.session import Client, Clients
 from workers.driver import Operation, Progress
+from workers.pace import Pace
 
 SNAPSHOT_KINDS = frozenset({"snapshot", "copy"})
 IMAGE_KINDS = frozenset({"image"})

@@ -28,10 +28,10 @@ from workers.aws.ec2_restore_progress import (
 )
 from workers.aws.ec2_restore_undo import undo
 from workers.aws.errors import translate, translated
-from workers.aws.pace import Pace
 from workers.aws.session import Clients
 from workers.aws.tags import OURS, fit_tags, is_ours, name_for, part_key, read_tags, specify, token_for, write_tags
 from workers.driver import Created, Operation, Point, RestoreStep, StepStarted
+from workers.pace import Pace
 
 __all__ = ["RESTORE_KINDS", "restore_progress", "start_step", "undo"]
 

@@ -9,9 +9,9 @@ from tasks.errors import CloudFailed, Gone, Impossible, SnapfleetError
 from tasks.states import OperationState
 from workers.aws.ec2_describe import batches
 from workers.aws.errors import shorten, translated
-from workers.aws.pace import Pace
 from workers.aws.session import Client, Clients
 from workers.driver import Operation, Progress
+from workers.pace import Pace
 
 RESTORE_KINDS = frozenset({"volume", "instance", "attachment", "replace-root", "registered-image"})
 # A start or stop that was just accepted may still be answered with the state before it.

@@ -6,7 +6,6 @@ from dataclasses import replace
 from workers.aws import aws_backup
 from workers.aws.efs_describe import describe, discover, settings, size_gib
 from workers.aws.efs_restore import RESTORE, FileSystemRestore, file_system_progress, undo_restore
-from workers.aws.pace import Pace
 from workers.aws.service_checks import VAULT_LOOKS, Look
 from workers.aws.session import Clients
 from workers.aws.vault_driver import VaultDriver
@@ -24,6 +23,7 @@ from workers.driver import (
     Started,
     StepStarted,
 )
+from workers.pace import Pace
 
 KIND = "EFS"  # AWS Backup's name of it
 

@@ -15,10 +15,10 @@ from tasks.errors import Gone, InUse, Invalid, NotReady, Refused
 from tasks.states import OperationState
 from workers.aws import aws_backup
 from workers.aws.efs_describe import describe, mount_targets
-from workers.aws.pace import Pace
 from workers.aws.session import Client, Clients
 from workers.aws.tags import fit_tags, is_ours, name_for, part_key, read_tags, token_for, write_tags
 from workers.driver import Created, Operation, Point, Progress, RestoreStep, StepStarted
+from workers.pace import Pace
 
 FILE_SYSTEM, RESTORE = "file-system", "restore"
 _SMALLEST_TOKEN = 40  # characters of a digest that name one thing for ever

@@ -7,7 +7,6 @@ from workers.aws.fsx_backup import KIND, FsxBackups, delete_backup
 from workers.aws.fsx_describe import ONTAP, discover
 from workers.aws.fsx_restore import KINDS, FsxRestore, restore_progress, undo_made
 from workers.aws.keys import DefaultKeys
-from workers.aws.pace import Pace
 from workers.aws.service_checks import VAULT_LOOKS, Look
 from workers.aws.session import Clients, Sessions
 from workers.aws.vault_driver import VaultDriver
@@ -29,6 +28,7 @@ from workers.driver import (
     Started,
     StepStarted,
 )
+from workers.pace import Pace
 
 _ACROSS = "FSx's own backups stay in their account: policies with dr entries in other accounts go through AWS Backup."
 _VOLUMES = "FSx copies no backups of ONTAP volumes: policies with dr entries back them up through AWS Backup."

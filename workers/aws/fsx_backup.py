@@ -18,7 +18,6 @@ from workers.aws.aws_backup_points import foreign, mark, outdated
 from workers.aws.errors import shorten, translate, translated
 from workers.aws.fsx_describe import BATCH, ONTAP, describe
 from workers.aws.keys import DefaultKeys
-from workers.aws.pace import Pace
 from workers.aws.session import Client, Clients
 from workers.aws.tags import TAG_SOURCE_SNAPSHOT, fit_tags, is_ours, read_tags, token_for, write_tags
 from workers.driver import (
@@ -35,6 +34,7 @@ from workers.driver import (
     Resource,
     Started,
 )
+from workers.pace import Pace
 
 KIND = "FSx"  # AWS Backup's name of it
 BACKUP = "fsx-backup"

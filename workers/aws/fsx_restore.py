@@ -16,10 +16,10 @@ from tasks.states import OperationState
 from workers.aws.errors import shorten, translate, translated
 from workers.aws.fsx_backup import fsx_token
 from workers.aws.fsx_describe import BATCH, CONFIGURATION, ONTAP
-from workers.aws.pace import Pace
 from workers.aws.session import Client, Clients
 from workers.aws.tags import fit_tags, is_ours, part_key, read_tags, write_tags
 from workers.driver import Created, Operation, Point, Progress, RestoreStep, StepStarted
+from workers.pace import Pace
 
 FILE_SYSTEM, VOLUME = "file-system", "volume"
 KINDS = frozenset({FILE_SYSTEM, VOLUME})

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from workers.aws import rds_backup, rds_calls, rds_check, rds_copy, rds_delete, rds_describe, rds_progress, rds_restore
 from workers.aws.errors import translated
 from workers.aws.keys import DefaultKeys
-from workers.aws.pace import Pace
 from workers.aws.rds_backup import Tools
 from workers.aws.session import Clients, Sessions
 from workers.driver import (
@@ -27,6 +26,7 @@ from workers.driver import (
     Started,
     StepStarted,
 )
+from workers.pace import Pace
 
 
 class _Relational:

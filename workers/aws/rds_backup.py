@@ -14,12 +14,12 @@ from botocore.exceptions import ClientError
 from tasks.errors import Gone, NotReady
 from workers.aws.errors import translated
 from workers.aws.keys import DefaultKeys
-from workers.aws.pace import Pace
 from workers.aws.rds_calls import Answer, Family, describe_named
 from workers.aws.rds_describe import describe
 from workers.aws.session import Client, Clients
 from workers.aws.tags import fit_tags, name_for, read_tags, write_tags
 from workers.driver import TAG_JOB, Account, BackupRequest, CopyRequest, Operation, Part, Resource, Started
+from workers.pace import Pace
 
 # "Tagging Amazon RDS resources" (RDS user guide): letters, digits, spaces and _ . : / = + - @, nothing else.
 _STRANGE = re.compile(r"[^\w .:/=+\-@]")

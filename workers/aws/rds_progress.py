@@ -7,10 +7,10 @@ from typing import Any
 
 from tasks.errors import CloudFailed, Gone, Invalid, SnapfleetError
 from tasks.states import OperationState
-from workers.aws.pace import Pace
 from workers.aws.rds_calls import FILTER_MOST, Answer, Family, describe_named
 from workers.aws.session import Clients
 from workers.driver import Operation, Progress
+from workers.pace import Pace
 
 SNAPSHOT_KINDS = frozenset({"snapshot", "copy"})
 # States of a DB instance or cluster that it does not leave by itself ("Viewing DB instance status", RDS user guide).

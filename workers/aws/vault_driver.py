@@ -16,7 +16,6 @@ from workers.aws.aws_backup_points import delete_points, find_points, is_vaulted
 from workers.aws.aws_backup_progress import job_progress
 from workers.aws.ec2_copy import same_account
 from workers.aws.errors import translate, translated
-from workers.aws.pace import Pace
 from workers.aws.service_checks import Look, check
 from workers.aws.session import Clients, Sessions
 from workers.driver import (
@@ -39,6 +38,7 @@ from workers.driver import (
     Started,
     StepStarted,
 )
+from workers.pace import Pace
 
 _DEFAULT_KEY = (
     "The resource lies under the account's default key, which AWS Backup cannot take to another account: encrypt it "

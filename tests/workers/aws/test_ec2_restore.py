@@ -13,9 +13,9 @@ from tasks.states import OperationState
 from tests.restoring import HOME, OURS, PROD
 from tests.sandbox import Sandbox, sandbox, sandbox_process  # noqa: F401
 from workers.aws.ec2_restore import restore_progress, start_step, undo
-from workers.aws.pace import Pace
 from workers.aws.session import Clients, Sessions
 from workers.driver import Account, Created, Operation, Point, Resource, RestoreStep, StepStarted
+from workers.pace import Pace
 
 ACCOUNT = Account("prod", number=PROD, role_arn=f"arn:aws:iam::{PROD}:role/snapfleet")
 PACE = Pace(floor=timedelta(0), guard=timedelta(0))

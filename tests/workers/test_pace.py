@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.clock import FixedClock
-from workers.aws.pace import Pace
+from workers.pace import Pace
 
 pytestmark = pytest.mark.unit
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
