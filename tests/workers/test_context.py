@@ -7,6 +7,7 @@ import pytest
 
 from tasks.catalog import Account, Part, session, transaction
 from tasks.errors import Impossible, Invalid
+from tasks.resources import TYPES
 from tasks.secrets import MasterKey, Secret, seal
 from tasks.settings import Settings
 from tasks.telemetry import Counters
@@ -64,7 +65,7 @@ def test_drivers_that_cannot_be_loaded_are_refused_by_name(name: str, tmp_path: 
 @pytest.mark.unit
 def test_the_built_in_drivers_cover_every_type(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, proxy="proxy.example:3128", proxy_user="u")
-    assert set(load_drivers(settings, Counters(), settings.clock())) == {"instance", "volume"}
+    assert set(load_drivers(settings, Counters(), settings.clock())) == set(TYPES)
 
 
 @pytest.mark.unit
