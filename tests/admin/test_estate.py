@@ -24,6 +24,7 @@ def problems(text: str, **given: object) -> list[str]:
     return [line.removeprefix("e.yaml:") for line in refused.value.lines()]
 
 
+@pytest.mark.long
 @given(estates())
 @settings(deadline=None, max_examples=150)
 def test_what_is_exported_reads_back_as_the_same_estate(estate: Estate) -> None:

@@ -50,6 +50,7 @@ def other(request: pytest.FixtureRequest, url: str) -> str:
     return str(request.getfixturevalue(name))
 
 
+@pytest.mark.long
 def test_an_installation_is_put_back_as_it_was_on_either_database(
     catalog: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -77,6 +78,7 @@ def test_an_installation_is_put_back_as_it_was_on_either_database(
         assert made.id > newest
 
 
+@pytest.mark.long
 def test_a_place_in_use_is_refused_unless_somebody_insists(catalog: str, tmp_path: Path) -> None:
     used = installation(tmp_path / "home", catalog)
     file = tmp_path / "x.state"
@@ -151,6 +153,7 @@ def test_another_secret_and_a_newer_schema_are_refused_before_anything_is_touche
     close_catalog()
 
 
+@pytest.mark.long
 @pytest.mark.unit
 def test_a_bundle_that_was_changed_anywhere_is_refused(sqlite_url: str, tmp_path: Path) -> None:
     """Each byte is authenticated: one that differs, a cut end and an added one are all seen."""
@@ -173,6 +176,7 @@ def test_a_bundle_that_was_changed_anywhere_is_refused(sqlite_url: str, tmp_path
             inspect(bad, SECRET)
 
 
+@pytest.mark.long
 @pytest.mark.unit
 @settings(deadline=None, max_examples=5)
 @given(rows=st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=200), max_size=3), max_size=20))

@@ -206,6 +206,7 @@ def test_a_restore_from_an_account_that_was_removed_is_refused(house: House) -> 
     assert "removed" in row.error_text
 
 
+@pytest.mark.long
 def test_a_policy_of_a_run_keeps_its_priority_behind_what_somebody_waits_for(house: House) -> None:
     """feature 12: an on-demand run is next in line behind a backlog of 5,000 jobs, its own target's included."""
     account = house.account()

@@ -107,6 +107,7 @@ def test_an_intermediate_copy_goes_when_the_copy_made_from_it_is_good(house: Hou
     assert [one.state for one in house.runs()] == [RunState.DONE]
 
 
+@pytest.mark.long
 def test_a_route_that_cannot_be_finished_leaves_nothing_on_its_way(house: House) -> None:
     """What was made for a copy that is given up goes too, and the run says that it is only partly good."""
     house.account("vault", [FAR], kind="dr")

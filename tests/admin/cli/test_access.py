@@ -11,6 +11,7 @@ from tests.admin.cli.conftest import Cli
 pytestmark = pytest.mark.unit
 
 
+@pytest.mark.long
 def test_a_user_is_added_changed_and_disabled(cli: Cli) -> None:
     added = cli("users", "add", "maria", "--role", "admin", "-o", "json").json
     with session():
