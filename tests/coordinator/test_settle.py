@@ -3,6 +3,8 @@
 import itertools
 from datetime import timedelta
 
+import pytest
+
 from coordinator.advance import ask_about_operations, close_runs
 from coordinator.settle import settle_jobs
 from tasks.catalog import Account, Job, Operation, Point, Policy, Run, session, transaction
