@@ -15,8 +15,8 @@ from coordinator.due import Grid, next_slot, slots_between, start_of
 from coordinator.elastic import UNMEASURED_SECONDS
 
 HOUR = timedelta(hours=1)
-# Calls to the cloud for one job: looking the resource up, creating, tagging, and its share of the polls that ask about
-# hundreds of operations at once (counted in the emulated cloud, 2026-11-22).
+# Calls to the cloud for one job, on the safe side. A snapshot took 1.1 in a steady night of `make bench-estate`, 3.1 in
+# a first one (2026-11-22); a copy and an archive are estimates: look-ups, the creating call, a share of the polls.
 CALLS: Mapping[str, int] = {"snapshot": 4, "copy": 4, "archive": 8}
 Place = tuple[str, str]
 """(account, region)"""

@@ -29,6 +29,15 @@ STATEMENT_TIMEOUT_MS = 60_000
 IDLE_TRANSACTION_MS = 60_000
 # How long a thread waits for a free connection before it says so. Longer would hide a leak.
 POOL_WAIT_SECONDS = 10
+# A link whose other end is gone without a word is given up after 30 s, as the broker's is (heartbeat 10): what was sent
+# by then, and what is waited for by probes. The kernel's own defaults are a quarter of an hour and two hours.
+_LINK = {
+    "tcp_user_timeout": 30_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "connect_timeout": 10,
+}
 # SQLite has one writer: others queue this long. Writes here are milliseconds.
 SQLITE_BUSY_MS = 30_000
 
@@ -80,6 +89,7 @@ def open_catalog(url: str, *, max_connections: int = 40) -> None:
             stale_timeout=300,
             autoconnect=False,
             prefer_psycopg3=True,
+            **_LINK,
             options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC"
             f" -c idle_in_transaction_session_timeout={IDLE_TRANSACTION_MS}",
         )
