@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 SERVERS := rabbitmq-server postgresql e2fsprogs prometheus chromium
 DEMO_TOOLS := e2fsprogs
 
-.PHONY: sim help setup datadog check test demo sandbox lock chaos chaos-archives chaos-engine bench-dispatch bench-pool bench-estate bench-repository clean
+.PHONY: sim help setup datadog check test demo sandbox sandbox-azure lock chaos chaos-archives chaos-engine bench-dispatch bench-pool bench-estate bench-repository clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -43,6 +43,10 @@ demo: setup ## protect, copy, expire, destroy and restore an emulated estate (SE
 sandbox: setup ## serve the emulated clouds and print the environment to use
 	sh deploy/install-packages.sh $(DEMO_TOOLS)
 	$(BIN)/python -m deploy.sandbox serve --seed demo
+
+sandbox-azure: setup ## serve the emulated Azure and print the environment to use
+	sh deploy/install-packages.sh $(DEMO_TOOLS)
+	$(BIN)/python -m deploy.sandbox.azure serve --port 5601 --seed demo
 
 sim: setup ## a thousand seeds of a simulated fleet in virtual time, and the mutants it must notice; figures as one JSON line
 	$(BIN)/python -m tests.sim --seeds $(or $(SEEDS),1000)
