@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Debian packages: servers and tools that tests and the demo run for real.
-SERVERS := rabbitmq-server postgresql e2fsprogs prometheus chromium
+SERVERS := rabbitmq-server postgresql e2fsprogs prometheus chromium libatomic1
 DEMO_TOOLS := e2fsprogs
 
 .PHONY: sim help setup datadog check test demo sandbox sandbox-azure lock chaos chaos-archives chaos-engine bench-dispatch bench-pool bench-estate bench-repository clean

@@ -51,7 +51,7 @@ class Installation:
             self.process.kill()
             self.process.wait()
 
-    def until(self, what: str, ready: Callable[[], Any], seconds: float = 60.0) -> Any:
+    def until(self, what: str, ready: Callable[[], Any], seconds: float = 150.0) -> Any:
         """Ask until `ready()` is true, and return that."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

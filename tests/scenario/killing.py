@@ -44,6 +44,8 @@ HOST = "i-host"
 RARE = ("coordinator.mark", "undo", "restore", "job.fail", "cleanup", "discover")
 # Seconds: a job waits a minute for its next attempt, and what it leads to may do so too; a busy machine doubles that.
 HEALING = 400.0
+# Seconds: longer than the lease of the sweep (9 s), shorter than the patience for a point.
+UNSEAT_EVERY = 12.0
 # A point that a process does not come by within this time is tried again later.
 POINT_PATIENCE = 15.0
 
@@ -106,7 +108,8 @@ class Spree:
         dying = max(2, workers // 4)
         for number in range(dying):
             self.fleet.seat("coordinator", coordinator_points[number::dying])
-        self.fleet.seat("coordinator")  # this one never dies on purpose, and must do no harm
+        self._steady = self.fleet.seat("coordinator")  # it has no point to die at, and must do no harm
+        self._unseated_at = time.monotonic()
         for number in range(workers):
             self.fleet.seat("worker", worker_points[number::workers])
         self.outcome = Outcome()
@@ -149,8 +152,17 @@ class Spree:
             self._keep_busy()
         for seat in self.fleet.seats:
             seat.put_off_when_unreached(POINT_PATIENCE)
+        self._unseat()
         if self._trouble:
             self._trouble.step()
+
+    def _unseat(self) -> None:
+        """Kill the steady coordinator now and then: as long as it has the lease of the sweep, nobody else comes by the
+        points inside."""
+        wanted = any(seat.wish.startswith("coordinator.mark") for seat in self.fleet.seats)
+        if wanted and time.monotonic() - self._unseated_at > UNSEAT_EVERY:
+            self._unseated_at = time.monotonic()
+            self._steady.kill()
 
     def _keep_busy(self) -> None:
         """Schedules make runs; this adds runs asked for, restores of which every second is undone, and faults."""

@@ -151,7 +151,9 @@ def test_control_c_stops_the_waiting_and_not_the_work(home: Path) -> None:
         Run.update(state=RunState.OPEN).execute()
         Request.create(kind="run", state="accepted", result={"run": 1}, requested_by="x", created_at=AT)
     heartbeat()
+    # Whoever starts the tests in the background hands SIGINT down as ignored.
     code = (
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import sys\nfrom admin.cli.context import Context\nfrom admin.cli.follow import follow_run\n"
         "from admin.cli.output import Output\nat = Context(Output())\nat.open()\nsys.exit(follow_run(at, 'run-1'))"
     )
