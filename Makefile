@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 SERVERS := rabbitmq-server postgresql e2fsprogs prometheus chromium libatomic1
 DEMO_TOOLS := e2fsprogs
 
-.PHONY: sim help setup datadog check test demo sandbox sandbox-azure lock chaos chaos-archives chaos-engine bench-dispatch bench-pool bench-estate bench-repository clean
+.PHONY: sim help setup datadog azurite check test demo sandbox sandbox-azure lock chaos chaos-archives chaos-engine bench-dispatch bench-pool bench-estate bench-repository clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -32,7 +32,13 @@ datadog: .venv-datadog/.ready
 	.venv-datadog/bin/pip install --quiet --disable-pip-version-check "datadog-checks-base[deps]>=38,<39"
 	@touch $@
 
-test: setup datadog ## every test, on a real RabbitMQ and a real PostgreSQL
+# Microsoft's emulator of Azure Blob, for the tests of azure:// repositories.
+azurite: .venv-azurite/.ready
+.venv-azurite/.ready: deploy/install-azurite.sh
+	sh deploy/install-azurite.sh .venv-azurite $(PYTHON)
+	@touch $@
+
+test: setup datadog azurite ## every test, on a real RabbitMQ and a real PostgreSQL
 	sh deploy/install-packages.sh $(SERVERS)
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --no-header
 
@@ -92,4 +98,4 @@ lock: ## write requirements.lock anew from pyproject.toml
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
 
 clean: ## remove what was built here
-	rm -rf $(VENV) .venv-datadog .venv-peers build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-datadog .venv-peers .venv-azurite build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,7 +1,8 @@
 """Break glass: list, verify and restore with nothing else running. `python -m workers.repository --help`.
 
 Needs the bucket, a key and Python with zstandard, cryptography and (for S3) boto3 and isal: no catalog, no queue, no
-database. Credentials come from the SDK's own settings. Exit 0 done, 1 failed, 2 wrong usage, 3 damage was found.
+database. Credentials come from the SDK's own settings; for Azure from AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or
+AZURE_STORAGE_ACCESS_TOKEN. Exit 0 done, 1 failed, 2 wrong usage, 3 damage was found.
 """
 
 import argparse
@@ -43,11 +44,11 @@ class Screen:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="python -m workers.repository", description=__doc__)
-    top.add_argument("url", help="s3://BUCKET/PREFIX or file:///PATH")
+    top.add_argument("url", help="s3://BUCKET/PREFIX, azure://ACCOUNT/CONTAINER/PREFIX or file:///PATH")
     top.add_argument("--passphrase-env", metavar="NAME", help="environment variable with the passphrase")
     top.add_argument("--key-file", type=Path, help="key file")
     top.add_argument("--kms", action="store_true", help="a key slot that AWS KMS opens, with the SDK's credentials")
-    top.add_argument("--endpoint", help="address of another S3 server")
+    top.add_argument("--endpoint", help="address of another S3 or Azure Blob server")
     verbs = top.add_subparsers(dest="verb", required=True)
     verbs.add_parser("list", help="the generations")
     check = verbs.add_parser("verify", help="structure and presence; with --full every byte")

@@ -5,7 +5,7 @@ archives, restores and other prunings; a process that stops between any two call
 run finishes. FORMAT.md section 9.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -20,16 +20,22 @@ from workers.repository.names import GENERATIONS, MAPS, PACKS, PARTS, identity_o
 from workers.repository.repository import Repository, check_clock
 from workers.repository.restore import FOOTER_ROW
 
-# Days that are billed however early an object goes (Amazon S3 price list, us-east-1, read 2026-11).
+# Days that are billed however early an object goes (Amazon S3 price list, us-east-1; "Access tiers for blob data" of
+# Azure Blob; read 2026-11).
 MINIMUM_DAYS = {
     "STANDARD_IA": 30,
     "ONEZONE_IA": 30,
     "GLACIER_IR": 90,
     "GLACIER": 90,
     "DEEP_ARCHIVE": 180,
+    "COOL": 30,
+    "COLD": 90,
+    "ARCHIVE": 180,
 }
 
 
+# Objects that one request of S3 deletes (DeleteObjects).
+_BATCH = 1000
 # A probe of a process that died in it; a living one needs seconds.
 _PROBE_LASTS = timedelta(hours=1)
 
@@ -107,8 +113,12 @@ def plan_prune(
     )
 
 
-def execute_prune(repository: Repository, plan: PrunePlan) -> PruneReport:
+def execute_prune(
+    repository: Repository, plan: PrunePlan, progress: Callable[[int], None] = lambda _: None
+) -> PruneReport:
     """Carry out a plan: hide, look again, and delete what is dead now and was dead in the plan, nothing else.
+
+    `progress` hears how many bytes were dealt with so far.
 
     Raises PruneRefused, Unsuitable (the clock is off, a foreign writer), Damaged, Missing.
     """
@@ -124,10 +134,13 @@ def execute_prune(repository: Repository, plan: PrunePlan) -> PruneReport:
     dead = {name: size for name, size in _dead(found, plan.margins.grace).items() if name in plan.delete}
     # packs before manifests: a manifest that is there keeps telling whose packs those are
     for folder in (PACKS, MAPS, PARTS, GENERATIONS):
-        batch = [name for name in dead if name.startswith(folder)]
-        kept = repository.store.delete(batch) if batch else {}
-        report.kept.update(kept)
-        report.deleted.update({name: dead[name] for name in batch if name not in kept})
+        names = [name for name in dead if name.startswith(folder)]
+        for start in range(0, len(names), _BATCH):
+            batch = names[start : start + _BATCH]
+            kept = repository.store.delete(batch)
+            report.kept.update(kept)
+            report.deleted.update({name: dead[name] for name in batch if name not in kept})
+            progress(sum(dead[name] for name in report.deleted) + sum(dead[name] for name in report.kept))
     _forget(repository, found, report)
     return report
 

@@ -1,5 +1,5 @@
 """One contract suite for every store: memory, folder, S3 as moto and as the thin stand-in know it, by the SDK and
-by the wire."""
+by the wire, and Azure Blob as Azurite knows it."""
 
 import secrets
 import threading
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.azurite import Azurite
 from tests.workers.repository.servers import CREDENTIALS, bucket
 from workers.repository.errors import Archived, Conflict, Missing, RepositoryError, StoreUnavailable, Unsuitable
 from workers.repository.folder import FolderStore
@@ -21,12 +22,15 @@ from workers.repository.s3wire import Wire
 from workers.repository.store import PLAIN, Put, Store, Thaw, probe
 
 
-@pytest.fixture(params=["memory", "folder", "moto", "thin", "moto-wire", "thin-wire"])
+@pytest.fixture(params=["memory", "folder", "moto", "thin", "moto-wire", "thin-wire", "azurite"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "memory":
         return MemoryStore()
     if request.param == "folder":
         return FolderStore(tmp_path / "repository")
+    if request.param == "azurite":
+        server: Azurite = request.getfixturevalue("azurite")
+        return server.store()
     name = f"bucket-{secrets.token_hex(4)}"
     endpoint = (
         request.getfixturevalue("moto_endpoint") if "moto" in request.param else request.getfixturevalue("thin")[1]
