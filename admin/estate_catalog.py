@@ -6,6 +6,7 @@ what the first has left. Removed accounts are switched off and removed policies 
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from peewee import fn
 
 from admin.estate import DEFAULTS, Estate, Spec, read_estate
 from admin.estate_plan import Change, EstatePlan, plan_changes
+from admin.estate_policies import costs_of
 from admin.estate_schedules import join_schedules, reset_schedules
 from admin.estate_secrets import FIELDS, Place, Secrets, collect_secrets
 from admin.estate_sections import AZURE_ONLY, SECRETS
@@ -43,6 +45,8 @@ _POLICY_COLUMNS = ("schedules", "enabled", "priority")
 _SETTINGS = (
     "backup_vault",
     "backup_role_arn",
+    "cleanup_role_arn",
+    "restore_role_arn",
     "pool",
     "region_pools",
     *(key for key in AZURE_ONLY if key not in SECRETS),
@@ -124,7 +128,10 @@ def _plan(
     current = current_estate()
     wanted = read_estate(text, name, None if prune else current)
     secrets = collect_secrets(text, name, wanted=wanted, current=current, held=held_secrets(), key=key, environment=env)
-    return plan_changes(current, wanted, prune=prune, rotated=secrets.rotated), wanted, secrets
+    plan = plan_changes(current, wanted, prune=prune, rotated=secrets.rotated)
+    touched = [change.name for change in plan.of("policies", "add", "change")]
+    costs = [{"policy": name, **cost} for name in touched for cost in costs_of(wanted.policies[name], TYPES)]
+    return replace(plan, costs=tuple(costs)), wanted, secrets
 
 
 def points_left(account: str) -> int:

@@ -34,10 +34,14 @@ class Change:
 
 @dataclass(frozen=True)
 class EstatePlan:
-    """Changes in the order in which they are made; `left` names what is absent from the file and stays."""
+    """Changes in the order in which they are made; `left` names what is absent from the file and stays.
+
+    `costs` are those of the policies among the changes: {policy, destination, full, text}.
+    """
 
     changes: tuple[Change, ...]
     left: tuple[tuple[str, str], ...] = ()
+    costs: tuple[Mapping[str, Any], ...] = ()
 
     def of(self, section: str, *actions: str) -> list[Change]:
         """The changes of one section with one of these actions."""
@@ -48,6 +52,7 @@ class EstatePlan:
         return {
             "changes": [item.to_json() for item in self.changes],
             "left": [{"section": section, "name": name} for section, name in self.left],
+            "costs": [dict(one) for one in self.costs],
         }
 
 

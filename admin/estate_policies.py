@@ -196,6 +196,18 @@ def _check_names(file: Located, path: Path, names: Any, known: Mapping[str, Any]
             file.report((*path, index), f"there is no {what} {given!r}{near}")
 
 
+def costs_of(spec: Mapping[str, Any], types: Mapping[str, ResourceType]) -> list[dict[str, Any]]:
+    """What a policy's copies cost beyond their storage: {destination, full, text} for each DR entry and cost."""
+    any_type = any("type" not in target and not target.get("types") for target in spec.get("targets", ()))
+    kinds = [types[name] for name in sorted(types if any_type else _types_of(spec, types))]
+    found = []
+    for entry in spec.get("dr") or ():
+        place = f"{entry['account']}/{entry['region']}" if entry.get("account") else entry["region"]
+        costs = [cost for kind in kinds for cost in kind.costs_of(entry)]
+        found += [{"destination": place, "full": cost.full, "text": cost.text} for cost in costs]
+    return found
+
+
 def _types_of(spec: Mapping[str, Any], types: Mapping[str, ResourceType]) -> set[str]:
     """The types that a policy's targets name. A target that names none is of whatever carries its tag: what cannot be
     copied there is refused by itself, with its reason, and keeps nothing else from being protected."""
@@ -263,10 +275,7 @@ def _check_dr(
             rule = kind.broken(region=account is None or elsewhere, account=account is not None, entry=entry)
             if rule:
                 file.report(at, f"{kind.name}: {rule.text} ({rule.source})")
-            if account is None and not kind.cross_region:
-                file.report(at, f"{kind.name} cannot be copied to another region")
-            if account is not None and not kind.cross_account:
-                file.report(at, f"{kind.name} cannot be copied to another account")
+            _check_borders(file, at, kind, entry)
         if account is None:
             if all(target.get("region") == where for target in spec.get("targets", ())):
                 file.report((*at, "region"), "is where every target lies; a copy needs another region or account")
@@ -280,6 +289,16 @@ def _check_dr(
         regions = accounts[account].get("regions")
         if isinstance(where, str) and regions and where not in regions:
             file.report((*at, "region"), f"{account} does not list the region {where}; it has {', '.join(regions)}")
+
+
+def _check_borders(file: Located, at: Path, kind: ResourceType, entry: Mapping[str, Any]) -> None:
+    away = entry.get("account") is None
+    if away and not kind.cross_region:
+        file.report(at, f"{kind.name} cannot be copied to another region")
+    if not away and not kind.cross_account:
+        file.report(at, f"{kind.name} cannot be copied to another account")
+    if away and kind.carried and entry.get("every", 1) != 1:
+        file.report((*at, "every"), f"{kind.name} copies every backup to the other region; leave every out")
 
 
 def _check_options(file: Located, at: Path, given: Any, offered: Sequence[Option]) -> None:

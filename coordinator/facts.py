@@ -30,6 +30,7 @@ from tasks.catalog import (
 )
 from tasks.catalog.archives import ARCHIVE, repository_destination, repository_of
 from tasks.catalog.era import read_era
+from tasks.catalog.shares import lent
 from tasks.errors import Invalid
 from tasks.states import JOB_OPEN, AccountState, PointState, RestoreState
 
@@ -94,6 +95,7 @@ def source_facts(points: Sequence[Point]) -> dict[int, SourceFacts]:
             default_key=any(part.attributes.get("default_key") for part in parts[point.id]),
             encrypted=any(part.encrypted for part in parts[point.id]),
             found=point.attributes,
+            halfway=point.kind == "intermediate",
         )
         for point in points
     }
@@ -206,6 +208,8 @@ def users_of(policy: Policy) -> dict[int, set[str]]:
         used[point].add(f"restore:{number}")
     for point, users in held_bases(policy).items():
         used[point] |= users
+    for point, number in lent(Point.policy == policy.id).items():
+        used[point].add(f"share:rp-{number}")
     return used
 
 

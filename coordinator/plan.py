@@ -83,11 +83,32 @@ def plan_snapshots(
                 "mode": _mode(policy, target, imaged),
                 "exclude": list(target.exclude),
                 "reboot": bool(policy.spec.get("reboot", False)),
-                **({"options": dict(target.options)} if target.options else {}),
+                **({"options": options} if (options := _options(policy, target)) else {}),
             },
         }
         for target in targets
     ]
+
+
+def _options(policy: PolicyFacts, target: Target) -> dict[str, str]:
+    """The target's own, and for types whose copies the cloud makes itself, where it shall carry this backup to.
+
+    The policy's first entry in another region of the same account is that place: such a type has only one.
+    """
+    found, kind = dict(target.options), TYPES[target.resource.type]
+    if not kind.carried:
+        return found
+    for entry in policy.spec.get("dr") or ():
+        own = entry.get("account") in (None, target.resource.account)
+        allowed = kind.broken(region=True, account=False, entry=entry) is None
+        if own and allowed and entry["region"] != target.resource.region:
+            return {**found, "copy_region": entry["region"], "copy_key": str(entry.get("kms_key") or "")}
+    return found
+
+
+def _lane(kind: str) -> str:
+    """Buckets have no snapshot: their backups move data."""
+    return str(Lane.REPOSITORY if kind == "s3" else Lane.SNAPSHOT)
 
 
 def _mode(policy: PolicyFacts, target: Target, imaged: frozenset[int]) -> str:
@@ -151,7 +172,7 @@ def _copy_row(
 ) -> dict[str, Any]:
     hop, onward = route[0], route[-1].place if len(route) > 1 else ""
     attempts, wait = policy.retries
-    options = {} if onward else dict(entry.get("options") or {})
+    options = dict(entry.get("options") or {})
     return {
         "kind": "copy",
         "lane": str(Lane.COPY),

@@ -19,7 +19,7 @@ TWO_HOPS = "two-hops"
 class SourceFacts:
     """A point that may be copied: where it lies and what it consists of. `default_key` as the driver found it.
 
-    `found` are the attributes that were captured with it.
+    `found` are the attributes that were captured with it. `halfway`: it was only made to be copied on.
     """
 
     point_id: int
@@ -31,6 +31,7 @@ class SourceFacts:
     default_key: bool = False
     encrypted: bool = False
     found: Mapping[str, Any] = field(default_factory=dict)
+    halfway: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ def plan_route(
     account, region = destination.split("/", 1)
     across, away = account != source.account, region != source.region
     if not across and not away:
+        if source.halfway:
+            return (Hop(account, region, COPY, str(entry.get("kms_key") or "")),)
         return Refusal(destination, "same-place", "The copy would lie where the original is.")
     if (across and not kind.cross_account) or (away and not kind.cross_region):
         border = "account" if across and not kind.cross_account else "region"
@@ -76,6 +79,8 @@ def plan_route(
     if rule:
         return Refusal(destination, rule.code, f"{rule.text} ({rule.source}.)")
     last = Hop(account, region, COPY, str(entry.get("kms_key") or ""))
+    if across and kind.is_temporary(entry):
+        return Hop(account, region, INTERMEDIATE, last.kms_key), last
     if not across or kind.vault:
         return (last,)
     halfway = region if (apart or kind.apart) and away else source.region

@@ -22,6 +22,7 @@ from tasks.catalog.transitions import add_jobs, move_parts, move_point, move_poi
 from tasks.crash import reach
 from tasks.errors import Internal, SnapfleetError
 from tasks.lanes import Lane
+from tasks.resources import TYPES
 from tasks.states import JobState, PointState
 
 log = logging.getLogger("snapfleet.coordinator")
@@ -30,6 +31,7 @@ SETTLED_A_TICK = 500
 _ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 _RESTORING = frozenset({"restore-step", "restore-undo"})
 _MAKES_A_POINT = frozenset({"snapshot", "copy", "archive", "import"})
+_DEAR = frozenset(kind.service for kind in TYPES.values() if kind.temporary)
 
 
 def settle_jobs(at: datetime, touched: set[int] | None = None) -> int:
@@ -50,7 +52,7 @@ def settle_jobs(at: datetime, touched: set[int] | None = None) -> int:
         good = [job for job in making if job.state == JobState.DONE]
         parted = [job for job in making if job.state == JobState.FAILED and job.error_code == TWO_HOPS]
         _plan_copies([job for job in [*good, *parted] if job.run_id is not None], at)
-        _retire_intermediates(good, at)
+        _retire_intermediates([*good, *(job for job in making if _is_dear(job))], at)
         Job.update(settled=True).where(Job.id.in_([job.id for job in jobs])).execute()
         reach("coordinator.settle-before-commit")
     if touched is not None:
@@ -238,8 +240,13 @@ def _record_refusal(
     ).on_conflict_ignore().execute()
 
 
+def _is_dear(job: Job) -> bool:
+    """A copy that failed for good, of something temporary that is billed by the hour: that waits for nobody."""
+    return job.kind == "copy" and job.state == JobState.FAILED and job.service in _DEAR
+
+
 def _retire_intermediates(jobs: Sequence[Job], at: datetime) -> None:
-    """The one copy for which an intermediate point was made is good: the intermediate may go."""
+    """The one copy for which an intermediate point was made has ended: the intermediate may go."""
     sources = [job.spec.get("point") for job in jobs if job.kind == "copy"]
     if not sources:
         return
@@ -248,6 +255,6 @@ def _retire_intermediates(jobs: Sequence[Job], at: datetime) -> None:
         [row.id for row in done],
         PointState.EXPIRING,
         expire_code="intermediate",
-        expire_text="It was only made to be copied onward, and that copy is good.",
+        expire_text="It was only made to be copied onward, and that copy has ended.",
         marked_at=at,
     )

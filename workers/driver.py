@@ -136,7 +136,10 @@ class Operation:
 
 @dataclass(frozen=True)
 class Started:
-    """What a start began. `captured` is the resource as found at this moment (for the restore)."""
+    """What a start began. `captured` is the resource as found at this moment (for the restore).
+
+    `lent`: a copy that is nothing of its own, only the right to use its source.
+    """
 
     operations: tuple[Operation, ...]
     parts: tuple[Part, ...] = ()
@@ -144,6 +147,7 @@ class Started:
     captured: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     adopted: bool = False  # an earlier attempt had made it; nothing was created now
+    lent: bool = False
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,8 @@ def _print(at: Context, plan: EstatePlan, dry_run: bool) -> None:
         _warn(at, change)
     for section, name in plan.left:
         at.output.line(f"  {section} {name} is not in the file and stays (--prune removes it)")
+    for cost in plan.costs:
+        at.output.line(f"! {cost['policy']}, dr {cost['destination']}: {cost['text']}")
     if not plan.changes:
         at.output.line("Nothing to change.")
         return

@@ -21,7 +21,7 @@ class Point(CatalogModel):
     account = ForeignKeyField(Account, on_delete="RESTRICT")
     region = TextField()
     destination = TextField(default="")
-    kind = TextField(default="snapshots")  # snapshots, image, intermediate, archive
+    kind = TextField(default="snapshots")  # snapshots, image, intermediate, archive, share (lent by its source)
     copy_of = ForeignKeyField("self", null=True, on_delete="RESTRICT", backref="copies")
     state = StateField(PointState, default=PointState.CREATING)
     consistency = TextField(default="crash")

@@ -13,7 +13,8 @@ class Rule:
 
     A copy that `crosses` the border named ('region', 'account', 'both' at once, or 'any') is refused when one of the
     captured attributes in `found` has one of the values given there, or, with `needs`, when the DR entry lacks that
-    field ('kms_key', or 'options.NAME'). With both, only when both hold; with neither, always.
+    field ('kms_key', or 'options.NAME'), or, with `given`, when fields of the entry have one of the values named. Of
+    these all that a rule has must hold; one that has none refuses always.
     """
 
     code: str
@@ -22,6 +23,19 @@ class Rule:
     source: str
     found: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     needs: str = ""
+    given: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What copies by a DR entry cost beyond their storage, told before anything runs.
+
+    It applies when the entry has one of the values in `given`. `full`: every such copy holds everything again.
+    """
+
+    text: str
+    given: Mapping[str, tuple[str, ...]]
+    full: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,13 +61,19 @@ class ResourceType:
     """One kind of thing that a policy can name.
 
     `service` groups calls to the cloud: discovery and polls of one service in one account and region go together, and
-    `copy_slots` is how many copies of it the cloud runs at once per destination account and region. `built`: a driver
-    is registered for it; the others are in the table, and refused wherever they are named.
+    `copy_slots` is how many copies of it we have running at once per destination account and region, and `copy_limit`
+    how many the cloud runs there, those of others included (0: no such limit is known). `built`: a driver is registered
+    for it; the others are in the table, and refused wherever they are named.
     `apart`: a copy crosses either an account or a region, so that both take two hops. `vault` says when backups are
     made through AWS Backup, as 'vault' in place of the usual mode: 'always', for policies whose DR entries 'cross'
     accounts, or for 'any' DR entry.
-    `restores` are the words of `--to`. The actions are what a role needs for each verb; `key_actions` go with
-    customer-managed keys, and must be allowed by the key's policy too.
+    `temporary` are the options with which a copy to another account is made of something temporary there, in two hops.
+    `carried`: the cloud itself copies to another region, all backups from its setting on, so that the setting is made
+    with the backup, and the copy is only found.
+    `restores` are the words of `--to`. The actions are exactly what a role needs for each verb, its reads included
+    (tasks.resources.rights makes policies of them): `undo_actions` take a failed restore back, `archive_actions` read
+    what goes into a repository, `fetch_actions` write what comes from one, `key_actions` go with customer-managed keys,
+    and must be allowed by the key's policy too. What deletes stands among `delete_actions` and `undo_actions` alone.
     """
 
     name: str
@@ -65,16 +85,23 @@ class ResourceType:
     repository: bool
     cold: bool
     copy_slots: int
+    copy_limit: int = 0
     notes: tuple[str, ...] = ()
     backup_actions: tuple[str, ...] = ()
     copy_actions: tuple[str, ...] = ()
     restore_actions: tuple[str, ...] = ()
     delete_actions: tuple[str, ...] = ()
     key_actions: tuple[str, ...] = ()
+    undo_actions: tuple[str, ...] = ()
+    archive_actions: tuple[str, ...] = ()
+    fetch_actions: tuple[str, ...] = ()
     built: bool = True
     apart: bool = False
     vault: Literal["", "always", "cross", "any"] = ""
+    temporary: Mapping[str, str] = field(default_factory=dict)
+    carried: bool = False
     rules: tuple[Rule, ...] = ()
+    costs: tuple[Cost, ...] = ()
     restores: tuple[str, ...] = ()
     backup_options: tuple[Option, ...] = ()
     copy_options: tuple[Option, ...] = ()
@@ -91,17 +118,31 @@ class ResourceType:
         crossed = {"region": region, "account": account, "both": region and account, "any": True}
         return next((rule for rule in self.rules if crossed[rule.crosses] and _holds(rule, entry, found)), None)
 
+    def costs_of(self, entry: Mapping[str, Any]) -> tuple[Cost, ...]:
+        """What copies by this DR entry cost beyond their storage."""
+        return tuple(cost for cost in self.costs if _has(entry, cost.given))
+
+    def is_temporary(self, entry: Mapping[str, Any]) -> bool:
+        """Whether a copy to another account by this DR entry goes through something temporary there."""
+        return bool(self.temporary) and _has(entry, {f"options.{key}": (one,) for key, one in self.temporary.items()})
+
 
 def _holds(rule: Rule, entry: Mapping[str, Any], found: Mapping[str, Any] | None) -> bool:
-    lacks = bool(rule.needs) and not _given(entry, rule.needs)
-    if rule.needs and not lacks:
+    if (rule.needs and _read(entry, rule.needs)) or not _has(entry, rule.given):
         return False
     if not rule.found:
         return True
     return found is not None and any(found.get(name) in values for name, values in rule.found.items())
 
 
-def _given(entry: Mapping[str, Any], name: str) -> bool:
+def _has(entry: Mapping[str, Any], given: Mapping[str, tuple[str, ...]]) -> bool:
+    return all(_read(entry, name) in values for name, values in given.items())
+
+
+def _read(entry: Mapping[str, Any], name: str) -> Any:
+    """A field of a DR entry; `part.inner` is a field inside a field. None for what it lacks."""
     part, _, inner = name.partition(".")
     value = entry.get(part)
-    return bool(value.get(inner)) if inner and isinstance(value, Mapping) else bool(value) and not inner
+    if not inner:
+        return value
+    return value.get(inner) if isinstance(value, Mapping) else None

@@ -260,6 +260,8 @@ def test_what_is_known_but_not_built_is_refused_as_that_and_options_are_those_of
         ),
         ("{region: eu-west-1}", "allow it with options.cluster_copy: yes"),
         ("{account: vault, region: eu-central-1, options: {mode: materialise}}", ""),
+        ("{region: eu-west-1, every: 2, options: {cluster_copy: 'yes'}}", "leave every out"),
+        ("{region: eu-west-1, options: {cluster_copy: 'yes'}}", ""),
     ],
 )
 def test_a_dr_entry_that_lacks_what_a_type_needs_is_refused_with_the_clouds_reason(entry: str, says: str) -> None:

@@ -79,6 +79,27 @@ def test_nothing_under_a_default_key_crosses_accounts_without_another_key(kind: 
         ("redshift", "vault/us-east-1", {}, {}, "redshift-mode"),
         ("redshift", "prod/eu-west-1", {}, {}, "cluster-copy"),
         ("redshift", "vault/eu-west-1", {}, {"options": {"mode": "materialise"}}, "account-and-region"),
+        (
+            "redshift",
+            "vault/us-east-1",
+            {"default_key": True, "encrypted": True},
+            {"options": {"mode": "share-only"}},
+            "redshift-default-key",
+        ),
+        (
+            "redshift",
+            "vault/us-east-1",
+            {"encrypted": True},
+            {"options": {"mode": "materialise"}},
+            "redshift-copy-key",
+        ),
+        (
+            "redshift",
+            "vault/us-east-1",
+            {"serverless": True},
+            {"options": {"mode": "materialise"}},
+            "serverless-materialise",
+        ),
         ("rds", "vault/us-east-1", {"persistent_options": True}, {}, "option-group"),
         ("rds", "prod/us-east-1", {}, {}, "same-place"),
     ],
@@ -107,3 +128,15 @@ def test_a_footnote_refuses_the_copy_with_its_reason(
 def test_what_no_footnote_refuses_goes_in_one_hop(kind: str, destination: str, found: Any, entry: Any) -> None:
     hops = route(kind, destination, found=found, **entry)
     assert [(hop.place, hop.role) for hop in hops] == [(destination, "copy")]
+
+
+def test_a_materialised_copy_goes_through_a_temporary_cluster_in_the_other_account() -> None:
+    """Feature 43: two hops, both there; the first is an intermediate, which is removed when the second has ended."""
+    entry = {"options": {"mode": "materialise"}, "kms_key": "alias/dr"}
+    hops = route("redshift", "vault/us-east-1", found={"encrypted": True}, **entry)
+    assert hops == (
+        Hop("vault", "us-east-1", "intermediate", "alias/dr"),
+        Hop("vault", "us-east-1", "copy", "alias/dr"),
+    )
+    there = SourceFacts(8, 70, "redshift", "vault", "us-east-1", 1, halfway=True)
+    assert plan_route(TABLE["redshift"], there, "vault/us-east-1", entry) == hops[1:]

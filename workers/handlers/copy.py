@@ -1,6 +1,7 @@
 """Copying a good point to another region or account: an intent, one start in the cloud, one record."""
 
 from tasks.catalog import Job, Point, session
+from tasks.catalog.shares import SHARE
 from tasks.crash import reach
 from tasks.errors import Gone, Impossible
 from tasks.resources import type_of
@@ -47,6 +48,7 @@ def run(context: Context, job: Job) -> None:
     started = copier.start_copy(point, destination, request)
     reach("copy.called")
     kind = {"kind": "image"} if started.image_id and spec.get("role") != "intermediate" else {}
+    kind = {"kind": SHARE} if started.lent else kind
     points.record(context, job, point_id, type_of(point.resource.type).service, started, **kind)
     reach("copy.recorded")
 
