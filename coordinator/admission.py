@@ -2,15 +2,23 @@
 
 Queues in the broker are kept short, so that priority, pause and cancel act at once; the backlog lives in the catalog.
 Lanes go in their order (restores first). Within a lane higher priority goes first; within a priority the accounts
-take turns, so that 5,000 jobs of one do not stand before 5 of another.
+take turns (fair queueing by start time: what one has had counts also when it comes in small portions), so that 5,000
+jobs of one do not stand before 5 of another, and none that cannot go holds up one that can.
 """
 
+import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
 
+from tasks import limits
 from tasks.lanes import LANES, Lane
+from tasks.limits import METERED, Limits, Pace, family_of_start
+
+# What work of EC2 is started at where nothing else is said: the pace that forecasts and the signal for autoscalers use.
+STARTS = limits.USUAL.pace("ec2.create-snapshot")
+Place = tuple[int, str, str]
+"""An account's id, a region, and a service (for slots) or a family of calls (for starts)."""
 
 
 @dataclass(frozen=True)
@@ -31,86 +39,152 @@ class Candidate:
     fence: int = 0
     service: str = ""
 
+    @property
+    def starts(self) -> Place:
+        """The pace that it is started at."""
+        return self.account, self.region, family_of_start(self.service, self.lane)
+
+    @property
+    def cost(self) -> int:
+        """Creating calls that it makes: a copy one for each part, a backup one for all."""
+        return max(1, self.slots)
+
 
 @dataclass
 class InFlight:
-    """What is on its way: messages per lane, copy slots per (account, region, service), starts each place has left."""
+    """What is on its way: messages per lane, copy slots per (account, region, service), starts each place has left.
+
+    `limits` are slots where they differ from the service's usual number: by an account's settings, by copies of others,
+    by a refusal of the cloud.
+    """
 
     queued: Counter[Lane] = field(default_factory=Counter)
-    copies: Counter[tuple[int, str, str]] = field(default_factory=Counter)
-    starts: Mapping[tuple[int, str], int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Pace:
-    """A steady rate with a burst, as the cloud's own token bucket: GCRA over one instant per name."""
-
-    per_second: float
-    burst: int
-
-    def allowed(self, tat: datetime | None, at: datetime) -> int:
-        """How many may start now when `tat` is the theoretical arrival time of the next one."""
-        if tat is None or tat <= at:
-            return self.burst
-        used = (tat - at).total_seconds() * self.per_second
-        return max(0, int(self.burst - used))
-
-    def worth(self, count: int) -> timedelta:
-        """How far `count` starts move the theoretical arrival time ahead."""
-        return timedelta(seconds=count / self.per_second)
-
-    def spent(self, tat: datetime | None, at: datetime, count: int) -> datetime:
-        """The new theoretical arrival time after `count` starts."""
-        base = at if tat is None or tat < at else tat
-        return base + self.worth(count)
-
-
-# CreateSnapshot(s) and CopySnapshot have buckets of 100 refilled at 5 per second per account and region (aws.md
-# section 4, from memory there), shared with the customer's own automation: 60 % of it is ours.
-STARTS = Pace(per_second=3.0, burst=60)
-METERED = frozenset({Lane.SNAPSHOT, Lane.COPY})
+    copies: Counter[Place] = field(default_factory=Counter)
+    starts: Mapping[Place, int] = field(default_factory=dict)
+    limits: Mapping[Place, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Admission:
-    """How much is let through: messages kept in each lane, and the pace of each place."""
+    """How much is let through: messages kept in each lane, and the pace of each place (`starts`: the same for all)."""
 
     capacity: Mapping[Lane, int] = field(default_factory=lambda: {lane: LANES[lane].capacity for lane in Lane})
-    starts: Pace = STARTS
+    starts: Pace | None = None
+    accounts: Mapping[int, Limits] = field(default_factory=dict)
 
     def for_fleet(self, threads: int) -> "Admission":
         """With room for two rounds of work of a fleet of so many threads, if that is more."""
         return replace(self, capacity={lane: max(room, 2 * threads) for lane, room in self.capacity.items()})
 
+    def pace(self, place: Place) -> Pace:
+        """The pace of a place while no cloud throttles it."""
+        return self.starts or self.limits(place[0]).pace(place[2])
+
+    def spare(self, place: Place) -> int:
+        """How many messages may lie in the broker for one place: workers that come back take them all at once, and
+        the cloud's bucket must hold them beside our burst."""
+        if self.starts:
+            return self.starts.burst
+        mine = self.limits(place[0])
+        return mine.bucket(place[2]).spare(mine.share)
+
+    def limits(self, account: int) -> Limits:
+        """What an account allows."""
+        return self.accounts.get(account, limits.USUAL)
+
 
 USUAL = Admission()
 
 
+@dataclass
+class Turns:
+    """How much each account has had of each lane, in jobs; one for each coordinator, and lost with it harmlessly.
+
+    An account that comes after a pause begins where the lane is: what it left unused is no credit.
+    """
+
+    had: dict[tuple[Lane, int], float] = field(default_factory=dict)
+    now: dict[Lane, float] = field(default_factory=dict)
+
+    def of(self, lane: Lane, account: int) -> float:
+        """Where an account stands in a lane."""
+        return max(self.had.get((lane, account), 0.0), self.now.get(lane, 0.0))
+
+    def serve(self, lane: Lane, account: int) -> None:
+        """One job of it goes: the lane is where the account stood, the account one further."""
+        stood = self.of(lane, account)
+        self.now[lane] = max(self.now.get(lane, 0.0), stood)
+        self.had[lane, account] = stood + 1.0
+
+
 def choose(
-    candidates: Iterable[Candidate], flight: InFlight, copy_slots: Mapping[str, int], admission: Admission = USUAL
+    candidates: Iterable[Candidate],
+    flight: InFlight,
+    copy_slots: Mapping[str, int],
+    admission: Admission = USUAL,
+    turns: Turns | None = None,
 ) -> list[Candidate]:
     """The candidates to publish now, in order. `copy_slots` is each service's limit per destination account and
-    region.
+    region; `turns` remembers what accounts have had, and is written.
 
     A copy that needs more slots than the limit goes when nothing else is in flight there: it could never go otherwise.
     """
-    room = {lane: admission.capacity[lane] - flight.queued[lane] for lane in Lane}
-    copies = Counter(flight.copies)
-    starts: dict[tuple[int, str], int] = defaultdict(lambda: admission.starts.burst, flight.starts)
-    chosen = []
+    gate = _Gate(flight, copy_slots, admission)
+    lines: dict[tuple[int, int], dict[int, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
     order = {lane: place for place, lane in enumerate(Lane)}
-    for item in sorted(candidates, key=lambda c: (order[c.lane], -c.priority, c.turn, c.job)):
-        place = (item.account, item.region)
-        if room[item.lane] <= 0:
-            continue
-        if item.lane in METERED:
-            if starts[place] <= 0:
-                continue
-            starts[place] -= 1
-        group = (*place, item.service)
-        if item.slots and copies[group] and copies[group] + item.slots > copy_slots[item.service]:
-            continue
-        copies[group] += item.slots
-        room[item.lane] -= 1
-        chosen.append(item)
+    for item in candidates:
+        lines[order[item.lane], -item.priority][item.account].append(item)
+    chosen: list[Candidate] = []
+    for (place, _), accounts in sorted(lines.items()):
+        lane = tuple(Lane)[place]
+        chosen += _share_out(lane, accounts, gate, turns or Turns())
     return chosen
+
+
+def _share_out(lane: Lane, accounts: Mapping[int, list[Candidate]], gate: "_Gate", turns: Turns) -> Iterator[Candidate]:
+    """The accounts' lines taken in turns, for as long as the lane has room."""
+    line = {account: iter(sorted(items, key=lambda c: (c.turn, c.job))) for account, items in accounts.items()}
+    heads = [(turns.of(lane, account), item.job, account, item) for account in line if (item := next(line[account]))]
+    heapq.heapify(heads)
+    while heads and gate.room(lane) > 0:
+        _, _, account, item = heads[0]
+        if gate.admits(item):
+            turns.serve(lane, account)
+            yield item
+        following = next(line[account], None)
+        if following is None:
+            heapq.heappop(heads)
+        else:
+            heapq.heapreplace(heads, (turns.of(lane, account), following.job, account, following))
+
+
+class _Gate:
+    """What is left of each room, pace and set of slots while jobs are let through."""
+
+    def __init__(self, flight: InFlight, copy_slots: Mapping[str, int], admission: Admission) -> None:
+        self._flight, self._slots, self._admission = flight, copy_slots, admission
+        self._room = {lane: admission.capacity[lane] - flight.queued[lane] for lane in Lane}
+        self._copies = Counter(flight.copies)
+        self._starts = dict(flight.starts)
+
+    def room(self, lane: Lane) -> int:
+        """Messages that the lane still takes."""
+        return self._room[lane]
+
+    def admits(self, item: Candidate) -> bool:
+        """Whether it may go; counted when it may."""
+        place, group = item.starts, (item.account, item.region, item.service)
+        metered = item.lane in METERED
+        left = self._starts.get(place)
+        if metered and left is None:
+            left = self._admission.pace(place).burst
+        if metered and left is not None and left <= 0:
+            return False
+        most = self._flight.limits.get(group, self._slots.get(item.service, 0))
+        if item.slots and self._copies[group] and self._copies[group] + item.slots > most:
+            return False
+        if metered and left is not None:
+            self._starts[place] = left - item.cost
+        self._copies[group] += item.slots
+        self._room[item.lane] -= 1
+        return True

@@ -1,7 +1,8 @@
 """Which ready jobs admission may choose from: the first few of each place's line, however long the lines are.
 
-A place is a lane, an account and a region. On PostgreSQL each place costs a few steps down one index, so that a round
-takes as long at a hundred thousand waiting jobs as at a thousand.
+A place is a lane, an account, a region and a service: what holds back one service there holds up no other. On
+PostgreSQL each place costs a few steps down one index, so that a round takes as long at a hundred thousand waiting jobs
+as at a thousand.
 """
 
 import json
@@ -31,22 +32,23 @@ _IN_FLIGHT = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING)
 # Each step of the recursion jumps to the next place of the index, whatever lies between.
 _PLACES = """
 WITH RECURSIVE place AS (
-  (SELECT lane, account_id, region FROM outbox ORDER BY lane, account_id, region LIMIT 1)
+  (SELECT lane, account_id, region, service FROM outbox ORDER BY lane, account_id, region, service LIMIT 1)
   UNION ALL
-  SELECT n.lane, n.account_id, n.region FROM place p CROSS JOIN LATERAL (
-    SELECT lane, account_id, region FROM outbox o
-    WHERE (o.lane, o.account_id, o.region) > (p.lane, p.account_id, p.region)
-    ORDER BY o.lane, o.account_id, o.region LIMIT 1) n
-) SELECT lane, account_id, region FROM place"""
+  SELECT n.lane, n.account_id, n.region, n.service FROM place p CROSS JOIN LATERAL (
+    SELECT lane, account_id, region, service FROM outbox o
+    WHERE (o.lane, o.account_id, o.region, o.service) > (p.lane, p.account_id, p.region, p.service)
+    ORDER BY o.lane, o.account_id, o.region, o.service LIMIT 1) n
+) SELECT lane, account_id, region, service FROM place"""
 
 # The states are written out, so that the planner sees that the index of open chains will do.
 _FIRST = """
-SELECT p.lane, p.account, p.region, c.*
-FROM json_to_recordset(%s::json) AS p(lane text, account bigint, region text, most integer)
+SELECT p.lane, p.account, p.region, p.service, c.*
+FROM json_to_recordset(%s::json) AS p(lane text, account bigint, region text, service text, most integer)
 CROSS JOIN LATERAL (
-  SELECT o.job_id, j.service, o.priority, j.slots, j.attempt, j.fence
+  SELECT o.job_id, o.priority, j.slots, j.attempt, j.fence
   FROM outbox o JOIN job j ON j.id = o.job_id
-  WHERE o.lane = p.lane AND o.account_id = p.account AND o.region = p.region AND o.ready_at <= %s
+  WHERE o.lane = p.lane AND o.account_id = p.account AND o.region = p.region AND o.service = p.service
+    AND o.ready_at <= %s
     AND j.state IN ('pending', 'queued')
     AND (j.chain = '' OR j.state = 'queued' OR NOT EXISTS (
       SELECT 1 FROM job a WHERE a.chain = j.chain AND a.id <> j.id
@@ -56,7 +58,7 @@ CROSS JOIN LATERAL (
 
 
 def read_candidates(at: datetime, room: Mapping[Lane, int]) -> list[Candidate]:
-    """Ready jobs of the lanes in `room`, the first of each account and region, whose chain is free.
+    """Ready jobs of the lanes in `room`, the first of each account, region and service, whose chain is free.
 
     Jobs of one chain go one at a time: what is on its way first, then higher priority, then the older. A job whose
     message is only sent again is on its way itself.
@@ -66,19 +68,25 @@ def read_candidates(at: datetime, room: Mapping[Lane, int]) -> list[Candidate]:
 
 def _from_lines(at: datetime, room: Mapping[Lane, int]) -> list[Candidate]:
     places = [row for row in database.execute_sql(_PLACES).fetchall() if row[0] in room]
-    crowds = Counter(lane for lane, _, _ in places)
+    crowds = Counter(lane for lane, *_ in places)
     wanted = [
-        {"lane": lane, "account": account, "region": region, "most": share(room[_LANES[lane]], crowds[lane])}
-        for lane, account, region in places
+        {
+            "lane": lane,
+            "account": account,
+            "region": region,
+            "service": service,
+            "most": share(room[_LANES[lane]], crowds[lane]),
+        }
+        for lane, account, region, service in places
     ]
     if not wanted:
         return []
     found: list[Candidate] = []
-    turns: Counter[tuple[str, int, str]] = Counter()
+    turns: Counter[tuple[str, int, str, str]] = Counter()
     for row in database.execute_sql(_FIRST, [json.dumps(wanted), at]).fetchall():
-        lane, account, region, job, service, priority, slots, attempt, fence = row
-        turns[lane, account, region] += 1
-        turn = turns[lane, account, region]
+        lane, account, region, service, job, priority, slots, attempt, fence = row
+        turns[lane, account, region, service] += 1
+        turn = turns[lane, account, region, service]
         found.append(Candidate(job, _LANES[lane], account, region, priority, turn, slots, attempt, fence, service))
     return found
 
@@ -99,7 +107,7 @@ def _from_windows(at: datetime, room: Mapping[Lane, int]) -> list[Candidate]:
         other.state.in_(_IN_FLIGHT) | ((other.state == JobState.PENDING) & goes_before),
     )
     turn = fn.ROW_NUMBER().over(
-        partition_by=[Outbox.lane, Job.account, Job.region], order_by=[Outbox.priority.desc(), Outbox.job]
+        partition_by=[Outbox.lane, Job.account, Job.region, Job.service], order_by=[Outbox.priority.desc(), Outbox.job]
     )
     ranked: Select = (
         Outbox.select(

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from coordinator.admission import METERED, STARTS
+from coordinator.admission import STARTS
 from tasks.lanes import Lane
+from tasks.limits import METERED
 
 # A new worker needs a minute until it works, so no deadline nearer than this asks for more of them.
 HORIZON_SECONDS = 60.0

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from peewee import InterfaceError, OperationalError, fn
 
 from coordinator import alerts
-from coordinator.admission import USUAL, Admission
+from coordinator.admission import USUAL, Admission, Turns
 from coordinator.advance import ask_about_operations, close_runs
 from coordinator.archive_parts import look_after_parts
 from coordinator.judge import meta
@@ -68,6 +68,7 @@ class Coordinator:
     name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:coordinator")
     _done_at: dict[str, datetime] = field(default_factory=dict)
     _held: Held | None = None
+    _turns: Turns = field(default_factory=Turns)
     _touched: set[int] = field(default_factory=set)  # runs that may have come to their end
 
     def step(self) -> bool:
@@ -88,7 +89,7 @@ class Coordinator:
             busy += self._part("parts", lambda: look_after_parts(at))
             busy += self._part("close", lambda: self._close(at))
             self._part("ask", lambda: ask_about_operations(at))
-            busy += self._part("publish", lambda: publish(self.publisher, self.counters, at, self.admission))
+            busy += self._part("publish", lambda: self._publish(at))
             self._part("count", lambda: self._count_restores(at))
             if self._is_due("sweep", SWEEP_EVERY, at):
                 self._sweep(now, at)
@@ -103,6 +104,9 @@ class Coordinator:
         if among is not None:
             self._touched.clear()
         return closed
+
+    def _publish(self, at: datetime) -> int:
+        return publish(self.publisher, self.counters, at, self.admission, self._turns)
 
     def _count_restores(self, at: datetime) -> None:
         """Restores end where their last step is settled, at this round's time."""

@@ -5,24 +5,26 @@ the claim drops the second. Only this module publishes.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from peewee import fn
 
-from coordinator.admission import METERED, USUAL, Admission, Candidate, InFlight, choose
+from coordinator.admission import USUAL, Admission, Candidate, InFlight, Place, Turns, choose
 from coordinator.candidates import read_candidates
+from coordinator.copy_slots import COPY_SLOTS, read_slots
 from tasks.broker import Publisher
-from tasks.catalog import Budget, Job, Outbox, rows, transaction
-from tasks.catalog.budgets import spend, starts_of
+from tasks.catalog import Job, Outbox, rows, transaction
+from tasks.catalog.budgets import calls_of, read_limits, read_paces, spend
 from tasks.catalog.bulk import find_rows
 from tasks.catalog.pools import Pools, Served, read_pools, read_served, read_served_threads, stranded_messages
 from tasks.catalog.standstill import standstill
 from tasks.catalog.transitions import mark_published
 from tasks.crash import reach
 from tasks.lanes import Lane
+from tasks.limits import METERED, Pace, family_of_start
 from tasks.messages import JobMessage
-from tasks.resources import TYPES
 from tasks.states import JobState
 from tasks.telemetry import Counters
 
@@ -30,20 +32,30 @@ BATCH = 1000
 # A lane is filled up when a tenth of it is free: to look through ten thousand jobs for the one place that a worker has
 # just emptied costs the catalog more than the job itself (a quarter of its time, measured 2026-11 at 10,000 jobs).
 REFILL = 10
-COPY_SLOTS = {kind.service: kind.copy_slots for kind in TYPES.values()}
+# A message older than this waits for a worker; its start was counted, and what it was counted for has come back since.
+STALE = timedelta(seconds=5)
 _PUBLISHED = (JobState.PENDING, JobState.QUEUED)  # the second: its message is sent again
 _IN_FLIGHT = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING)
 
 
-def publish(publisher: Publisher, counters: Counters, at: datetime, admission: Admission = USUAL) -> int:
-    """Publish what is ready and admitted; how many were confirmed. Raises nothing for a broker that is away."""
+def publish(
+    publisher: Publisher,
+    counters: Counters,
+    at: datetime,
+    admission: Admission = USUAL,
+    turns: Turns | None = None,
+) -> int:
+    """Publish what is ready and admitted; how many were confirmed. Raises nothing for a broker that is away.
+
+    `turns` is what this coordinator remembers of what accounts have had.
+    """
     if not Outbox.select(Outbox.id).where(Outbox.ready_at <= at).limit(1).exists():
         return 0
     if not publisher.available:
         return 0
     with transaction():
         pools, served = read_pools(), read_served(at)
-        admission = admission.for_fleet(read_served_threads(at))
+        admission = replace(admission.for_fleet(read_served_threads(at)), accounts=read_limits())
         queued = _queued(pools, served)
         room = {lane: admission.capacity[lane] - queued[lane] for lane in Lane}
         open_lanes = Lane if standstill() is None else (Lane.POLL,)  # what the cloud does is followed to its end
@@ -54,9 +66,10 @@ def publish(publisher: Publisher, counters: Counters, at: datetime, admission: A
         candidates = [one for one in ready if not pools.stranded(one.lane, one.account, one.region, served)]
         # Counted after the candidates were read: what another coordinator has published since is then in the count,
         # and what it is publishing at this moment is among our candidates and locked.
-        chosen = _locked(
-            choose(candidates, _in_flight(at, pools, served, admission), COPY_SLOTS, admission)[:BATCH], at
-        )
+        metered = any(item.lane in METERED for item in candidates)
+        paces = _Paces(admission, read_paces(at) if metered else {})
+        flight = _in_flight(at, _queued(pools, served), candidates, paces)
+        chosen = _locked(choose(candidates, flight, COPY_SLOTS, admission, turns)[:BATCH], at)
         if not chosen:
             return 0
         reach("coordinator.before-publish")
@@ -64,7 +77,7 @@ def publish(publisher: Publisher, counters: Counters, at: datetime, admission: A
         reach("coordinator.published-before-commit")
         sent = [item for item, good in zip(chosen, confirmed, strict=True) if good]
         mark_published([item.job for item in sent], at)
-        _spend(sent, at, admission)
+        _spend(sent, at, paces)
     for (lane, good), count in Counter((one.lane, good) for one, good in zip(chosen, confirmed, strict=True)).items():
         counters.add("snapfleet_publish_confirms_total", count, lane=lane, result="confirmed" if good else "refused")
     return len(sent)
@@ -80,21 +93,51 @@ def _queued(pools: Pools, served: Served) -> Counter[Lane]:
     return Counter({Lane(lane): count for lane, count in counts}) - Counter(stranded_messages(pools, served))
 
 
-def _in_flight(at: datetime, pools: Pools, served: Served, admission: Admission) -> InFlight:
-    flight = InFlight(queued=_queued(pools, served))
-    copying = rows(
-        Job.select(Job.account, Job.region, Job.service, fn.SUM(Job.slots))
-        .where(Job.lane == Lane.COPY, Job.state.in_(_IN_FLIGHT))
-        .group_by(Job.account, Job.region, Job.service)
-    )
-    flight.copies = Counter({(account, region, service): int(slots) for account, region, service, slots in copying})
-    places = {}
-    paces = Budget.select(Budget.name, Budget.tat_at).where(Budget.name.startswith("starts:"), Budget.tat_at > at)
-    for name, tat_at in rows(paces):
-        _, account, region = name.split(":", 2)
-        places[int(account), region] = admission.starts.allowed(tat_at, at)
-    flight.starts = places
+@dataclass(frozen=True)
+class _Paces:
+    """The paces of places as they are now: what admission allows, at the share that throttles have left."""
+
+    admission: Admission
+    now: Mapping[Place, tuple[datetime, float]]
+
+    def pace(self, place: Place) -> Pace:
+        """The pace of a place now."""
+        usual = self.admission.pace(place)
+        return usual.scaled(self.now[place][1]) if place in self.now else usual
+
+    def left(self, at: datetime) -> dict[Place, int]:
+        """How many starts each place has left, of those that have not their whole burst."""
+        return {place: self.pace(place).allowed(tat_at, at) for place, (tat_at, _) in self.now.items()}
+
+
+def _in_flight(at: datetime, queued: Counter[Lane], candidates: Sequence[Candidate], paces: _Paces) -> InFlight:
+    flight = InFlight(queued=queued)
+    if any(item.lane in METERED for item in candidates):
+        full = {place: 0 for place, count in _stale(at).items() if count >= paces.admission.spare(place)}
+        flight.starts = paces.left(at) | full
+    places = {(item.account, item.region, item.service) for item in candidates if item.slots}
+    if places:
+        copying = rows(
+            Job.select(Job.account, Job.region, Job.service, fn.SUM(Job.slots))
+            .where(Job.lane == Lane.COPY, Job.state.in_(_IN_FLIGHT))
+            .group_by(Job.account, Job.region, Job.service)
+        )
+        flight.copies = Counter({(account, region, service): int(slots) for account, region, service, slots in copying})
+        flight.limits = read_slots(places, paces.admission.accounts, at)
     return flight
+
+
+def _stale(at: datetime) -> Counter[Place]:
+    """Starts that lie in the broker since longer than a moment, by place."""
+    waiting: Counter[Place] = Counter()
+    old = (
+        Job.select(Job.account, Job.region, Job.service, Job.lane, fn.COUNT(Job.id))
+        .where(Job.state == JobState.QUEUED, Job.lane.in_(list(METERED)), Job.published_at < at - STALE)
+        .group_by(Job.account, Job.region, Job.service, Job.lane)
+    )
+    for account, region, service, lane, count in rows(old):
+        waiting[account, region, family_of_start(service, Lane(lane))] += count
+    return waiting
 
 
 def _locked(chosen: Sequence[Candidate], at: datetime) -> list[Candidate]:
@@ -108,7 +151,10 @@ def _locked(chosen: Sequence[Candidate], at: datetime) -> list[Candidate]:
     return [item for item in chosen if fences.get(item.job) == item.fence]
 
 
-def _spend(sent: Sequence[Candidate], at: datetime, admission: Admission) -> None:
+def _spend(sent: Sequence[Candidate], at: datetime, paces: _Paces) -> None:
     """Count the starts of this batch against their places' paces."""
-    started = Counter(starts_of(item.account, item.region) for item in sent if item.lane in METERED)
-    spend({name: admission.starts.worth(count) for name, count in started.items()}, at)
+    started: Counter[Place] = Counter()
+    for item in sent:
+        if item.lane in METERED:
+            started[item.starts] += item.cost
+    spend({calls_of(*place): paces.pace(place).worth(count) for place, count in started.items()}, at)

@@ -15,7 +15,7 @@ from tasks.catalog.database import (
     transaction,
 )
 from tasks.catalog.estate import Account, Meta, Resource, Scan
-from tasks.catalog.fleet import Budget, Counter, DeadLetter, Lease, Process, Request
+from tasks.catalog.fleet import Budget, CopySlots, Counter, DeadLetter, Lease, Process, Request
 from tasks.catalog.job import Job, MissedSlots, Operation, Outbox, Run, Transfer
 from tasks.catalog.ledger import RepositoryLease
 from tasks.catalog.point import Part, Point
@@ -50,6 +50,7 @@ MODELS = (
     DeadLetter,
     Counter,
     Budget,
+    CopySlots,
     Alert,
     Delivery,
     Audit,
@@ -63,6 +64,7 @@ __all__ = [
     "Alert",
     "Audit",
     "Budget",
+    "CopySlots",
     "Counter",
     "Creation",
     "DeadLetter",

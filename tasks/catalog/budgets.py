@@ -1,28 +1,35 @@
 """Paces that the whole fleet shares: how far ahead of time the next call of a name is due (GCRA, one instant a name).
 
-The coordinator spends what it publishes; a worker that a cloud throttles spends the rest, so that admission starts
-less there at once, whoever used the cloud's limit up.
+The coordinator spends what it publishes. For all other calls a worker takes a few at a time and counts them in memory,
+so that no call costs a question to the catalog; what a worker that died had taken comes back as time passes. A throttle
+lowers the share of the whole fleet at once, whoever used the cloud's limit up.
 """
 
 import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
+from tasks import limits
 from tasks.catalog.database import database
+from tasks.catalog.estate import Account
 from tasks.catalog.fields import is_postgres
 from tasks.catalog.fleet import Budget
+from tasks.limits import Limits, Pace
 
 _SPEND = """
-INSERT INTO budget (name, tat_at)
-SELECT u.name, %(at)s::timestamptz + u.seconds * interval '1 second'
+INSERT INTO budget (name, tat_at, share)
+SELECT u.name, %(at)s::timestamptz + u.seconds * interval '1 second', 1
 FROM json_to_recordset(%(spent)s::json) AS u(name text, seconds double precision) ORDER BY u.name
 ON CONFLICT (name) DO UPDATE
 SET tat_at = GREATEST(budget.tat_at, %(at)s::timestamptz) + (EXCLUDED.tat_at - %(at)s::timestamptz)"""
+Place = tuple[int, str, str]
+"""An account's id, a region, and a family of calls."""
 
 
-def starts_of(account: int, region: str) -> str:
-    """The name of the pace at which work is started in a place."""
-    return f"starts:{account}:{region}"
+def calls_of(account: int, region: str, family: str) -> str:
+    """The name of the pace of one family of calls in a place."""
+    return f"calls:{account}:{region}:{family}"
 
 
 def spend(amounts: Mapping[str, timedelta], at: datetime) -> None:
@@ -39,7 +46,58 @@ def spend(amounts: Mapping[str, timedelta], at: datetime) -> None:
     for name in sorted(amounts):
         row = Budget.get_or_none(Budget.name == name)
         base = max(at, row.tat_at) if row is not None else at
-        due = base + amounts[name]
-        Budget.insert(name=name, tat_at=due).on_conflict(
-            conflict_target=[Budget.name], update={Budget.tat_at: due}
-        ).execute()
+        _write(name, tat_at=base + amounts[name])
+
+
+def take_calls(name: str, usual: Pace, wanted: int, at: datetime, *, anyway: bool = False) -> int:
+    """Take up to `wanted` calls from a pace; how many there were. `anyway` takes all of them: what goes ahead of
+    others runs into debt, and the others wait for that. Call inside a transaction."""
+    row = _held(name, at)
+    pace = usual.scaled(limits.share_at(row.share, row.lowered_at, at))
+    count = wanted if anyway else min(wanted, pace.allowed(row.tat_at, at))
+    if count:
+        Budget.update(tat_at=pace.spent(row.tat_at, at, count)).where(Budget.name == name).execute()
+    return count
+
+
+def lower(name: str, usual: Pace, at: datetime) -> float:
+    """The cloud throttled a call of this pace: its bucket is empty, and the fleet's share of it goes down. The new
+    share. Call inside a transaction."""
+    row = _held(name, at)
+    share = limits.lowered(row.share, row.lowered_at, at)
+    if share != row.share:
+        pace = usual.scaled(share)
+        due = max(row.tat_at, at + pace.worth(pace.burst))
+        Budget.update(share=share, lowered_at=at, tat_at=due).where(Budget.name == name).execute()
+    return share
+
+
+def read_limits() -> dict[int, Limits]:
+    """The limits of the accounts that have some of their own, by account."""
+    found: Any = Account.select(Account.id, Account.settings)
+    return {number: Limits.of(settings) for number, settings in found.tuples() if settings.get("limits")}
+
+
+def read_paces(at: datetime) -> dict[Place, tuple[datetime, float]]:
+    """Of each pace that is not as it would be by itself: its instant, and the share it has now."""
+    found: dict[Place, tuple[datetime, float]] = {}
+    rows = Budget.select().where(
+        Budget.name.startswith("calls:"), (Budget.tat_at > at) | Budget.lowered_at.is_null(False)
+    )
+    for row in rows:
+        _, account, region, family = row.name.split(":", 3)
+        found[int(account), region, family] = (row.tat_at, limits.share_at(row.share, row.lowered_at, at))
+    return found
+
+
+def _held(name: str, at: datetime) -> Budget:
+    """The row, made when there is none, locked until the transaction ends."""
+    Budget.insert(name=name, tat_at=at).on_conflict_ignore().execute()
+    query: Any = Budget.select().where(Budget.name == name)
+    row: Budget = (query.for_update("FOR UPDATE") if is_postgres(database) else query).get()
+    return row
+
+
+def _write(name: str, **columns: object) -> None:
+    update = {getattr(Budget, column): value for column, value in columns.items()}
+    Budget.insert(name=name, **columns).on_conflict(conflict_target=[Budget.name], update=update).execute()

@@ -1,6 +1,6 @@
 """Who runs, who may sweep, what was asked for, and letters that could not be delivered."""
 
-from peewee import BigAutoField, BigIntegerField, BooleanField, IntegerField, JSONField, TextField
+from peewee import BigAutoField, BigIntegerField, BooleanField, FloatField, IntegerField, JSONField, TextField
 
 from tasks.catalog.database import CatalogModel
 from tasks.catalog.fields import StateField, UtcField
@@ -77,7 +77,32 @@ class Counter(CatalogModel):
 
 
 class Budget(CatalogModel):
-    """One pace: `tat_at` is the time at which the next call of this name is due (GCRA)."""
+    """One pace: `tat_at` is the time at which the next call of this name is due (GCRA).
+
+    `share` is how much of it the fleet had left when the cloud last throttled it, `lowered_at` (tasks.limits).
+    """
 
     name = TextField(primary_key=True)
     tat_at = UtcField()
+    share = FloatField(default=1.0)
+    lowered_at = UtcField(null=True)
+
+
+class CopySlots(CatalogModel):
+    """What the cloud has said about copies in flight in one place, beside what the catalog counts itself.
+
+    `others` are copies there that are not this installation's, seen at `seen_at`; `most` is how many of ours ran when
+    the cloud refused one more at `refused_at` (None: it has not).
+    """
+
+    id = BigAutoField()
+    account_id = BigIntegerField()
+    region = TextField()
+    service = TextField()
+    others = IntegerField(default=0)
+    seen_at = UtcField(null=True)
+    most = IntegerField(null=True)
+    refused_at = UtcField(null=True)
+
+    class Meta:
+        indexes = ((("account_id", "region", "service"), True),)

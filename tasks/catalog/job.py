@@ -158,6 +158,7 @@ class Outbox(CatalogModel):
     lane = TextField()
     account_id = BigIntegerField()
     region = TextField(default="")
+    service = TextField(default="")
     priority = IntegerField(default=50)
     ready_at = UtcField()
     created_at = UtcField()
@@ -166,5 +167,8 @@ class Outbox(CatalogModel):
         # The second is the places' lines: the order in which admission takes them.
         indexes = (
             (("lane", "ready_at"), False),
-            SQL('CREATE INDEX "outbox_line" ON "outbox" ("lane", "account_id", "region", "priority" DESC, "job_id")'),
+            SQL(
+                'CREATE INDEX "outbox_line" ON "outbox" '
+                '("lane", "account_id", "region", "service", "priority" DESC, "job_id")'
+            ),
         )

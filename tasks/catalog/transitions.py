@@ -91,6 +91,7 @@ def add_jobs(rows: Sequence[dict[str, Any]], at: datetime) -> list[int]:
                 "lane": str(row["lane"]),
                 "account_id": getattr(row["account"], "id", row["account"]),
                 "region": row["region"],
+                "service": row.get("service", ""),
                 "priority": row["priority"],
                 "ready_at": row["not_before_at"],
                 "created_at": at,
@@ -110,6 +111,7 @@ def _to_outbox(job: Job, ready_at: datetime, at: datetime) -> None:
         lane=job.lane,
         account_id=job.account_id,
         region=job.region,
+        service=job.service,
         priority=job.priority,
         ready_at=ready_at,
         created_at=at,
@@ -318,7 +320,7 @@ def requeue_idle(job_ids: Sequence[int], at: datetime, **columns: Any) -> int:
             **columns,
         )
         .where(Job.id.in_(list(job_ids[start : start + BATCH])), Job.state.in_([JobState.DONE, JobState.FAILED]))
-        .returning(Job.id, Job.lane, Job.account, Job.region, Job.priority, Job.not_before_at)
+        .returning(Job.id, Job.lane, Job.account, Job.region, Job.service, Job.priority, Job.not_before_at)
         .execute()
     ]
     add_messages(woken, at)
@@ -334,6 +336,7 @@ def add_messages(jobs: Sequence[Job], at: datetime) -> int:
                 "lane": row.lane,
                 "account_id": row.account_id,
                 "region": row.region,
+                "service": row.service,
                 "priority": row.priority,
                 "ready_at": max(at, row.not_before_at),
                 "created_at": at,

@@ -23,6 +23,7 @@ KINDS = (
         cross_account=True,
         repository=False,
         cold=False,  # AWS Backup has cold storage; no policy of ours moves anything there
+        copy_limit=100,
         copy_slots=60,  # AWS Backup quotas: 100 copy jobs at once per destination region; 60 % of it is ours
         vault="always",
         notes=("backups are recovery points in a vault of AWS Backup",),

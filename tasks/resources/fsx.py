@@ -75,6 +75,7 @@ _WINDOWS = ResourceType(
     repository=False,
     cold=False,
     copy_slots=_COPY_SLOTS,
+    copy_limit=5,
     vault="cross",
     notes=(_NOTE, "restores need the same or a trusted directory"),
     rules=(_CUSTOMER_KEY, _VAULT_KEY),

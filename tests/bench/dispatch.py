@@ -22,7 +22,7 @@ from typing import Any
 
 import psycopg
 
-from coordinator.admission import Admission, Pace
+from coordinator.admission import Admission
 from coordinator.main import Coordinator, _loop
 from coordinator.rabbitmq import ConfirmingPublisher
 from coordinator.tick import tick
@@ -31,6 +31,7 @@ from tasks.catalog.migrate import migrate
 from tasks.catalog.transitions import add_job
 from tasks.clock import SystemClock
 from tasks.lanes import Lane
+from tasks.limits import Pace
 from tasks.messages import JobMessage, SignedEncoder
 from tasks.settings import Settings
 from tasks.telemetry import Counters

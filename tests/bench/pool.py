@@ -21,7 +21,7 @@ from typing import Any
 
 import psycopg
 
-from coordinator.admission import Admission, Pace
+from coordinator.admission import Admission
 from coordinator.main import Coordinator, _loop
 from coordinator.publish import publish
 from coordinator.rabbitmq import ConfirmingPublisher
@@ -31,6 +31,7 @@ from tasks.catalog.migrate import migrate
 from tasks.catalog.transitions import add_job, add_jobs
 from tasks.clock import SystemClock
 from tasks.lanes import Lane
+from tasks.limits import Pace
 from tasks.messages import SignedEncoder
 from tasks.secrets import MasterKey
 from tasks.settings import load_settings

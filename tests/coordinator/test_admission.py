@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordinator.admission import STARTS, Candidate, InFlight, Pace, choose
+from coordinator.admission import STARTS, Candidate, InFlight, choose
 from tasks.lanes import LANES, Lane
+from tasks.limits import Pace
 
 pytestmark = pytest.mark.unit
 
@@ -66,7 +67,7 @@ def test_a_copy_larger_than_all_slots_goes_alone() -> None:
 
 def test_starts_in_one_place_stop_at_its_pace_and_polls_do_not() -> None:
     line = [candidate(n) for n in range(1, 10)] + [candidate(50, Lane.POLL)]
-    chosen = choose(line, InFlight(starts={(1, "us-east-1"): 3}), SLOTS)
+    chosen = choose(line, InFlight(starts={(1, "us-east-1", "ec2.create-snapshot"): 3}), SLOTS)
     assert jobs(chosen) == [50, 1, 2, 3]
 
 

@@ -7,8 +7,11 @@ import pytest
 from coordinator.admission import Candidate
 from coordinator.publish import _locked, publish
 from tasks.catalog import Budget, Job, Outbox, session, transaction
+from tasks.catalog.budgets import calls_of, lower
+from tasks.catalog.copy_slots import note_others, note_refusal
 from tasks.catalog.transitions import add_jobs
 from tasks.lanes import LANES, Lane
+from tasks.limits import USUAL
 from tasks.messages import JobMessage
 from tasks.states import JobState
 from tasks.telemetry import Counters
@@ -124,13 +127,80 @@ def test_a_chain_goes_one_at_a_time_what_was_asked_for_first_and_else_in_order(h
 
 
 def test_starts_in_one_place_keep_the_clouds_pace_whoever_publishes(house: House) -> None:
-    jobs(house, 200, kind="snapshot", lane=str(Lane.SNAPSHOT))
+    jobs(house, 200, kind="snapshot", lane=str(Lane.SNAPSHOT), service="ec2")
     for _ in range(4):
         send(house)
     assert len(house.queue.sent) == 60
     for _ in range(3):
+        taken()
         house.clock.advance(MINUTE / 6)
         send(house)
     assert len(house.queue.sent) == 150
     with session():
-        assert [row.name for row in Budget.select()] == ["starts:1:us-east-1"]
+        assert [row.name for row in Budget.select()] == ["calls:1:us-east-1:ec2.create-snapshot"]
+
+
+def taken() -> None:
+    with transaction():
+        Job.update(state=JobState.DONE).where(Job.state == JobState.QUEUED).execute()
+
+
+def test_workers_that_come_back_find_no_more_messages_of_a_place_than_its_bucket_holds(house: House) -> None:
+    """feature 69: what lies in the broker is taken all at once, beside the burst that has come back meanwhile."""
+    jobs(house, 300, kind="snapshot", lane=str(Lane.SNAPSHOT), service="ec2")
+    send(house)
+    house.clock.advance(MINUTE)
+    assert send(house) == 0
+    taken()
+    assert send(house) == 60
+
+
+def test_an_account_may_have_buckets_and_a_share_of_its_own(house: House) -> None:
+    """feature 69"""
+    account = house.account(settings={"limits": {"share": 0.5, "requests": {"ec2.create-snapshot": [20, 2]}}})
+    jobs(house, 300, kind="snapshot", lane=str(Lane.SNAPSHOT), service="ec2", account=account)
+    assert send(house) == 10
+    taken()
+    house.clock.advance(MINUTE / 20)
+    assert send(house) == 3
+
+
+def test_a_throttle_lowers_the_pace_of_the_whole_fleet_and_it_grows_back(house: House) -> None:
+    """feature 69: halved at once, its burst gone, and a tenth more a minute later."""
+    jobs(house, 900, kind="snapshot", lane=str(Lane.SNAPSHOT), service="ec2")
+    name, usual = calls_of(1, "us-east-1", "ec2.create-snapshot"), USUAL.pace("ec2.create-snapshot")
+    with transaction():
+        assert lower(name, usual, house.clock.timer()) == 0.5
+        assert lower(name, usual, house.clock.timer()) == 0.5  # of the same moment
+    assert send(house) == 0
+    house.clock.advance(MINUTE / 6)
+    assert 15 <= send(house) <= 16
+    taken()
+    house.clock.advance(MINUTE * 10)
+    assert send(house) == 60
+
+
+def test_each_family_of_calls_has_a_pace_of_its_own(house: House) -> None:
+    """feature 69: copies do not wait for the snapshots of the same place, nor databases for machines."""
+    jobs(house, 100, kind="snapshot", lane=str(Lane.SNAPSHOT), service="ec2")
+    jobs(house, 100, kind="snapshot", lane=str(Lane.SNAPSHOT), service="rds", account=1)
+    jobs(house, 20, kind="copy", lane=str(Lane.COPY), service="ec2", account=1, slots=2)
+    assert send(house) == 60 + 30 + 9
+
+
+def test_copies_of_others_and_a_refusal_of_the_cloud_take_slots(house: House) -> None:
+    """feature 53: EBS runs twenty copies into a region; 14 of others leave 6, a refusal leaves what runs, and both
+    are forgotten after a while."""
+    jobs(house, 60, kind="copy", lane=str(Lane.COPY), service="ec2", slots=1)
+    with transaction():
+        note_others(1, "us-east-1", "ec2", 14, house.clock.timer())
+    assert send(house) == 6
+    with transaction():
+        Job.update(state=JobState.WAITING).where(Job.state == JobState.QUEUED).execute()
+        assert note_refusal(1, "us-east-1", "ec2", house.clock.timer()) == 6
+    house.clock.advance(MINUTE)
+    assert send(house) == 0
+    house.clock.advance(MINUTE * 4)
+    assert send(house) == 0  # others' copies are still fresh
+    house.clock.advance(MINUTE * 7)
+    assert send(house) == 6  # of 12 that a refusal twelve minutes ago allows by now

@@ -18,7 +18,7 @@ from math import ceil
 from typing import Any
 
 from coordinator.admission import STARTS
-from coordinator.publish import COPY_SLOTS
+from coordinator.copy_slots import COPY_SLOTS
 from workers.handlers.poll import MOST_AT_ONCE
 
 DAY = 86_400
