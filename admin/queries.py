@@ -6,11 +6,12 @@ prints them makes them harmless (admin.safe).
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from peewee import JOIN, fn
 
+from admin.progress import NOTHING, progress_row
 from tasks.catalog import (
     Account,
     Creation,
@@ -25,6 +26,7 @@ from tasks.catalog import (
     Run,
     session,
 )
+from tasks.catalog.archives import ARCHIVE_PART
 from tasks.errors import Invalid
 from tasks.states import OperationState, PointState
 
@@ -184,11 +186,21 @@ def show_run(text: str) -> Row:
         )
         percents = _percents(found.id)
         counts = _job_counts([found.id]).get(found.id, {})
+        parts = _parts(jobs)
         return {
             **_run(query.get(), counts),
             "problems": found.problems,
-            "jobs": [_job(job, percents.get(job.id)) for job in jobs],
+            "jobs": [_job(job, percents.get(job.id), parts.get((job.id, job.epoch), [])) for job in jobs],
         }
+
+
+def _parts(jobs: Iterable[Any]) -> dict[tuple[int, int], list[Any]]:
+    """The jobs that archive ranges of big volumes, by the archive that they are for and its epoch."""
+    found: dict[tuple[int, int], list[Any]] = {}
+    for job in jobs:
+        if job.kind == ARCHIVE_PART:
+            found.setdefault((job.spec["lead"], job.spec["epoch"]), []).append(job)
+    return found
 
 
 def _run(row: Any, counts: dict[str, int]) -> Row:
@@ -207,7 +219,8 @@ def _run(row: Any, counts: dict[str, int]) -> Row:
     }
 
 
-def _job(row: Any, percent: int | None) -> Row:
+def _job(row: Any, percent: int | None, parts: Sequence[Any] = ()) -> Row:
+    far = progress_row(row, parts)
     return {
         "id": row.id,
         "kind": row.kind,
@@ -216,7 +229,8 @@ def _job(row: Any, percent: int | None) -> Row:
         "account": row.account.name,
         "region": row.region,
         "state": str(row.state),
-        "percent": percent,
+        **far,
+        "percent": percent if far["percent"] is None else far["percent"],
         "point": f"rp-{row.point_id}" if row.point_id else "",
         "attempt": row.attempt,
         "max_attempts": row.max_attempts,
@@ -267,7 +281,7 @@ def show_restore(text: str) -> Row:
             raise Invalid(f"There is no restore {text!r}.", advice="See `snapfleet restores`.")
         steps: Any = RestoreStep.select().where(RestoreStep.restore == row.id).order_by(RestoreStep.number)
         jobs: Any = Job.select().where(Job.restore_id == row.id)
-        errors = {job.id: job.error_text for job in jobs}
+        by_id = {job.id: job for job in jobs}
         made: Any = Creation.select().where(Creation.restore == row.id).order_by(Creation.id)
         return {
             **_restore(row),
@@ -278,7 +292,8 @@ def show_restore(text: str) -> Row:
                     "kind": step.kind,
                     "state": str(step.state),
                     "outputs": step.outputs,
-                    "reason": errors.get(step.job_id, ""),
+                    "reason": by_id[step.job_id].error_text if step.job_id in by_id else "",
+                    **(progress_row(by_id[step.job_id]) if step.job_id in by_id else NOTHING),
                 }
                 for step in steps
             ],

@@ -1,16 +1,17 @@
-"""Repositories as people see them: what the estate says, what workers last found, and archives under way."""
+"""Repositories as people see them: what the estate says, what workers last found, and what is under way."""
 
 from typing import Any
 
-from peewee import fn
+from peewee import JOIN, fn
 
+from admin.progress import progress_row
 from admin.queries import Row
-from tasks.catalog import Job, Part, Point, Policy, Repository, Request, Resource, Transfer, rows, session
-from tasks.catalog.archives import ARCHIVE, parts_of_archives, repository_destination
+from tasks.catalog import Job, Part, Point, Policy, Repository, Request, Resource, Transfer, session
+from tasks.catalog.archives import ARCHIVE, IMPORT, parts_of_archives, repository_destination
 from tasks.errors import Invalid
 from tasks.states import JOB_OPEN, JobState, PointState
 
-_BLOCK = 512 << 10  # bytes of a block as EBS counts them
+_OTHERS = ("repository", "restore-step")  # kinds of jobs that move a repository's bytes too
 
 
 def list_repositories() -> list[Row]:
@@ -20,8 +21,8 @@ def list_repositories() -> list[Row]:
 
 
 def show_repository(name: str) -> Row:
-    """One repository: what was last found there by verb, the policies that use it, archives under way with how far
-    each volume is. Raises Invalid."""
+    """One repository: what was last found there by verb, the policies that use it, and what is under way with how
+    far it is. Raises Invalid."""
     with session():
         row = _found(name)
         uses = [
@@ -67,54 +68,38 @@ def _row(row: Repository) -> Row:
 
 
 def _under_way(name: str) -> list[Row]:
-    jobs = {
-        number: resource
-        for number, resource, spec in rows(
-            Job.select(Job.id, Resource.external_id, Job.spec)
-            .join(Resource)
-            .where(Job.kind.in_([ARCHIVE, "import"]), Job.state.in_(list(JOB_OPEN)))
-        )
-        if spec.get("repository") == name
-    }
-    if not jobs:
-        return []
-    found = Transfer.select().where(Transfer.job.in_(list(jobs)), ~Transfer.done).order_by(Transfer.id)
-    of_parts = _parts_under_way(list(jobs))
-    return [_progress(jobs[row.job_id], _with_parts(row, of_parts.get((row.job_id, row.volume), []))) for row in found]
+    """Everything that moves bytes of a repository: archives, imports, restores, verifications, prunes."""
+    query: Any = (
+        Job.select(Job, Resource.external_id)
+        .join(Resource, JOIN.LEFT_OUTER)
+        .where(Job.kind.in_([ARCHIVE, IMPORT, *_OTHERS]), Job.state.in_(list(JOB_OPEN)))
+        .order_by(Job.id)
+    )
+    jobs = [job for job in query if _repository_of(job.spec) == name]
+    archives = [job for job in jobs if job.kind in (ARCHIVE, IMPORT)]
+    parts = parts_of_archives(archives)
+    found: dict[int, list[Transfer]] = {}
+    for row in Transfer.select().where(Transfer.job.in_([job.id for job in jobs])).order_by(Transfer.id):
+        found.setdefault(row.job_id, []).append(row)
+    return [_progress(job, found.get(job.id, []), parts.get(job.id, [])) for job in jobs]
 
 
-def _parts_under_way(leads: list[int]) -> dict[tuple[int, str], list[Transfer]]:
-    """By archive and volume, how far the jobs are that share a big volume."""
-    parts = parts_of_archives(list(Job.select().where(Job.id.in_(leads))))
-    lead_of = {part.id: lead for lead, mine in parts.items() for part in mine}
-    found: dict[tuple[int, str], list[Transfer]] = {}
-    for row in Transfer.select().where(Transfer.job.in_(list(lead_of))) if lead_of else ():
-        found.setdefault((lead_of[row.job_id], row.volume), []).append(row)
-    return found
+def _repository_of(spec: dict[str, Any]) -> str:
+    return str(spec.get("repository") or (spec.get("params") or {}).get("repository", ""))
 
 
-def _with_parts(row: Transfer, parts: list[Transfer]) -> Transfer:
-    """A volume's row, as far as all of its parts together are."""
-    for part in parts:
-        row.next_block += part.next_block
-        row.changed_at = max(row.changed_at, part.changed_at)
-        row.figures = {name: row.figures.get(name, 0) + value for name, value in part.figures.items()}
-    return row
-
-
-def _progress(resource: str, row: Transfer) -> Row:
-    """How far a volume is; the rate is that of its slices so far."""
-    seconds = (row.changed_at - row.started_at).total_seconds()
-    rate = row.next_block / seconds if seconds > 0 else 0.0
+def _progress(job: Any, transfers: list[Transfer], parts: list[Job]) -> Row:
+    now = [row for row in transfers if row.epoch == job.epoch]
     return {
-        "resource": resource,
-        "volume": row.volume,
-        "percent": int(100 * row.next_block / row.blocks) if row.blocks else 0,
-        "read_bytes": row.figures.get("read_bytes", 0),
-        "stored_bytes": row.figures.get("stored_bytes", 0),
-        "mib_per_second": round(rate * _BLOCK / (1 << 20), 1),
-        "seconds_left": int((row.blocks - row.next_block) / rate) if rate else None,
-        "why_full": row.why_full,
+        "job": job.id,
+        "kind": job.spec.get("verb", "") or {"restore-step": "restore"}.get(job.kind, job.kind),
+        "resource": job.resource.external_id if job.resource_id else "",
+        "volume": ", ".join(row.volume for row in now if not row.done),
+        "state": str(job.state),
+        **progress_row(job, parts),
+        "parts": len(parts),
+        "why_full": "; ".join(row.why_full for row in now if row.why_full),
+        "reason": job.error_text,
     }
 
 

@@ -90,13 +90,14 @@ def plan_archive(
         "max_attempts": attempts,
         "retry_wait_s": wait,
         "chain": f"archive:{source.resource_id}:{name}",
-        "spec": {"point": source.point_id, "repository": name, **_class_of(policy, name), **lock},
+        "spec": {"point": source.point_id, "repository": name, **class_of(policy.spec, name), **lock},
     }
 
 
-def _class_of(policy: PolicyFacts, name: str) -> dict[str, str]:
-    """The storage class that the policy wants its archives written to, as S3 calls it; nothing for the usual one."""
-    wanted = policy.spec.get("repository") or {}
+def class_of(spec: Mapping[str, Any], name: str) -> dict[str, str]:
+    """The storage class that a policy wants its archives in a repository written to, as S3 calls it; nothing for the
+    usual one."""
+    wanted = spec.get("repository") or {}
     given = str(wanted.get("class", "standard")) if wanted.get("name") == name else "standard"
     return {} if given == "standard" else {"class": given.upper().replace("-", "_")}
 

@@ -1,8 +1,8 @@
 """Big volumes on several workers: parts for the archives that wait for them, and the archives' next turn.
 
-An archive job that meets a volume above the size that one worker takes begins it, says so and waits. Here it gets jobs
-for ranges of the volume's blocks, and goes on when all of them are done. A part that failed for good fails the archive
-with its reason.
+An archive job, or one that imports a snapshot of others, that meets a volume above the size that one worker takes
+begins it, says so and waits. Here it gets jobs for ranges of the volume's blocks, and goes on when all of them are
+done. A part that failed for good fails the archive with its reason.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from tasks.catalog import Job, lock_rows, transaction
-from tasks.catalog.archives import ARCHIVE, ARCHIVE_PART, PART_LOST, parts_of_archives
+from tasks.catalog.archives import ARCHIVE, ARCHIVE_PART, IMPORT, PART_LOST, parts_of_archives
 from tasks.catalog.transitions import add_jobs, fail_attempt, fail_unclaimed, requeue
 from tasks.crash import reach
 from tasks.errors import CloudFailed, Refused, SnapfleetError
@@ -25,7 +25,7 @@ _BAD = (JobState.FAILED, JobState.CANCELLED)
 
 def look_after_parts(at: datetime) -> int:
     """Plan what archives wait for and wake those whose parts are all done; how many archives moved."""
-    waiting = Job.select().where(Job.kind == ARCHIVE, Job.state == JobState.WAITING)
+    waiting = Job.select().where(Job.kind.in_([ARCHIVE, IMPORT]), Job.state == JobState.WAITING)
     if not waiting.exists():
         return 0
     with transaction():
@@ -84,6 +84,7 @@ def plan_parts(lead: Job) -> list[dict[str, Any]]:
                 "epoch": lead.epoch,
                 "repository": lead.spec["repository"],
                 "class": lead.spec.get("class", ""),
+                "lock_days": lead.spec.get("lock_days", 0),
                 "start": start,
                 "stop": stop,
                 **{name: wish[name] for name in ("volume", "snapshot", "since", "engine")},

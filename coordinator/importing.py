@@ -9,11 +9,12 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from coordinator.archive import repositories
+from coordinator.archive import class_of, repositories
 from coordinator.facts import installation
 from coordinator.interval import Interval
 from coordinator.plan import DEFAULT_ATTEMPTS, DEFAULT_WAIT_S, derived_key
 from tasks.catalog import Account, Job, Policy, Repository, Resource
+from tasks.catalog.archives import IMPORT
 from tasks.catalog.transitions import add_jobs, requeue
 from tasks.errors import Invalid
 from tasks.lanes import Lane
@@ -22,7 +23,7 @@ from tasks.states import JobState
 
 # Below every schedule's priority: what others took years for waits for tonight's archives.
 PRIORITY = 1
-LOOK, IMPORT = "import-look", "import"
+LOOK = "import-look"
 _VOLUME = "volume"
 FILTERS = ("tags", "since", "until", "volumes")
 
@@ -125,7 +126,7 @@ def _resources(look: Job, found: Sequence[Mapping[str, Any]], at: datetime) -> d
 def _row(look: Job, policy: Policy, one: Mapping[str, Any], resource: int) -> dict[str, Any]:
     repository = look.spec["repository"]
     lock = repositories()[repository].lock_days
-    owner = {"policy": policy.id, "policy_name": look.spec.get("policy", "")}
+    owner = {"policy": policy.id, "policy_name": look.spec.get("policy", ""), **class_of(policy.spec, repository)}
     return {
         "kind": IMPORT,
         "lane": str(Lane.REPOSITORY),

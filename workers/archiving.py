@@ -1,23 +1,30 @@
 """One volume on its way into a repository: what it builds on, how its blocks are opened, what is noted at its end.
 
-Shared by the job that archives a point and by those that archive a range of one big volume for it.
+Shared by the jobs that archive a point, those that import a snapshot of others, and those that archive a range of one
+big volume for either.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
 
 from tasks.catalog import Job, Part, Point, Transfer
+from tasks.crash import reach
 from tasks.errors import CloudFailed
 from workers.blocks import Blocks
 from workers.context import Context, token
 from workers.driver import Account
+from workers.progress import Meter, Watched
 from workers.provenance import Origin
-from workers.repositories import Place, checkpoint, locked_until, translated
+from workers.repositories import Place, added, checkpoint, locked_until, translated
 from workers.repository import archive as engine
 from workers.repository.errors import Missing, Unrelated
 from workers.repository.generations import read_index
+from workers.repository.lease import COMMITTED
 from workers.repository.manifest import Generation
+from workers.repository.pipeline import Figures
 from workers.repository.repository import Repository
 from workers.repository.source import BLOCK_BYTES, Source
 from workers.repository.store import Put
@@ -39,10 +46,6 @@ class Work:
     policy: str = ""
     parts: int = 1  # volumes that the point has
 
-    def how(self) -> Put:
-        """The storage class and the lock that were decided."""
-        return Put(self.job.spec.get("class", ""), locked_until(self.context, self.job))
-
 
 @dataclass(frozen=True)
 class Opened:
@@ -53,6 +56,27 @@ class Opened:
     source: Source
     since: str
     why_full: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """One attempt at making generations of volumes at `taken_at`. `open` takes the right to make a volume's next
+    generation, the same again after a crash, and opens its blocks; it raises the family."""
+
+    context: Context
+    job: Job
+    taken_at: datetime
+    open: Callable[[Repository, Transfer], Opened]
+    meter: Meter
+
+    def how(self) -> Put:
+        """The storage class and the lock that were decided."""
+        return how_of(self.context, self.job)
+
+
+def how_of(context: Context, job: Job) -> Put:
+    """The storage class and the lock that were decided for what a job writes."""
+    return Put(job.spec.get("class", ""), locked_until(context, job))
 
 
 def lineage_of(account: Account, region: str, volume: str) -> str:
@@ -77,7 +101,7 @@ def open_volume(work: Work, repository: Repository, part: Part, volume: str) -> 
         base, why = _generation(repository, lineage, before)
         source, why = _open(work, part.external_id, base, before, why)
         mode = engine.CHANGES if source.incremental else engine.FULL
-        started = engine.start_archive(repository, lineage, source, base, _engine_job(work.job, volume, mode), facts)
+        started = engine.start_archive(repository, lineage, source, base, engine_job(work.job, volume, mode), facts)
         if source.incremental and started.base is None:
             source = work.blocks.source(work.account, work.source.region, part.external_id)
     since = _since(before) if source.incremental else ""
@@ -103,6 +127,32 @@ def _origin(work: Work, part: Part, volume: str) -> Origin:
         captured=work.source.attributes,
         disk=part.attributes,
     )
+
+
+def archive_volume(
+    task: Task, repository: Repository, transfer: Transfer, late: Callable[[], bool], offset: int = 0
+) -> bool:
+    """One slice of one volume; whether its generation exists now. Raises the family; FenceLost when overtaken."""
+    context, job = task.context, task.job
+    opened = task.open(repository, transfer)
+    reach("archive.opened")
+    started, figures = opened.started, dict(transfer.figures)
+    kept: tuple[Any, ...] = ()
+    if started.lease.state != COMMITTED:
+        source = Watched(opened.source, task.meter, offset)
+        done = archive_range(context, repository, started, source, 0, started.blocks, late, task.how(), inline=True)
+        figures, kept = added(figures, figures_of(done)), done.parts
+        reach("archive.stored")
+        noted = {"blocks": started.blocks, "figures": figures, "why_full": opened.why_full}
+        if not done.finished:
+            checkpoint(context, job, transfer, next_block=done.next, **noted)
+            return False
+    with translated():
+        generation = engine.commit_archive(repository, started, task.taken_at, kept, task.how(), Figures(**figures))
+    reach("archive.committed")
+    close_volume(context, job, transfer, generation, figures, opened.why_full)
+    task.meter.reached(offset + generation.size)
+    return True
 
 
 def archive_range(
@@ -185,6 +235,6 @@ def _open(work: Work, snapshot_id: str, base: Generation | None, before: Part | 
     return work.blocks.source(work.account, work.source.region, snapshot_id), why
 
 
-def _engine_job(job: Job, volume: str, mode: str) -> str:
+def engine_job(job: Job, volume: str, mode: str) -> str:
     """The engine's id of this attempt at a volume: the same after a crash, another in another epoch."""
     return hashlib.sha256(f"{token(job)}\x1f{volume}\x1f{mode}".encode()).hexdigest()[:32]

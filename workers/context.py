@@ -18,6 +18,7 @@ from tasks.secrets import KeyWrapper, unseal
 from tasks.settings import Settings
 from tasks.telemetry import Counters
 from workers import driver, fence
+from workers.progress import Meters
 from workers.strain import Strain
 
 # How long blocks are moved for one message: the lanes that move data allow six minutes, and the rest is for what was
@@ -37,6 +38,7 @@ class Context:
     counters: Counters
     owner: str
     strain: Strain = field(default_factory=Strain)
+    meters: Meters = field(default_factory=Meters)
     slice: timedelta = SLICE
     draining: threading.Event = field(default_factory=threading.Event)  # set: what can stop between two steps stops
 

@@ -1,4 +1,4 @@
-"""The thread that keeps a worker's leases, reports the process, and brings its counters to the catalog."""
+"""The thread that keeps a worker's leases, reports the process, and brings counters and progress to the catalog."""
 
 import logging
 import threading
@@ -92,6 +92,7 @@ class Heartbeat:
             (mine,) = list(upsert.returning(Process.wanted).execute())
             self._renew(at)
         self._context.counters.flush()
+        self._context.meters.write(at, {one.job.id for one in self._held.all()})
         self._obey(drain=mine.wanted == DRAIN)
 
     def _obey(self, *, drain: bool) -> None:

@@ -168,4 +168,5 @@ def go_on_later(context: Context, job: Job) -> None:
     at = context.clock.timer()
     with transaction():
         fence.keep(job)
-        requeue(job, at, attempt=0, claims=0, error_code="", error_text="")
+        told = context.meters.told(job, at)
+        requeue(job, at, attempt=0, claims=0, error_code="", error_text="", **told)

@@ -18,6 +18,7 @@ from admin.cli.repository_keys import (
 )
 from admin.cli.repository_work import follow_work
 from admin.costs import CHANGED, estimate, prices
+from admin.progress import timed
 from admin.queries_repository import find_repository, list_repositories, show_repository, sizes_of
 from admin.requests import request_repository
 from tasks.errors import Invalid, Refused
@@ -28,8 +29,8 @@ _LIST = columns(
     "verified=verified_at", "problems#",
 )  # fmt: skip
 _UNDER_WAY = columns(
-    "resource", "volume", "percent#", "read#=read_bytes", "stored#=stored_bytes", "MiB/s#=mib_per_second",
-    "seconds left#=seconds_left", "full because=why_full",
+    "kind", "resource", "volume", "state", "percent#", "moved#=moved_bytes", "MiB/s#=mib_per_second",
+    "left#=time_left", "full because=why_full", "reason",
 )  # fmt: skip
 _COSTS = columns(
     "archive", "class", "EBS requests#=ebs_requests", "S3 requests#=s3_requests", "GiB stored#=stored_gib",
@@ -61,7 +62,7 @@ def _list(at: Context) -> None:
 @command(name="show", example="snapfleet repository show cold")
 @click.argument("name")
 def repository_show(at: Context, name: str) -> None:
-    """Show one repository: what was last found there, and archives under way with rate and time left."""
+    """Show one repository: what was last found there, and what is under way with rate and time left."""
     at.open()
     row = show_repository(name)
     if at.output.json:
@@ -75,7 +76,7 @@ def repository_show(at: Context, name: str) -> None:
         at.output.line(f"{verb}:")
         at.output.record(facts, tuple(facts))
     at.output.line()
-    at.output.rows(row["under_way"], _UNDER_WAY, "No archive is under way.")
+    at.output.rows(timed(row["under_way"]), _UNDER_WAY, "Nothing is under way.")
 
 
 @command(name="create", example="snapfleet repository create cold --wait")

@@ -11,6 +11,7 @@ from admin.cli.context import Context
 from admin.cli.follow import follow_restore, settle
 from admin.cli.output import columns
 from admin.forecast import forecast_restore
+from admin.progress import timed
 from admin.queries import LIMIT, list_restores, show_restore
 from admin.requests import request_restore
 from coordinator.restore_facts import KINDS, ROOT_WAYS, USER_DATA, VOLUME_TYPES, RestoreRequest
@@ -20,7 +21,17 @@ from tasks.errors import Invalid
 _RESTORES = columns(
     "id", "point", "resource", "name", "as=kind", "state", "started=started_at", "finished=finished_at", "reason"
 )
-_STEPS = columns("no#=number", "step=name", "kind", "state", "outputs", "reason")
+_STEPS = columns(
+    "no#=number",
+    "step=name",
+    "kind",
+    "state",
+    "percent#",
+    "MiB/s#=mib_per_second",
+    "left#=time_left",
+    "outputs",
+    "reason",
+)
 _MADE = columns("kind", "id", "step", "removed=removed_at")
 
 
@@ -120,7 +131,7 @@ def restores_show(at: Context, restore: str) -> None:
     keys = ("id", "point", "resource", "name", "kind", "state", "requested_by", "started_at", "finished_at", "reason")
     at.output.record(row, keys)
     at.output.line()
-    at.output.rows(row["steps"], _STEPS, "It has no steps.")
+    at.output.rows(timed(row["steps"]), _STEPS, "It has no steps.")
     at.output.line()
     at.output.rows(row["made"], _MADE, "It has made nothing.")
 

@@ -7,13 +7,17 @@ from admin.cli.completion import complete_policy
 from admin.cli.context import Context
 from admin.cli.follow import follow_run, settle
 from admin.cli.output import columns
+from admin.progress import timed
 from admin.queries import LIMIT, list_runs, show_run
 from admin.requests import request_cancel, request_run
 
 _RUNS = columns(
     "id", "policy", "slot=slot_at", "trigger", "state", "targets#", "jobs=jobs_by_state", "finished=finished_at"
 )
-_JOBS = columns("kind", "resource", "name", "account", "region", "state", "percent#", "point", "attempt#", "reason")
+_JOBS = columns(
+    "kind", "resource", "name", "account", "region", "state", "percent#", "MiB/s#=mib_per_second", "left#=time_left",
+    "point", "attempt#", "reason",
+)  # fmt: skip
 
 
 @command(example="snapfleet run web --wait")
@@ -72,7 +76,7 @@ def _show(at: Context, run: str) -> None:
     for problem in row["problems"]:
         at.output.line(f"problem: {problem['target']}: {problem['text']}")
     at.output.line()
-    at.output.rows(row["jobs"], _JOBS, "No jobs yet.")
+    at.output.rows(timed(row["jobs"]), _JOBS, "No jobs yet.")
 
 
 @command(example="snapfleet cancel run-12")

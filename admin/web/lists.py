@@ -10,9 +10,11 @@ from typing import Any
 
 from peewee import JOIN, fn
 
+from admin.progress import progress_row
 from admin.protection import rpo_of
 from tasks.catalog import Account, Job, MissedSlots, Point, Policy, Resource, Run, Schedule
-from tasks.states import JobState, PointState, RunState
+from tasks.catalog.archives import ARCHIVE, IMPORT, parts_of_archives
+from tasks.states import JOB_OPEN, JobState, PointState, RunState
 
 Row = dict[str, Any]
 PAGE = 50
@@ -51,7 +53,11 @@ def jobs(number: int, state: str = "", before: int | None = None) -> Row:
     if state in set(JobState):
         query = query.where(Job.state == state)
     rows, following = _page(query, Job.id, before)
-    return {"rows": [_job(row) for row in rows], "next": following}
+    parts = parts_of_archives([row for row in rows if row.kind in (ARCHIVE, IMPORT) and row.state in JOB_OPEN])
+    return {
+        "rows": [{**_job(row), **progress_row(row, parts.get(row.id, []))} for row in rows],
+        "next": following,
+    }
 
 
 def resources(now: datetime, text: str = "", kind: str = "", before: int | None = None) -> Row:

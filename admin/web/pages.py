@@ -7,6 +7,7 @@ from flask import Blueprint, abort, current_app, render_template, request
 from admin.figures import Estate, overview
 from admin.fleet import list_workers
 from admin.health import SILENT_AFTER, queue_health, word_of
+from admin.progress import moving
 from admin.queries_estate import list_alerts, list_letters, list_processes
 from admin.web import lists
 from admin.web.guard import clock
@@ -58,6 +59,7 @@ def overview_page() -> str:
         processes=processes(),
         alerts=list_alerts(limit=10),
         runs=lists.runs()["rows"][:10],
+        moving=moving(),
     )
 
 

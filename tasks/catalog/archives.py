@@ -12,7 +12,9 @@ from tasks.catalog.policy import Membership, Policy
 from tasks.states import JOB_OPEN, PointState
 
 ARCHIVE = "archive"
-# A range of a big volume, archived for an archive job that waits for all ranges of it.
+# A snapshot of others that becomes a generation.
+IMPORT = "import"
+# A range of a big volume, archived for an archive or import job that waits for all ranges of it.
 ARCHIVE_PART = "archive-part"
 # What a part failed by that only a new beginning mends: its base, its snapshot or its right to write is gone.
 PART_LOST = "archive-lost"

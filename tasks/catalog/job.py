@@ -81,6 +81,7 @@ class Job(CatalogModel):
     error_code = TextField(default="")
     error_text = TextField(default="")
     result = JSONField(default=dict)  # what the job found out, for whoever asked
+    progress = JSONField(null=True)  # of a job that moves bytes: tasks.progress.Progress
     settled = BooleanField(default=False)  # the coordinator has planned what follows
     created_at = UtcField()
     started_at = UtcField(null=True)  # when it was first claimed; of a standing job, in its present round

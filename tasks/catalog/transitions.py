@@ -317,6 +317,7 @@ def requeue_idle(job_ids: Sequence[int], at: datetime, **columns: Any) -> int:
             started_at=None,
             finished_at=None,
             published_at=None,
+            progress=None,
             **columns,
         )
         .where(Job.id.in_(list(job_ids[start : start + BATCH])), Job.state.in_([JobState.DONE, JobState.FAILED]))

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from admin.progress import moving
+from admin.queries import show_run
 from coordinator.main import Coordinator
-from tasks.catalog import Job, Point, Transfer, close_catalog, open_catalog, session, transaction
+from tasks.catalog import Job, Point, close_catalog, open_catalog, session, transaction
 from tasks.catalog.transitions import requeue
-from tasks.states import JOB_OPEN, JobState, PointState
+from tasks.states import JOB_OPEN, JobState, PointState, RestoreState
 from tests.deploy.estate import PROD
 from tests.integration.test_repository_pipeline import (
     HOME,
@@ -21,8 +23,10 @@ from tests.integration.test_repository_pipeline import (
     made,
     parts_of,
     restored_hash,
+    volume_of,
 )
 from tests.sandbox import Sandbox
+from workers.repository.source import BLOCK_BYTES
 
 BLOCKS = 2048  # of the volume, 1 GiB
 CHECKPOINT = 16  # blocks between two checkpoints
@@ -223,16 +227,55 @@ class Refusing(Meddling):
 
 
 def test_how_far_the_parts_are_is_shown_as_one_volume(big: Archiving) -> None:
-    """feature 61"""
+    """feature 61: of all parts together, by what the heartbeat wrote; the rate is that of those at work."""
     from admin.queries_repository import show_repository
 
     fill(big, 64)
     driver = big.context.drivers["volume"]
-    driver.blocks = Dying(driver.blocks, big.clock, reads=40)
+    driver.blocks = Meddling(driver.blocks, 40, lambda: big.clock.advance(timedelta(seconds=2)))
+    driver.blocks = Dying(driver.blocks, big.clock, reads=44)
     big.wished("run", policy="gold")
     with pytest.raises(Killed):
         big.work(MINUTES)
     (row,) = show_repository("cold")["under_way"]
-    assert (row["volume"], row["percent"]) == (big.disk, 50)
+    assert (row["kind"], row["volume"], row["parts"], row["percent"]) == ("archive", big.disk, 4, 50)
+    big.context.meters.write(big.clock.timer())
+    (row,) = show_repository("cold")["under_way"]
+    assert 50 < row["percent"] < 75
+    assert row["total_bytes"] == 1 << 30
+    assert 0 < row["moved_bytes"] <= 64 * BLOCK_BYTES
+    run = show_run("run-1")
+    (lead,) = [job for job in run["jobs"] if job["kind"] == "archive"]
+    assert lead["percent"] == row["percent"]
     with session():
-        assert Transfer.select().count() >= 3
+        assert [one["percent"] for one in moving()] == [row["percent"]]
+
+
+def test_a_big_snapshot_of_others_is_imported_in_parts_and_a_killed_one_costs_one_checkpoint(big: Archiving) -> None:
+    """feature 7: like an archive; the second one reads only what changed, and both keep their own times."""
+    was = fill(big, 128)
+    first = big.ec2.create_snapshot(VolumeId=big.disk)
+    big.sandbox.advance(60)
+    big.write(1999)
+    now = big.sandbox.sha256(PROD, HOME, big.disk)
+    second = big.ec2.create_snapshot(VolumeId=big.disk)
+    driver = big.context.drivers["volume"]
+    sound, driver.blocks = driver.blocks, Dying(driver.blocks, big.clock, reads=50)
+    big.wished("import", repository="cold", account="prod", region=HOME, policy="gold")
+    with pytest.raises(Killed):
+        big.work(MINUTES)
+    driver.blocks = sound
+    big.work(2 * MINUTES)
+    assert [(job.state, job.error_text) for job in big.jobs("import")] == [(JobState.DONE, "")] * 2
+    assert len(big.jobs("archive-part")) == 8
+    assert 129 <= reads(big) < 129 + CHECKPOINT
+    older, newer = big.archives()
+    started = {one["SnapshotId"]: one["StartTime"] for one in (first, second)}
+    assert [started[parts_of(point)[0].attributes["snapshot_id"]] for point in (older, newer)] == [
+        older.taken_at,
+        newer.taken_at,
+    ]
+    for point, expected in ((older, was), (newer, now)):
+        done = big.restored(point, zone=f"{HOME}a")
+        assert (done.state, done.error_text) == (RestoreState.DONE, "")
+        assert big.sandbox.sha256(PROD, HOME, volume_of(done)) == expected

@@ -5,7 +5,7 @@ point costs at most what it had read since. A volume's generation exists when th
 point is good when all its volumes have theirs. Big volumes are left to several workers (`archive_part`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from tasks.catalog import Job, Part, Point, Transfer, session, transaction
@@ -14,24 +14,20 @@ from tasks.crash import reach
 from tasks.errors import Gone, Invalid
 from tasks.states import PointState
 from workers import fence, points
-from workers.archiving import Work, archive_range, close_volume, figures_of, lineage_of, open_volume
+from workers.archiving import Task, Work, archive_volume, lineage_of, open_volume
 from workers.context import Context
 from workers.handlers.archive_part import gather
 from workers.repositories import (
     added,
     blocks_of,
-    checkpoint,
     go_on_later,
     open_place,
     place_of,
     slice_end,
     transfer_of,
-    translated,
 )
-from workers.repository import archive as engine
-from workers.repository.lease import COMMITTED
-from workers.repository.pipeline import Figures
 from workers.repository.repository import Repository
+from workers.repository.source import BLOCK_BYTES
 
 
 def run(context: Context, job: Job) -> None:
@@ -50,20 +46,42 @@ def run(context: Context, job: Job) -> None:
             context, job, source, account, place, blocks, resource.external_id, base, resource.type, policy, len(parts)
         )
     point_id = _intend(work)
-    repository = open_place(context, blocks, place)
-    late = slice_end(context)
-    big = []
-    for part in parts:
-        transfer = transfer_of(context, job, _volume(part), snapshot_id=part.external_id)
-        if transfer.done:
-            continue
-        if part.size_gib >= context.settings.split_gib:
-            big.append((part, transfer))
-        elif not _archive(work, repository, part, transfer, late) or (late() and part is not parts[-1]):
-            go_on_later(context, job)
-            return
-    if not big or gather(work, repository, big):
+    if _archived(work, parts, open_place(context, blocks, place)):
         _conclude(work, point_id, parts)
+
+
+def _archived(work: Work, parts: list[Part], repository: Repository) -> bool:
+    """Whether all volumes are generations; when not, the job was put back in line, or waits for its parts."""
+    context, job = work.context, work.job
+    transfers = [transfer_of(context, job, _volume(part), snapshot_id=part.external_id) for part in parts]
+    task, late = _task(work, parts, transfers), slice_end(context)
+    big, offset = [], 0
+    for part, transfer in zip(parts, transfers, strict=True):
+        if part.size_gib >= context.settings.split_gib and not transfer.done:
+            big.append(transfer)
+        elif not transfer.done:
+            whole = archive_volume(task, repository, transfer, late, offset)
+            if not whole or (late() and part is not parts[-1]):
+                go_on_later(context, job)
+                return False
+        offset += part.size_gib << 30
+    return not big or gather(task, repository, big)
+
+
+def _task(work: Work, parts: list[Part], transfers: list[Transfer]) -> Task:
+    of = {_volume(part): part for part in parts}
+    total = sum(part.size_gib for part in parts) << 30
+    done = sum(
+        part.size_gib << 30 if row.done else row.next_block * BLOCK_BYTES
+        for part, row in zip(parts, transfers, strict=True)
+    )
+    return Task(
+        work.context,
+        work.job,
+        work.source.taken_at,
+        lambda repository, row: open_volume(work, repository, of[row.volume], row.volume),
+        work.context.meters.begin(work.job, work.context.clock.timer(), total, done),
+    )
 
 
 def destination_of(repository: str) -> str:
@@ -108,32 +126,6 @@ def _intend(work: Work) -> int:
         consistency=source.consistency,
         taken_at=source.taken_at,
     )
-
-
-def _archive(work: Work, repository: Repository, part: Part, transfer: Transfer, late: Callable[[], bool]) -> bool:
-    """One slice of one volume; whether the volume is done."""
-    opened = open_volume(work, repository, part, transfer.volume)
-    reach("archive.opened")
-    started = opened.started
-    figures = dict(transfer.figures)
-    kept: tuple[Any, ...] = ()
-    if started.lease.state != COMMITTED:
-        done = archive_range(
-            work.context, repository, started, opened.source, 0, started.blocks, late, work.how(), inline=True
-        )
-        figures, kept = added(figures, figures_of(done)), done.parts
-        reach("archive.stored")
-        noted = {"blocks": started.blocks, "figures": figures, "why_full": opened.why_full}
-        if not done.finished:
-            checkpoint(work.context, work.job, transfer, next_block=done.next, **noted)
-            return False
-    with translated():
-        generation = engine.commit_archive(
-            repository, started, work.source.taken_at, kept, work.how(), Figures(**figures)
-        )
-    reach("archive.committed")
-    close_volume(work.context, work.job, transfer, generation, figures, opened.why_full)
-    return True
 
 
 def _conclude(work: Work, point_id: int, parts: list[Part]) -> None:

@@ -1,23 +1,24 @@
 """Big volumes on several workers: jobs that archive a range each, and one that makes a single generation of them all.
 
-The archive job takes the right to make the generation, notes what it builds on and waits. The coordinator plans the
-parts, which share that right: whatever they do happens twice without harm, since a stretch of blocks is entered in the
-repository once. When all are done it wakes the archive job, which commits. What a part's worker had stored before it
-died is not read again, whoever goes on.
+The archive job (or import, of a snapshot that others made) takes the right to make the generation, notes what it
+builds on and waits. The coordinator plans the parts, which share that right: whatever they do happens twice without
+harm, since a stretch of blocks is entered in the repository once. When all are done it wakes the job, which commits.
+What a part's worker had stored before it died is not read again, whoever goes on.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.catalog import Job, Part, Resource, Transfer, session, transaction
+from tasks.catalog import Job, Resource, Transfer, session, transaction
 from tasks.catalog.archives import PART_LOST, parts_of_archives
 from tasks.catalog.transitions import finish_job, start_waiting
 from tasks.crash import reach
 from tasks.errors import CloudFailed, Gone
 from tasks.states import JobState
 from workers import fence
-from workers.archiving import Work, archive_range, close_volume, figures_of, open_volume
+from workers.archiving import Task, archive_range, close_volume, figures_of, how_of
 from workers.context import Context
+from workers.progress import Watched
 from workers.repositories import (
     added,
     blocks_of,
@@ -34,7 +35,7 @@ from workers.repository.errors import Fenced, Missing, Unrelated
 from workers.repository.lease import COMMITTED
 from workers.repository.pipeline import Figures
 from workers.repository.repository import Repository
-from workers.repository.store import Put
+from workers.repository.source import BLOCK_BYTES
 
 
 def run(context: Context, job: Job) -> None:
@@ -58,9 +59,10 @@ def run(context: Context, job: Job) -> None:
         if not done.finished:
             go_on_later(context, job)
             return
+    at = context.clock.timer()
     with transaction():
         fence.keep(job)
-        finish_job(job, context.clock.timer(), result={"figures": dict(transfer.figures)})
+        finish_job(job, at, result={"figures": dict(transfer.figures)}, **context.meters.told(job, at))
     reach("part.recorded")
 
 
@@ -84,32 +86,36 @@ def _slice(context: Context, job: Job, repository: Repository, opened: Any) -> e
                 source = opened()
             except (Missing, Unrelated, Fenced) as error:
                 raise CloudFailed(error.text) from None
-        how = Put(storage_class=spec.get("class", ""))
-        return archive_range(context, repository, started, source, spec["start"], spec["stop"], late, how)
+        begun = context.meters.begin(job, context.clock.timer(), (spec["stop"] - spec["start"]) * BLOCK_BYTES)
+        watched = Watched(source, begun, -spec["start"] * BLOCK_BYTES)
+        how = how_of(context, job)
+        return archive_range(context, repository, started, watched, spec["start"], spec["stop"], late, how)
     except CloudFailed as error:
         raise Gone(error.text, code=PART_LOST, advice="The archive begins anew.") from None
 
 
-def gather(work: Work, repository: Repository, volumes: Sequence[tuple[Part, Transfer]]) -> bool:
+def gather(task: Task, repository: Repository, volumes: Sequence[Transfer]) -> bool:
     """Commit the volumes whose parts are all done and have the others archived; whether all are generations now.
 
     When not, the job waits. Raises the family: CloudFailed when the right to make a generation was taken away.
     """
-    asked = {row["volume"]: row for row in _asked(work.job)}
+    asked = {row["volume"]: row for row in _asked(task.job)}
     with session():
-        parts = parts_of_archives([work.job])[work.job.id]
+        parts = parts_of_archives([task.job])[task.job.id]
     left = []
-    for part, transfer in volumes:
+    for transfer in volumes:
         of_it = [one for one in parts if one.spec["volume"] == transfer.volume]
         wish = asked.get(transfer.volume)
         if wish is not None and of_it and all(one.state is JobState.DONE for one in of_it):
-            _commit(work, repository, transfer, of_it, wish)
+            _commit(task, repository, transfer, of_it, wish)
         else:
-            left.append(wish or _wish(work, repository, part, transfer))
+            left.append(wish or _wish(task, repository, transfer))
     if left:
+        at = task.context.clock.timer()
         with transaction():
-            fence.keep(work.job)
-            start_waiting(work.job, result={"epoch": work.job.epoch, "split": left})
+            fence.keep(task.job)
+            told = task.context.meters.told(task.job, at)
+            start_waiting(task.job, result={"epoch": task.job.epoch, "split": left}, **told)
         reach("archive.shared")
     return not left
 
@@ -119,29 +125,27 @@ def _asked(job: Job) -> list[dict[str, Any]]:
     return list(job.result.get("split", ())) if job.result.get("epoch") == job.epoch else []
 
 
-def _wish(work: Work, repository: Repository, part: Part, transfer: Transfer) -> dict[str, Any]:
+def _wish(task: Task, repository: Repository, transfer: Transfer) -> dict[str, Any]:
     """Begin a volume and say what its parts have in common. Decided once: all of them must read the same."""
-    opened = open_volume(work, repository, part, transfer.volume)
+    opened = task.open(repository, transfer)
     reach("archive.opened")
     columns = {"blocks": opened.started.blocks, "why_full": opened.why_full}
-    checkpoint(work.context, work.job, transfer, **columns)
+    checkpoint(task.context, task.job, transfer, **columns)
     return {
         "volume": transfer.volume,
-        "snapshot": part.external_id,
+        "snapshot": transfer.snapshot_id,
         "since": opened.since,
         "engine": opened.started.id,
         "blocks": opened.started.blocks,
     }
 
 
-def _commit(work: Work, repository: Repository, transfer: Transfer, parts: Sequence[Job], wish: dict[str, Any]) -> None:
+def _commit(task: Task, repository: Repository, transfer: Transfer, parts: Sequence[Job], wish: dict[str, Any]) -> None:
     figures: dict[str, int] = {}
     for one in parts:
         figures = added(figures, one.result["figures"])
     with translated():
         started = engine.resume_archive(repository, wish["engine"])
-        generation = engine.commit_archive(
-            repository, started, work.source.taken_at, (), work.how(), Figures(**figures)
-        )
+        generation = engine.commit_archive(repository, started, task.taken_at, (), task.how(), Figures(**figures))
     reach("archive.committed")
-    close_volume(work.context, work.job, transfer, generation, figures, transfer.why_full)
+    close_volume(task.context, task.job, transfer, generation, figures, transfer.why_full)

@@ -44,6 +44,8 @@ def run(context: Context, job: Job, point: driver.Point, tags: dict[str, str]) -
     with translated():
         generation = read_index(repository, _lineage(point, params["generation"])).of(params["generation"])
     transfer = transfer_of(context, job, params["generation"], generation=generation.id, blocks=generation.blocks)
+    at = transfer.next_block * generation.block_bytes
+    meter = context.meters.begin(job, context.clock.timer(), generation.blocks * generation.block_bytes, at)
     if _is_cold(point, params["generation"]) and not _back(context, job, repository, generation, transfer.next_block):
         return
     if not transfer.snapshot_id:
@@ -69,6 +71,7 @@ def run(context: Context, job: Job, point: driver.Point, tags: dict[str, str]) -
             "read_bytes": int(transfer.figures.get("read_bytes", 0)) + done.read_bytes,
         }
         checkpoint(context, job, transfer, next_block=stop, figures=figures)
+        meter.reached(stop * generation.block_bytes, done.written_bytes)
         if late() and stop < generation.blocks:
             go_on_later(context, job)
             return

@@ -4,9 +4,7 @@ Nothing is ever written to such a snapshot, and none is deleted. Its start time 
 retention and people see when it was really taken.
 """
 
-import hashlib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
@@ -15,17 +13,16 @@ from tasks.catalog.archives import ARCHIVE, repository_destination
 from tasks.catalog.transitions import finish_job, move_parts, move_point
 from tasks.states import PointState
 from workers import fence, points
+from workers.archiving import Opened, Task, archive_volume, engine_job, lineage_of
 from workers.blocks import Blocks
-from workers.context import Context, token
+from workers.context import Context
 from workers.driver import Account
+from workers.handlers.archive_part import gather
 from workers.provenance import Origin
 from workers.repositories import (
     Place,
-    added,
     blocks_of,
-    checkpoint,
     go_on_later,
-    locked_until,
     open_place,
     place_of,
     slice_end,
@@ -35,12 +32,9 @@ from workers.repositories import (
 from workers.repository import archive as engine
 from workers.repository.errors import Missing, Unrelated
 from workers.repository.generations import read_index
-from workers.repository.lease import COMMITTED
 from workers.repository.manifest import Generation
-from workers.repository.pipeline import Figures
 from workers.repository.repository import Repository
-from workers.repository.source import Source
-from workers.repository.store import Put
+from workers.repository.source import BLOCK_BYTES, Source
 
 
 @dataclass(frozen=True)
@@ -58,12 +52,16 @@ class _Work:
     @property
     def lineage(self) -> str:
         """What a repository calls the volume for ever: as policies' archives call it."""
-        return f"{self.account.number or self.account.name}/{self.job.region}/{self.origin.volume}"
+        return lineage_of(self.account, self.job.region, self.origin.volume)
 
 
 def run(context: Context, job: Job) -> None:
-    """Import what is left of the job's snapshot, for one slice at most. Raises the family; FenceLost when overtaken."""
+    """Import what is left of the job's snapshot, for one slice at most; a big one is left to several workers.
+
+    Raises the family; FenceLost when overtaken.
+    """
     spec = job.spec
+    taken_at = datetime.fromisoformat(spec["taken_at"])
     with session():
         place, account = place_of(context, spec["repository"]), context.account(job.account)
         blocks = blocks_of(context, cast(Resource, job.resource).type)
@@ -77,14 +75,24 @@ def run(context: Context, job: Job) -> None:
         destination=repository_destination(place.name),
         kind=ARCHIVE,
         attributes=dict(work.origin.captured),
-        taken_at=datetime.fromisoformat(spec["taken_at"]),
+        taken_at=taken_at,
     )
     repository = open_place(context, blocks, place)
     transfer = transfer_of(context, job, spec["volume"], snapshot_id=spec["snapshot"])
-    if not transfer.done and not _import(work, repository, transfer, slice_end(context)):
-        go_on_later(context, job)
-        return
-    _conclude(work, point_id, transfer)
+    meter = context.meters.begin(job, context.clock.timer(), spec["size_gib"] << 30, transfer.next_block * BLOCK_BYTES)
+    task = Task(context, job, taken_at, lambda opened, row: _open(work, opened, row.volume), meter)
+    if transfer.done or _import(task, repository, transfer):
+        _conclude(work, point_id, transfer)
+
+
+def _import(task: Task, repository: Repository, transfer: Transfer) -> bool:
+    """Whether the snapshot is a generation; when not, the job was put back in line, or waits for its parts."""
+    if task.job.spec["size_gib"] >= task.context.settings.split_gib:
+        return gather(task, repository, [transfer])
+    if archive_volume(task, repository, transfer, slice_end(task.context)):
+        return True
+    go_on_later(task.context, task.job)
+    return False
 
 
 def _base(job: Job) -> Part | None:
@@ -122,30 +130,15 @@ def _origin(context: Context, job: Job, account: Account) -> Origin:
     )
 
 
-def _import(work: _Work, repository: Repository, transfer: Transfer, late: Callable[[], bool]) -> bool:
-    """One slice; whether the snapshot is done."""
-    how = Put(retain_until=locked_until(work.context, work.job))
+def _open(work: _Work, repository: Repository, volume: str) -> Opened:
     with translated():
         base, source, why = _source(work, repository)
-        mode = "changes" if source.incremental else "full"
-        number = hashlib.sha256(f"{token(work.job)}\x1f{transfer.volume}\x1f{mode}".encode()).hexdigest()[:32]
+        since = str(work.base.attributes["snapshot_id"]) if source.incremental and work.base is not None else ""
+        number = engine_job(work.job, volume, engine.CHANGES if source.incremental else engine.FULL)
         started = engine.start_archive(repository, work.lineage, source, base, number, work.origin.to_source())
         if source.incremental and started.base is None:
-            source = work.blocks.source(work.account, work.job.region, work.origin.snapshot)
-        why = started.why_full or why
-        if started.lease.state == COMMITTED:
-            made = repository.read_manifest(started.lease.manifests[0])
-            return _done(work, transfer, made, dict(transfer.figures), why)
-        done = engine.archive_slice(repository, started, source, halt=late, how=how, inline=True)
-    figures = added(transfer.figures, asdict(done.figures))
-    if not done.finished:
-        columns = {"next_block": done.next, "blocks": started.blocks, "figures": figures, "why_full": why}
-        checkpoint(work.context, work.job, transfer, **columns)
-        return False
-    with translated():
-        taken_at = datetime.fromisoformat(work.job.spec["taken_at"])
-        made = engine.commit_archive(repository, started, taken_at, done.parts, how, Figures(**figures))
-    return _done(work, transfer, made, figures, why)
+            source, since = work.blocks.source(work.account, work.job.region, work.origin.snapshot), ""
+    return Opened(started, source, since, started.why_full or why)
 
 
 def _source(work: _Work, repository: Repository) -> tuple[Generation | None, Source, str]:
@@ -166,14 +159,6 @@ def _source(work: _Work, repository: Repository) -> tuple[Generation | None, Sou
             return base, source, ""
         why = "The volume has another size than before."
     return None, work.blocks.source(*where), why
-
-
-def _done(work: _Work, transfer: Transfer, made: Generation, figures: dict[str, int], why: str) -> bool:
-    columns = {"generation": made.id, "next_block": made.blocks, "blocks": made.blocks, "figures": figures}
-    checkpoint(work.context, work.job, transfer, done=True, why_full=why, **columns)
-    for moved in ("read", "stored"):
-        work.context.counters.add("snapfleet_repository_bytes_total", figures.get(f"{moved}_bytes", 0), moved=moved)
-    return True
 
 
 def _conclude(work: _Work, point_id: int, transfer: Transfer) -> None:

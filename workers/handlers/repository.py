@@ -6,6 +6,7 @@ What was found goes to the job's result, for whoever asked, and to the repositor
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from tasks.catalog import Job, Part, Point, Repository, rows, session, transaction
@@ -17,6 +18,7 @@ from workers import fence
 from workers.context import Context
 from workers.handlers.locking import lock
 from workers.handlers.tiering import tier
+from workers.progress import Meter
 from workers.repositories import (
     Place,
     blocks_of,
@@ -107,11 +109,14 @@ def _verify(context: Context, place: Place, job: Job) -> Facts | None:
         expected = _expected(place.name)
     with translated():
         stored = sum(one.size for one in opened.store.list(PACKS)) if share else 0
-    going = spec.get("going") or {"next": 0, "turns": max(1, stored // ((share or (0, 1))[1] * TURN_BYTES)), "sums": {}}
+    chosen = stored // (share or (0, 1))[1]
+    going = spec.get("going") or {"next": 0, "turns": max(1, chosen // TURN_BYTES), "sums": {}}
+    meter = context.meters.begin(job, context.clock.timer(), chosen, going["sums"].get("read_bytes", 0))
     while going["next"] < going["turns"]:
         turn = None if share is None else (share[0] + share[1] * going["next"], share[1] * going["turns"])
+        read = going["sums"].get("read_bytes", 0)
         with translated():
-            found = verify(opened, turn, expected=expected)
+            found = verify(opened, turn, expected=expected, progress=partial(_count, meter, read))
         going = {**going, "next": going["next"] + 1, "sums": _summed(going["sums"], found)}
         if late() and going["next"] < going["turns"]:
             with transaction():
@@ -120,6 +125,10 @@ def _verify(context: Context, place: Place, job: Job) -> Facts | None:
             return None
     facts: Facts = going["sums"]
     return {**facts, "problems": len(facts["told"]), "told": facts["told"][:_TOLD]}
+
+
+def _count(meter: Meter, read: int, found: Verified) -> None:
+    meter.moved_to(read + found.read_bytes)
 
 
 def _summed(before: Facts, found: Verified) -> Facts:
@@ -172,7 +181,8 @@ def _prune(context: Context, place: Place, job: Job) -> Facts:
         }
         if job.spec.get("dry_run"):
             return facts
-        done = execute_prune(opened, plan)
+        meter = context.meters.begin(job, context.clock.timer(), plan.freed)
+        done = execute_prune(opened, plan, progress=meter.moved_to)
     return {**facts, "objects": len(done.deleted), "freed_bytes": sum(done.deleted.values()), "kept": len(done.kept)}
 
 

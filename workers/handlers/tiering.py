@@ -43,11 +43,13 @@ def tier(context: Context, place: Place, job: Job) -> dict[str, Any] | None:
         with translated():
             plan = _left(repository, plan_move(repository, chosen, index.generations, name))
         packs = list(plan.packs)
+        meter = context.meters.begin(job, context.clock.timer(), sum(plan.packs.values()))
         facts["shared_bytes"] += plan.shared
         for start in range(0, len(packs), _STEP):
             step = {pack: plan.packs[pack] for pack in packs[start : start + _STEP]}
             with translated():
                 kept = execute_move(repository, MovePlan(name, step, 0))
+            meter.reached(sum(plan.packs[pack] for pack in packs[: start + _STEP]), sum(step.values()))
             facts["kept"] += len(kept)
             facts["moved"] += len(step) - len(kept)
             facts["moved_bytes"] += sum(size for pack, size in step.items() if pack not in kept)
