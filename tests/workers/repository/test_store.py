@@ -6,8 +6,9 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -19,7 +20,7 @@ from workers.repository.memory import MemoryStore
 from workers.repository.places import store_at
 from workers.repository.s3 import S3Store
 from workers.repository.s3wire import Wire
-from workers.repository.store import PLAIN, Put, Store, Thaw, probe
+from workers.repository.store import PLAIN, Put, Store, Thaw, probe, read_into
 
 
 @pytest.fixture(params=["memory", "folder", "moto", "thin", "moto-wire", "thin-wire", "azurite"])
@@ -264,3 +265,46 @@ def test_addresses_name_stores(tmp_path: Path) -> None:
     for wrong in ("ftp://x", "s3://", "nonsense"):
         with pytest.raises(RepositoryError, match="no address"):
             store_at(wrong)
+
+
+class Agents(BaseHTTPRequestHandler):
+    """A server that has nothing and remembers who asked."""
+
+    seen: ClassVar[list[str]] = []
+
+    def do_HEAD(self) -> None:
+        self.seen.append(self.headers.get("user-agent", ""))
+        self.send_response(404)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_an_address_in_s3_is_opened_as_workers_open_it_with_what_the_environment_has(
+    thin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When nothing else is left objects move over the same lean wire, and missing credentials are said at once."""
+    _, endpoint = thin
+    bucket(endpoint, "glass")
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    with pytest.raises(Unsuitable, match="no AWS credentials"):
+        store_at("s3://glass/some/prefix")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", CREDENTIALS.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CREDENTIALS.secret_key)
+    store = store_at("s3://glass/some/prefix")
+    store.put("packs/a", b"content")
+    assert bytes(read_into(store, "packs/a", 3, memoryview(bytearray(4)))) == b"tent"
+    assert [stat.name for stat in store.list("packs/")] == ["packs/a"]
+    assert store.delete(["packs/a"]) == {}
+    with HTTPServer(("127.0.0.1", 0), Agents) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        with pytest.raises(Missing):
+            store_at("s3://glass/p", f"http://127.0.0.1:{server.server_port}").stat("packs/a")
+    assert len(Agents.seen) == 1
+    assert "boto" not in Agents.seen[0].lower()
