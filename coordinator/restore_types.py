@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from coordinator.restore_azure import plan_azure
+from coordinator.restore_azure_sql import plan_sql
+from coordinator.restore_bucket import plan_bucket
 from coordinator.restore_database import plan_cluster, plan_database
 from coordinator.restore_disks import clean_tags
 from coordinator.restore_draft import Draft
@@ -24,8 +26,10 @@ PLANNERS: Mapping[str, Planner] = {
     "documentdb": plan_cluster,
     "dynamodb": plan_table,
     "efs": plan_file_system,
+    "s3": plan_bucket,
     "azure-disk": plan_azure,
     "azure-vm": plan_azure,
+    "azure-sql": plan_sql,
 }
 """By type. Types without one get a step `restore-KIND` {backup_id, tags, and every chosen option}."""
 

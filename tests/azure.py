@@ -84,10 +84,10 @@ class AzureRig:
         self.pace = Pace(floor=timedelta(seconds=1), clock=self.clock)
         self.driver = self.another()
 
-    def another(self) -> Driver:
+    def another(self, kind: str = "azure-vm") -> Driver:
         """A driver as another process would have it."""
         settings = AzureSettings(endpoint=self.cloud.url, authority=self.cloud.url, ca=self.cloud.ca)
-        return build_drivers(Subscriptions(settings, lambda *call: self.calls.append(call)), self.pace)["azure-vm"]
+        return build_drivers(Subscriptions(settings, lambda *call: self.calls.append(call)), self.pace)[kind]
 
     def everything(self, region: str = seed.HOME) -> list[Resource]:
         found: list[Resource] = []

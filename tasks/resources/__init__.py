@@ -7,12 +7,12 @@ that there is to be; TYPES those that this version has a driver for.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tasks.resources import azure, documentdb, dynamodb, ec2, efs, fsx, rds, redshift, s3
+from tasks.resources import azure, azure_sql, documentdb, dynamodb, ec2, efs, fsx, rds, redshift, s3
 from tasks.resources.kind import Option, ResourceType, Rule
 
 __all__ = ["TABLE", "TYPES", "Option", "ResourceType", "Rule", "type_of"]
 
-_SERVICES = (ec2, rds, documentdb, redshift, dynamodb, efs, fsx, s3, azure)
+_SERVICES = (ec2, rds, documentdb, redshift, dynamodb, efs, fsx, s3, azure, azure_sql)
 TABLE: Mapping[str, ResourceType] = MappingProxyType({kind.name: kind for one in _SERVICES for kind in one.KINDS})
 TYPES: Mapping[str, ResourceType] = MappingProxyType({name: kind for name, kind in TABLE.items() if kind.built})
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from workers.azure.clients import Subscriptions
 from workers.azure.compute import ComputeDriver
+from workers.azure.sql import SqlDriver
 from workers.driver import Driver
 from workers.pace import Pace
 
@@ -11,6 +12,7 @@ from workers.pace import Pace
 DRIVERS: Mapping[str, Callable[[Subscriptions, Pace], Driver]] = {
     "azure-disk": ComputeDriver,
     "azure-vm": ComputeDriver,
+    "azure-sql": SqlDriver,
 }
 
 

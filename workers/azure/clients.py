@@ -15,12 +15,14 @@ from urllib.parse import quote, urlsplit
 from urllib.request import proxy_bypass
 
 import requests
+from azure.core import PipelineClient
 from azure.core.pipeline import PipelineRequest, PipelineResponse
-from azure.core.pipeline.policies import SansIOHTTPPolicy
+from azure.core.pipeline.policies import BearerTokenCredentialPolicy, SansIOHTTPPolicy
 from azure.core.pipeline.transport import RequestsTransport
 from azure.core.rest import HttpRequest
 from azure.identity import ClientSecretCredential, ManagedIdentityCredential
 from azure.mgmt.compute import ComputeManagementClient
+from azure.mgmt.sql import SqlManagementClient
 from requests.adapters import HTTPAdapter
 
 from tasks.errors import Invalid
@@ -37,6 +39,9 @@ CLOUDS: Mapping[str, tuple[str, str]] = {
     "china": ("https://management.chinacloudapi.cn", "https://login.chinacloudapi.cn"),
 }
 _NETWORK_VERSION = "2024-05-01"  # of Microsoft.Network, for reading interfaces
+# One audience for blobs in every cloud; a token takes this version or a later one ("Authorize access to blobs using
+# Microsoft Entra ID").
+_STORAGE_SCOPE, _STORAGE_VERSION = "https://storage.azure.com/.default", "2021-12-02"
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,8 @@ class AzureSettings:
 class Watch(SansIOHTTPPolicy[Any, Any]):
     """Sees every call and answer: what it was, how it ended, how long it took."""
 
-    def __init__(self, account: str, on_call: OnCall | None):
-        self._account, self._on_call = account, on_call
+    def __init__(self, service: str, account: str, on_call: OnCall | None):
+        self._service, self._account, self._on_call = service, account, on_call
 
     def on_request(self, request: PipelineRequest[Any]) -> None:
         request.context["snapfleet_started"] = time.monotonic()
@@ -96,7 +101,7 @@ class Watch(SansIOHTTPPolicy[Any, Any]):
         status = int(response.http_response.status_code)
         seconds = time.monotonic() - request.context.get("snapfleet_started", time.monotonic())
         outcome = "ok" if status < 400 else str(status)
-        self._on_call("azure-compute", operation_name(request.http_request), self._account, outcome, seconds)
+        self._on_call(self._service, operation_name(request.http_request), self._account, outcome, seconds)
 
 
 def operation_name(request: Any) -> str:
@@ -136,21 +141,32 @@ class Subscriptions:
             return self._clients[account]
 
     def _make(self, account: Account) -> "Clients":
-        settings = self._settings
-        endpoint, authority = settings.places()
-        compute = ComputeManagementClient(
-            self._credential(account, authority),
-            account.number,
-            base_url=endpoint,
-            credential_scopes=[f"{endpoint}/.default"],
-            transport=self._shared(),
-            retry_total=0,
-            polling_interval=1,
-            user_agent="snapfleet",
-            per_call_policies=[Watch(account.name, self._on_call)],
+        endpoint, authority = self._settings.places()
+        credential = self._credential(account, authority)
+        given: dict[str, Any] = {
+            "base_url": endpoint,
+            "credential_scopes": [f"{endpoint}/.default"],
+            "transport": self._shared(),
+            "retry_total": 0,
+            "polling_interval": 1,
+            "user_agent": "snapfleet",
             **self._reach(endpoint),
+        }
+
+        def make(client: Any, service: str) -> Any:
+            policies = [Watch(service, account.name, self._on_call)]
+            return client(credential, account.number, per_call_policies=policies, **given)
+
+        compute, sql = make(ComputeManagementClient, "azure-compute"), make(SqlManagementClient, "azure-sql")
+        storage: Any = PipelineClient(
+            endpoint,
+            transport=self._shared(),
+            policies=[
+                BearerTokenCredentialPolicy(credential, _STORAGE_SCOPE),
+                Watch("azure-storage", account.name, self._on_call),
+            ],
         )
-        return Clients(account, compute)
+        return Clients(account, compute, sql, storage)
 
     def _credential(self, account: Account, authority: str) -> Any:
         """A service principal where a secret is configured, else the machine's managed identity."""
@@ -189,9 +205,11 @@ class Subscriptions:
 class Clients:
     """The clients of one subscription, as drivers use them."""
 
-    def __init__(self, account: Account, compute: Any) -> None:
+    def __init__(self, account: Account, compute: Any, sql: Any = None, storage: Any = None) -> None:
         self.account = account
         self.compute = compute
+        self.sql = sql
+        self.storage = storage
 
     @property
     def subscription(self) -> str:
@@ -205,6 +223,15 @@ class Clients:
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()
         return found
+
+    def remove_blob(self, url: str) -> bool:
+        """Delete a blob by our own identity; whether it was there. Raises the SDK's errors."""
+        request = HttpRequest("DELETE", url, headers={"x-ms-version": _STORAGE_VERSION})
+        answer = self.storage.send_request(request)
+        if answer.status_code == 404:
+            return False
+        answer.raise_for_status()
+        return True
 
     def contact(self) -> None:
         """The cheapest call that shows that the subscription can be entered. Raises the SDK's errors."""

@@ -29,8 +29,13 @@ from tasks.errors import (
 from workers.pace import GUARD
 
 _THROTTLED = frozenset(
-    {"TooManyRequests", "SubscriptionRequestsThrottled", "ResourceRequestsThrottled", "RateLimitExceeded", "ServerBusy"}
-)
+    {
+        "TooManyRequests", "SubscriptionRequestsThrottled", "ResourceRequestsThrottled", "RateLimitExceeded",
+        "ServerBusy",
+        # of Microsoft.Sql (Databases - Create Or Update, its table of error codes)
+        "SubscriptionTooManyCreateUpdateRequests", "SubscriptionTooManyRequests",
+    }
+)  # fmt: skip
 _QUOTA = frozenset(
     {"SnapshotsLimitReached", "CopyLimitReached", "QuotaExceeded", "ResourceQuotaExceeded", "SkuNotAvailable"}
 )
@@ -42,7 +47,12 @@ _REFUSED_ENTRY = frozenset(
         "MissingSubscriptionRegistration",
     }
 )  # fmt: skip
-_GONE = frozenset({"ResourceNotFound", "NotFound", "ResourceGroupNotFound", "CopySourceNotFound"})
+_GONE = frozenset(
+    {
+        "ResourceNotFound", "NotFound", "ResourceGroupNotFound", "CopySourceNotFound", "ParentResourceNotFound",
+        "SourceDatabaseNotFound", "ServerNotInSubscriptionResourceGroup", "DatabaseDoesNotExist",
+    }
+)  # fmt: skip
 _IN_USE = frozenset({"ResourceInUse", "DiskInUse", "SnapshotInUse", "ConflictingUserInput"})
 _LOCKED = frozenset({"ScopeLocked", "ReadOnlyScope"})
 _LENGTH = 300  # of Azure's own text; the rest is rarely about the case

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs, quote
 
-from deploy.sandbox.azure import control, disks, entra, machines
+from deploy.sandbox.azure import control, disks, entra, machines, sql_databases
+from deploy.sandbox.azure.sql import Sql
 from deploy.sandbox.azure.state import Operation, Refusal, Thing, World, stamp
 
 Answer = tuple[int, dict[str, str], Any]
@@ -49,6 +50,7 @@ class Application:
 
     def __init__(self, world: World, base: str):
         self.world, self.base = world, base
+        self.sql = Sql(world, base, self.admit)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = re.sub("/{2,}", "/", environ["PATH_INFO"])  # the SDK's lock operations send `//subscriptions`
@@ -79,8 +81,12 @@ class Application:
             form = {key: values[0] for key, values in parse_qs(raw.decode()).items()}
             status, body = entra.token(self.world, path.split("/")[1], form)
             return status, {}, body
+        if path.startswith(sql_databases.EXPORTS):
+            return self._file(method, path, environ.get("HTTP_AUTHORIZATION", ""))
         self._authorise(path, environ.get("HTTP_AUTHORIZATION", ""))
         body = json.loads(raw) if raw else {}
+        if "/providers/microsoft.sql/" in path.lower():
+            return self.sql.answer(method, path, query, body)
         item, listing, operation = _ITEM.match(path), _LIST.match(path), _OPERATION.match(path)
         if operation:
             return self._operation(operation[2], monitored="monitor" in query)
@@ -103,6 +109,27 @@ class Application:
             if not known:
                 raise Refusal(404, "SubscriptionNotFound", f"The subscription '{subscription}' could not be found.")
             raise Refusal(403, "AuthorizationFailed", f"The client '{client}' does not have authorization.")
+
+    def _file(self, method: str, path: str, header: str) -> Answer:
+        """A bacpac file in its container: it can be deleted, and nothing else."""
+        if header.removeprefix("Bearer ") not in self.world.tokens:
+            raise Refusal(403, "AuthorizationPermissionMismatch", "This request is not authorized.")
+        if method != "DELETE":
+            raise Refusal(405, "UnsupportedHttpVerb", "Files of exports are only deleted here.")
+        found = self.world.bacpacs.pop(f"{self.base}{path}", None)
+        if found is None:
+            raise Refusal(404, "BlobNotFound", "The specified blob does not exist.")
+        return 202, {}, None
+
+    def admit(
+        self, method: str, kind: str, subscription: str, name: str, body: dict[str, Any] | None = None
+    ) -> dict[str, Any] | None:
+        """Note a call, and raise the planted fault that stands before it; the fault that comes after, if any."""
+        fault = self.world.take_fault(method, kind, subscription, name)
+        self._note(method, kind, subscription, name, "", fault, body or {})
+        if fault:
+            _refuse(fault)
+        return fault
 
     # --- resources ---
 

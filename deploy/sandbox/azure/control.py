@@ -4,7 +4,7 @@ import base64
 import json
 from typing import Any
 
-from deploy.sandbox.azure import seed
+from deploy.sandbox.azure import seed, seed_sql, sql_databases
 from deploy.sandbox.azure.state import Principal, World
 
 
@@ -44,6 +44,21 @@ def _sha256(world: World, wish: dict[str, Any]) -> dict[str, Any]:
     return {"sha256": content.sha256() if content is not None else ""}
 
 
+def _write_rows(world: World, wish: dict[str, Any]) -> dict[str, Any]:
+    sql_databases.write_rows(world, world.need(wish["id"]), wish["rows"])
+    return {}
+
+
+def _rows(world: World, wish: dict[str, Any]) -> dict[str, str]:
+    return sql_databases.rows_of(world.need(wish["id"]))
+
+
+def _bacpacs(world: World, _: dict[str, Any]) -> dict[str, dict[str, str]]:
+    for one in world.of_kind("databases"):
+        sql_databases.transfers(world, one)
+    return world.bacpacs
+
+
 def _destroy(world: World, wish: dict[str, Any]) -> dict[str, Any]:
     for one in wish["ids"]:
         world.things.pop(one.lower(), None)
@@ -58,6 +73,9 @@ def _change(world: World, wish: dict[str, Any]) -> dict[str, Any]:
         thing.failure = tuple(wish["failure"])
     if "locked" in wish:
         thing.fields["_locked"] = wish["locked"]
+    if "status" in wish:
+        thing.fields["_status"] = wish["status"]
+    thing.fields |= wish.get("fields", {})
     thing.properties |= wish.get("properties", {})
     return {}
 
@@ -102,6 +120,10 @@ _ACTIONS = {
     ("DELETE", "faults"): _forgive,
     ("POST", "write"): _write,
     ("GET", "sha256"): _sha256,
+    ("POST", "rows"): _write_rows,
+    ("GET", "rows"): _rows,
+    ("GET", "bacpacs"): _bacpacs,
+    ("POST", "long-term"): seed_sql.long_term,
     ("POST", "destroy"): _destroy,
     ("POST", "change"): _change,
     ("GET", "calls"): _calls,

@@ -4,7 +4,7 @@ import uuid
 from typing import Any
 
 from deploy.sandbox import ext4
-from deploy.sandbox.azure import disks, machines
+from deploy.sandbox.azure import disks, machines, seed_sql
 from deploy.sandbox.azure.state import Principal, Thing, World
 
 TENANT = "11111111-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
@@ -28,10 +28,13 @@ def subnet(region: str) -> str:
 
 
 def plant(world: World, wish: dict[str, Any]) -> dict[str, Any]:
-    """Plant `kind` demo, or bulk: `disks` disks in each of `subscriptions` subscriptions. What was made is returned."""
+    """Plant `kind` demo, sql (two servers beside it), or bulk: `disks` disks in each of `subscriptions` subscriptions.
+    What was made is returned."""
     if wish.get("kind") == "bulk":
         return _bulk(world, int(wish["subscriptions"]), int(wish["disks"]))
     world.principals[CLIENT] = Principal(TENANT, CLIENT, SECRET, {SUBSCRIPTION})
+    if wish.get("kind") == "sql":
+        return seed_sql.plant(world, SUBSCRIPTION, GROUP, HOME, AWAY)
     base = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers"
     subnets = {}
     for number, region in enumerate((HOME, AWAY)):

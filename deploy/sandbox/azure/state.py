@@ -16,6 +16,8 @@ DEFAULTS: dict[str, Any] = {
     "disk_seconds": 0.3,
     "machine_seconds": 0.5,
     "delete_seconds": 0.2,
+    "sql_copy_seconds": 1.0,
+    "export_seconds": 1.0,
     "page": 50,
     "snapshots_per_disk_and_5_minutes": 7,  # managed disks documentation, incremental snapshots: limits
     "writes_per_3_minutes": 1000,  # HighCostSnapshotCreateHydrate3Min as recordings of 2023 show it
@@ -76,6 +78,9 @@ class Operation:
     ends: float
     thing: Thing | None = None
     failure: tuple[str, str] | None = None
+    title: str = ""
+    group: str = ""
+    extra: dict[str, Any] | None = None
 
 
 @dataclass
@@ -103,6 +108,7 @@ class World:
         self.calls: list[dict[str, Any]] = []
         self.counts: Counter[tuple[str, str]] = Counter()
         self.writes: dict[tuple[str, str], list[float]] = {}
+        self.bacpacs: dict[str, dict[str, str]] = {}
         self.skew = 0.0
 
     def now(self) -> float:

@@ -1,0 +1,139 @@
+"""The driver of Azure SQL databases. Each method binds a subscription and translates errors."""
+
+from collections.abc import Mapping, Sequence
+
+from azure.core.exceptions import AzureError
+
+from tasks.errors import Invalid
+from tasks.states import OperationState
+from workers.azure import (
+    sql_backup,
+    sql_copies,
+    sql_delete,
+    sql_describe,
+    sql_export,
+    sql_long_term,
+    sql_restore,
+)
+from workers.azure.clients import Clients, Subscriptions
+from workers.azure.describe import region_of
+from workers.azure.errors import translate, translated
+from workers.azure.ids import name_for
+from workers.azure.sql_ids import DatabaseId, read_sql
+from workers.driver import (
+    TAG_JOB,
+    Account,
+    BackupRequest,
+    Check,
+    CopyRequest,
+    Created,
+    Deleted,
+    Destination,
+    Found,
+    Operation,
+    Point,
+    Progress,
+    Resource,
+    ResourcePage,
+    RestoreStep,
+    Scope,
+    Started,
+    StepStarted,
+)
+from workers.pace import Pace
+
+_COPY = "azure-sql-copy"
+_LONG_TERM = "azure-sql-long-term"
+
+
+class SqlDriver:
+    """Implements workers.driver.Driver for 'azure-sql'; safe to be shared by threads."""
+
+    types: tuple[str, ...] = ("azure-sql",)
+
+    def __init__(self, subscriptions: Subscriptions, pace: Pace) -> None:
+        self._subscriptions = subscriptions
+        self._pace = pace
+
+    def _at(self, account: Account) -> Clients:
+        return self._subscriptions.at(account)
+
+    def check(self, account: Account, region: str) -> list[Check]:  # noqa: ARG002 - entered as a whole
+        try:
+            next(iter(self._at(account).sql.servers.list().by_page()), None)
+        except AzureError as error:
+            return [Check("Microsoft.Sql/servers/read", "missing", str(translate(error, "the list of SQL servers")))]
+        return [Check("Microsoft.Sql/servers/read", "ok", "SQL servers are listed")]
+
+    def discover(self, scope: Scope, page: str | None) -> ResourcePage:
+        with translated("discovery"):
+            return sql_describe.discover(self._at(scope.account), scope, page)
+
+    def start_backup(self, resource: Resource, request: BackupRequest) -> Started:
+        with translated("a backup"):
+            return sql_backup.start_backup(self._at(resource.account), resource, request, self._pace)
+
+    def plan_copy_problem(self, point: Point, destination: Destination) -> str:
+        return sql_backup.plan_copy_problem(point, destination)
+
+    def start_copy(self, point: Point, destination: Destination, request: CopyRequest) -> Started:
+        with translated("a copy"):
+            return sql_backup.start_copy(self._at(destination.account), point, destination, request, self._pace)
+
+    def start_restore(self, point: Point, step: RestoreStep, key: str, tags: Mapping[str, str]) -> StepStarted:
+        with translated(step.kind):
+            return sql_restore.start_step(self._at(point.account), point, step, key, tags, self._pace)
+
+    def undo_restore(
+        self,
+        account: Account,
+        region: str,  # noqa: ARG002 - ids tell the place
+        created: Sequence[Created],
+    ) -> list[Deleted]:
+        with translated("an undo"):
+            return sql_delete.undo(self._at(account), created)
+
+    def progress(self, operations: Sequence[Operation]) -> list[Progress]:
+        if not operations:
+            return []
+        clients = self._at(operations[0].account)
+        with translated("progress"):
+            followed = [one.external_id for one in operations if one.kind in (_COPY, sql_restore.KIND)]
+            known = sql_copies.models(clients, followed) if followed else {}
+            return [self._asked(clients, one, known) for one in operations]
+
+    def _asked(self, clients: Clients, operation: Operation, known: Mapping[str, Mapping[str, object]]) -> Progress:
+        model = known.get(operation.external_id)
+        if operation.kind == _COPY:
+            return sql_copies.progress(clients, operation, model, self._pace)
+        if operation.kind == sql_restore.KIND:
+            return sql_restore.progress(clients, operation, model, self._pace)
+        if operation.kind == sql_export.KIND:
+            return sql_export.progress(clients, operation, self._pace)
+        if operation.kind == _LONG_TERM:
+            return sql_long_term.progress(clients, operation)
+        error = Invalid(f"This version follows no operation of kind {operation.kind!r}.")
+        return Progress(operation.external_id, OperationState.FAILED, error=error)
+
+    def find(self, account: Account, region: str, key: str) -> list[Found]:
+        """Copies under this key on the servers of the region; the staging copy of an export has this name too."""
+        clients, name = self._at(account), name_for(key)
+        found = []
+        with translated("a look-up"):
+            for server in clients.sql.servers.list():
+                if region_of(server.as_dict()) != region:
+                    continue
+                parts = read_sql(server.id)
+                place = DatabaseId(parts.subscription, parts.group, parts.server, name)
+                model = sql_describe.get(clients, place)
+                if model is not None and (model.get("tags") or {}).get(TAG_JOB) == key:
+                    online = model.get("properties", {}).get("status") == "Online"
+                    state = OperationState.DONE if online else OperationState.RUNNING
+                    found.append(Found("database", place.database(name), state))
+        return found
+
+    def delete(self, points: Sequence[Point]) -> list[Deleted]:
+        answers: list[Deleted] = []
+        for point in points:
+            answers += sql_delete.delete(self._at(point.account), point)
+        return answers
