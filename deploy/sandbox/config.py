@@ -42,6 +42,7 @@ class Config:
     cluster_copies_per_destination: int = 5  # "Quotas for Amazon Aurora"; DocumentDB alike
     db_two_hops: bool = False  # the RDS guide's older rule: a shared snapshot is copied inside its region only
     metering: bool = True
+    redshift_snapshots_per_region: int = 20  # "Quotas and limits in Amazon Redshift": user snapshots per region
     meter_scale: float = 1.0
     limits: dict[str, list[float]] = field(default_factory=dict)
     list_lag_seconds: float = 0.0  # how long a new resource stays unseen by tag filters

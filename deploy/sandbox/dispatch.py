@@ -31,7 +31,7 @@ OURS = re.compile(
     r"Volume|Snapshot|Image|Instances$|InstanceAttribute|InstanceStatus|ReplaceRoot|AttachNetwork|AssociateAddress|AssociateIam"
 )
 SERVICES = ("application-autoscaling", "dynamodb", "ec2", "iam", "kms", "s3", "sts")
-QUERY = ("ec2", "iam", "rds", "sts")  # parameters come as a form
+QUERY = ("ec2", "iam", "rds", "redshift", "sts")  # parameters come as a form
 MOTOS = ("DescribeInstanceTypes", "DescribeInstanceTypeOfferings", "GetEbsEncryptionByDefault")
 NAMED = {"VolumeId": "vol", "InstanceId": "i", "ImageId": "ami"}
 
@@ -289,14 +289,14 @@ def _denied(asked: Asked) -> AwsError:
     text = f"User: {asked.arn} is not authorized to perform: {asked.service}:{asked.operation}"
     if asked.service == "ebs":
         return AwsError("AccessDeniedException", text, 403, "UNAUTHORIZED_ACCOUNT")
-    plain = asked.service in ("rds", "sts", "iam", "s3")
+    plain = asked.service in ("rds", "redshift", "sts", "iam", "s3")
     return AwsError("AccessDenied" if plain else "AccessDeniedException", text, 403)
 
 
 def _credential_error(service: str, error: AwsError) -> AwsError:
     """The same trouble in the words of each service."""
     if error.code == "RequestExpired":
-        if service in ("rds", "sts", "iam", "s3"):
+        if service in ("rds", "redshift", "sts", "iam", "s3"):
             return AwsError("ExpiredToken", "The security token included in the request is expired", 403)
         return error if service == "ec2" else AwsError("ExpiredTokenException", error.message, 400)
     return AwsError(UNKNOWN_KEY.get(service, "UnrecognizedClientException"), error.message, error.status)

@@ -94,9 +94,14 @@ class Kept:
     def shelf(self, cluster: bool) -> dict[str, DbSnapshot]:
         return self.cluster_snapshots if cluster else self.snapshots
 
+    def shelves(self) -> list[dict[str, Any]]:
+        return [self.instances, self.clusters, self.snapshots, self.cluster_snapshots]
+
     def everything(self) -> list[Any]:
-        kinds = (self.instances, self.clusters, self.snapshots, self.cluster_snapshots)
-        return [one for kind in kinds for one in kind.values()]
+        return [one for shelf in self.shelves() for one in shelf.values()]
+
+
+KEEPERS: list[Any] = [Kept]  # what holds databases: other services' modules add theirs
 
 
 def here(call: Call) -> Kept:
@@ -174,30 +179,33 @@ def paged(rows: list[Any], parameters: dict) -> tuple[list[Any], str | None]:
     return rows[start : start + limit], base64.b64encode(str(start + limit).encode()).decode() if more else None
 
 
+def _shelves(region: Region) -> list[dict[str, Any]]:
+    return [shelf for keeper in KEEPERS for shelf in region.kept(keeper).shelves()]
+
+
 def rows_of(region: Region, name: str) -> dict[str, str]:
     """The content of what is called so; KeyError when there is nothing."""
-    for one in region.kept(Kept).everything():
-        if name in (one.name, getattr(one, "resource_id", None)):
-            return one.rows
+    for shelf in _shelves(region):
+        for one in shelf.values():
+            if name in (one.name, getattr(one, "resource_id", None)):
+                return one.rows
     raise KeyError(name)
 
 
 def vanish(region: Region, name: str) -> bool:
     """Something disappears behind everybody's back; whether it was there."""
-    kept = region.kept(Kept)
-    for kind in (kept.instances, kept.clusters, kept.snapshots, kept.cluster_snapshots):
-        for key, one in list(kind.items()):
+    for shelf in _shelves(region):
+        for key, one in list(shelf.items()):
             if name in (key, getattr(one, "resource_id", None)):
-                del kind[key]
+                del shelf[key]
                 return True
     return False
 
 
 def fail(region: Region, name: str, message: str) -> bool:
     """A snapshot ends as failed; whether there is one."""
-    kept = region.kept(Kept)
-    for kind in (kept.snapshots, kept.cluster_snapshots):
-        if name in kind:
-            kind[name].failure = message
+    for shelf in _shelves(region):
+        if hasattr(shelf.get(name), "failure"):
+            shelf[name].failure = message
             return True
     return False

@@ -15,7 +15,7 @@ from deploy.sandbox.http import Request
 from deploy.sandbox.wire import operation_model, service_model
 
 REST = {"backup": "backup", "elasticfilesystem": "efs"}  # signed name: botocore's name
-JSON = {"dynamodb": "dynamodb", "fsx": "fsx"}
+JSON = {"dynamodb": "dynamodb", "fsx": "fsx", "redshift-serverless": "redshift-serverless"}
 MODELS = {**REST, **JSON}
 
 

@@ -133,5 +133,5 @@ def test_an_operation_that_is_not_there_says_so_loudly(sandbox):
 
 def test_a_service_that_is_not_there_says_so_loudly(sandbox):
     """A whole service that is missing is an InvalidAction, 501, in the service's own envelope."""
-    refused("InvalidAction", sandbox.client(PROD, service="redshift").describe_clusters)
+    refused("InvalidAction", sandbox.client(PROD, service="sqs").list_queues)
     refused("InvalidAction", sandbox.client(PROD, service="glue").get_databases)
