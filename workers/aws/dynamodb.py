@@ -57,7 +57,7 @@ class DynamoDbDriver(VaultDriver):
     def _undo(self, clients: Clients, created: Created) -> str:
         return undo_table(clients, created.external_id) if created.kind == TABLE else "already-gone"
 
-    def _progress(self, clients: Clients, operations: Sequence[Operation]) -> dict[str, Progress]:
+    def _native_progress(self, clients: Clients, operations: Sequence[Operation]) -> dict[str, Progress]:
         backups = TableBackups(clients, self._pace).progress(operations)
         return backups | table_progress(clients, operations, self._pace)
 

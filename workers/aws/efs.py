@@ -57,7 +57,7 @@ class EfsDriver(VaultDriver):
     def _undo(self, clients: Clients, created: Created) -> str:
         return undo_restore(clients, created.external_id) if created.kind == RESTORE else "already-gone"
 
-    def _progress(self, clients: Clients, operations: Sequence[Operation]) -> dict[str, Progress]:
+    def _native_progress(self, clients: Clients, operations: Sequence[Operation]) -> dict[str, Progress]:
         return file_system_progress(clients, operations, self._pace)
 
 

@@ -73,7 +73,7 @@ class FsxDriver(VaultDriver):
     def _undo(self, clients: Clients, created: Created) -> str:
         return undo_made(clients, created) if created.kind in KINDS else "already-gone"
 
-    def _progress(self, clients: Clients, operations: Sequence[Operation]) -> dict[str, Progress]:
+    def _native_progress(self, clients: Clients, operations: Sequence[Operation]) -> dict[str, Progress]:
         backups = self._backups(clients).progress(operations)
         return backups | restore_progress(clients, operations, self._pace)
 

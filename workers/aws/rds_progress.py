@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
-from tasks.errors import CloudFailed, Gone, Invalid, SnapfleetError
+from tasks.errors import CloudFailed, Invalid, SnapfleetError
 from tasks.states import OperationState
+from workers.aws.following import absent, running
 from workers.aws.rds_calls import FILTER_MOST, Answer, Family, describe_named
 from workers.aws.session import Clients
 from workers.driver import Operation, Progress
@@ -53,7 +53,7 @@ def _databases(family: Family, clients: Clients, kind: str, operations: Sequence
 
 def _of_snapshot(operation: Operation, snapshot: Mapping[str, Any] | None, pace: Pace) -> Progress:
     if snapshot is None or snapshot["Status"] in _GOING:
-        return _absent(operation, pace)
+        return absent(operation, pace)
     detail = {
         "size_gib": int(snapshot.get("AllocatedStorage") or 0),
         "encrypted": bool(snapshot.get("Encrypted") or snapshot.get("StorageEncrypted")),
@@ -64,36 +64,21 @@ def _of_snapshot(operation: Operation, snapshot: Mapping[str, Any] | None, pace:
         return Progress(operation.external_id, OperationState.DONE, percent=100, detail=detail)
     if _FAILED.search(state):
         return _failed(operation, state)
-    return _running(operation, pace, min(99, int(snapshot.get("PercentProgress") or 0)))
+    return running(operation, pace, min(99, int(snapshot.get("PercentProgress") or 0)))
 
 
 def _of_database(operation: Operation, found: Mapping[str, Answer], pace: Pace) -> Progress:
     row = found.get(operation.external_id)
     if row is None:
-        return _absent(operation, pace)
+        return absent(operation, pace)
     state = str(row.get("Status") or row.get("DBInstanceStatus") or "")
     if state == "available":
         return Progress(operation.external_id, OperationState.DONE, percent=100)
     if state in _GOING:
-        return _absent(operation, pace, at_once=True)
+        return absent(operation, pace, at_once=True)
     if _FAILED.search(state):
         return _failed(operation, state)
-    return _running(operation, pace, 0)
-
-
-def _running(operation: Operation, pace: Pace, percent: int) -> Progress:
-    age = pace.age(operation.detail.get("started_at")) or timedelta(0)
-    return Progress(operation.external_id, OperationState.RUNNING, percent=percent, ask_again=pace.again(age))
-
-
-def _absent(operation: Operation, pace: Pace, at_once: bool = False) -> Progress:
-    """Missing just after its making says nothing. Without a start, it counts from now."""
-    age = pace.age(operation.detail.get("started_at"))
-    if not at_once and (age is None or age < pace.grace):
-        seen = {} if age is not None else {"started_at": pace.clock.timer().isoformat()}
-        return Progress(operation.external_id, OperationState.RUNNING, ask_again=pace.floor, detail=seen)
-    error = Gone(f"The {operation.kind} {operation.external_id} does not exist any more: somebody else deleted it.")
-    return Progress(operation.external_id, OperationState.GONE, error=error)
+    return running(operation, pace, 0)
 
 
 def _failed(operation: Operation, state: str) -> Progress:

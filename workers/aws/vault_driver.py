@@ -1,29 +1,22 @@
-"""What the drivers of DynamoDB, EFS and FSx share: the edges of a driver, and the way through AWS Backup's vaults.
+"""What the drivers of DynamoDB, EFS and FSx share: the way through AWS Backup's vaults.
 
-A subclass says what its service's name is there, and has the service's own ways; each method binds an account and
-region, and translates what the SDK raises.
+A subclass says what its service's name is there, and has the service's own ways.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from tasks.errors import Gone, Impossible, Invalid, Refused, SnapfleetError
-from tasks.states import OperationState
+from tasks.errors import Impossible, Refused
 from workers.aws import aws_backup
 from workers.aws.aws_backup_points import delete_points, find_points, is_vaulted
 from workers.aws.aws_backup_progress import job_progress
 from workers.aws.ec2_copy import same_account
-from workers.aws.errors import translate, translated
-from workers.aws.service_checks import Look, check
-from workers.aws.session import Clients, Sessions
+from workers.aws.errors import translated
+from workers.aws.service_driver import ServiceDriver
+from workers.aws.session import Clients
 from workers.driver import (
     Account,
-    BackupRequest,
-    Check,
     CopyRequest,
-    Created,
     Deleted,
     Destination,
     Found,
@@ -31,14 +24,8 @@ from workers.driver import (
     Part,
     Point,
     Progress,
-    Resource,
-    ResourcePage,
-    RestoreStep,
-    Scope,
     Started,
-    StepStarted,
 )
-from workers.pace import Pace
 
 _DEFAULT_KEY = (
     "The resource lies under the account's default key, which AWS Backup cannot take to another account: encrypt it "
@@ -46,39 +33,15 @@ _DEFAULT_KEY = (
 )
 
 
-class VaultDriver(ABC):
+class VaultDriver(ServiceDriver):
     """Implements workers.driver.Driver; safe to be shared by threads."""
 
-    types: tuple[str, ...] = ()
     kind = ""  # AWS Backup's name of the service's resources
-    looks: tuple[Look, ...] = ()
-
-    def __init__(self, sessions: Sessions, pace: Pace | None = None) -> None:
-        self._sessions = sessions
-        self._pace = pace or Pace()
 
     # --- what a service has of its own ---
 
     @abstractmethod
-    def _discover(self, clients: Clients, scope: Scope, page: str | None) -> ResourcePage:
-        """A page of resources."""
-
-    @abstractmethod
-    def _backup(self, clients: Clients, resource: Resource, request: BackupRequest) -> Started:
-        """Begin a backup."""
-
-    @abstractmethod
-    def _restore(
-        self, clients: Clients, point: Point, step: RestoreStep, key: str, tags: Mapping[str, str]
-    ) -> StepStarted:
-        """Begin a step of a restore."""
-
-    @abstractmethod
-    def _undo(self, clients: Clients, created: Created) -> str:
-        """Remove what a restore made: 'deleted' or 'already-gone'; raises what keeps it."""
-
-    @abstractmethod
-    def _progress(self, clients: Clients, operations: Sequence[Operation]) -> dict[str, Progress]:
+    def _native_progress(self, clients: Clients, operations: Sequence[Operation]) -> dict[str, Progress]:
         """Answers about the service's own operations, by id."""
 
     def _native_problem(self, _point: Point, _destination: Destination) -> str:
@@ -100,20 +63,6 @@ class VaultDriver(ABC):
         raise Refused(f"{part.external_id} is no recovery point of AWS Backup.", code="not-ours")
 
     # --- the driver ---
-
-    def _at(self, account: Account, region: str) -> Clients:
-        return self._sessions.at(account, region)
-
-    def check(self, account: Account, region: str) -> list[Check]:
-        return check(self._at(account, region), self.looks)
-
-    def discover(self, scope: Scope, page: str | None) -> ResourcePage:
-        with translated("discovery"):
-            return self._discover(self._at(scope.account, scope.region), scope, page)
-
-    def start_backup(self, resource: Resource, request: BackupRequest) -> Started:
-        with translated("a backup"):
-            return self._backup(self._at(resource.account, resource.region), resource, request)
 
     def plan_copy_problem(self, point: Point, destination: Destination) -> str:
         problem = aws_backup.plan_problem(point, destination)
@@ -139,50 +88,14 @@ class VaultDriver(ABC):
             adopted=all(known for _, _, known in begun),
         )
 
-    def start_restore(self, point: Point, step: RestoreStep, key: str, tags: Mapping[str, str]) -> StepStarted:
-        with translated(step.kind):
-            return self._restore(self._at(point.account, point.region), point, step, key, tags)
-
-    def undo_restore(self, account: Account, region: str, created: Sequence[Created]) -> list[Deleted]:
-        clients = self._at(account, region)
-        return [self._undo_one(clients, one) for one in reversed(created)]
-
-    def _undo_one(self, clients: Clients, one: Created) -> Deleted:
-        try:
-            return Deleted(one.external_id, self._undo(clients, one))
-        except Gone:
-            return Deleted(one.external_id, "already-gone")
-        except SnapfleetError as error:
-            return Deleted(one.external_id, "kept", error)
-        except (BotoCoreError, ClientError) as error:
-            refused = translate(error, operation="an undo")
-            gone = isinstance(refused, Gone)
-            return Deleted(one.external_id, "already-gone" if gone else "kept", None if gone else refused)
-
-    def progress(self, operations: Sequence[Operation]) -> list[Progress]:
-        if not operations:
-            return []
-        clients = self._at(operations[0].account, operations[0].region)
-        with translated("progress"):
-            answers = job_progress(clients, operations, self.kind, self._pace)
-            answers |= self._progress(clients, operations)
-        return [answers.get(one.external_id, _unknown(one)) for one in operations]
+    def _progress(self, clients: Clients, operations: Sequence[Operation]) -> dict[str, Progress]:
+        answers = job_progress(clients, operations, self.kind, self._pace)
+        return answers | self._native_progress(clients, operations)
 
     def find(self, account: Account, region: str, key: str) -> list[Found]:
         clients = self._at(account, region)
         with translated("a look-up"):
             return self._native_find(clients, key) + find_points(clients, self.kind, key, self._pace)
 
-    def delete(self, points: Sequence[Point]) -> list[Deleted]:
-        answers: list[Deleted] = []
-        for account, region in dict.fromkeys((point.account, point.region) for point in points):
-            some = [point for point in points if (point.account, point.region) == (account, region)]
-            with translated("a deletion"):
-                answers += delete_points(self._at(account, region), some, self._native_delete)
-        return answers
-
-
-def _unknown(operation: Operation) -> Progress:
-    """A kind that another version began: it must not keep the other operations of its place from being followed."""
-    error = Invalid(f"This version follows no operation of kind {operation.kind!r}.")
-    return Progress(operation.external_id, OperationState.FAILED, error=error)
+    def _delete(self, clients: Clients, points: list[Point]) -> list[Deleted]:
+        return delete_points(clients, points, self._native_delete)
