@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 from tasks.catalog import Job, Point, Restore, lock_rows, session, transaction
 from tasks.catalog.archives import bases_in_use, read_by_archives
-from tasks.catalog.transitions import MAX_TEXT, finish_job, move_parts, move_point, open_jobs_of
 from tasks.catalog.shares import lent
+from tasks.catalog.transitions import MAX_TEXT, finish_job, move_parts, move_point, open_jobs_of
 from tasks.crash import reach
 from tasks.errors import InUse, NotReady, Retry, SnapfleetError
 from tasks.states import JOB_OPEN, PointState, RestoreState
@@ -115,9 +115,9 @@ def _busy(rows: Sequence[Point]) -> set[int]:
         | {row.copy_of_id for row in half}
         | set(read_by_archives())
         | set(bases_in_use(Point.copy_of.in_(ids)))
+        | set(lent(Point.copy_of.in_(ids)))
         | {row.point_id for row in restoring}
     )
-        | set(lent(Point.copy_of.in_(ids)))
 
 
 def _delete(context: Context, points: Sequence[driver.Point]) -> list[driver.Deleted]:
