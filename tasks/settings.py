@@ -101,6 +101,9 @@ class Settings:
     webhook_secret: Secret = field(default=Secret(""), metadata={"about": "key of the signature of webhook calls"})
 
     @property
+    azure_blob_endpoint: str = field(
+        default="", metadata={"about": "Azure Blob, where it is another; {account} stands for the storage account"}
+    )
     def catalog(self) -> str:
         """The catalog's URL, the embedded one where none is set."""
         return self.catalog_url or f"sqlite://{self.home / 'catalog.sqlite'}"

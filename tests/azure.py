@@ -41,6 +41,7 @@ QUICK = {
     "disk_seconds": 0.0,
     "machine_seconds": 0.0,
     "delete_seconds": 0.0,
+    "access_seconds": 0.0,
 }
 TAGS = {TAG_INSTALLATION: "it", "snapfleet:policy": "gold"}
 

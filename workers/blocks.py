@@ -5,9 +5,10 @@ What the world promises: clients are cheap to ask for and safe to be shared by t
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from workers.driver import Account
 from workers.repository.keys import KeyService
@@ -31,7 +32,11 @@ class Foreign:
 
 
 class Blocks(Protocol):
-    """Block access of one cloud."""
+    """Block access of one cloud. A restore writes to what `begin` makes: `makes` is its kind as undo and polls know
+    it, `output` what later steps of the restore refer to it by."""
+
+    makes: str
+    output: str
 
     def snapshots(self, account: Account, region: str, tags: Mapping[str, str]) -> Iterator[Foreign]:
         """Every snapshot that the account owns there and that carries all of `tags`, in no order. Raises the family."""
@@ -49,15 +54,30 @@ class Blocks(Protocol):
         """
 
     def begin(
-        self, account: Account, region: str, size: int, token: str, tags: Mapping[str, str], kms_key: str = ""
+        self,
+        account: Account,
+        region: str,
+        size: int,
+        token: str,
+        tags: Mapping[str, str],
+        kms_key: str = "",
+        wishes: Mapping[str, Any] | None = None,
     ) -> str:
-        """A new, empty snapshot for a volume of `size` bytes; the same one again for the same token. Its id."""
+        """A new, empty snapshot (or disk) for a volume of `size` bytes; the same one again for the same token. Its id.
+        `wishes` are the step's own, for a disk."""
 
     def sink(self, account: Account, region: str, snapshot_id: str, size: int) -> "CountingSink":
-        """Where blocks of that snapshot are written. It is not complete before `complete` says so."""
+        """Where blocks of what `begin` made are written. It is not complete before `complete` says so."""
 
     def complete(self, account: Account, region: str, snapshot_id: str, blocks: int) -> None:
         """Say that `blocks` blocks were written in all."""
+
+
+class Opening(Protocol):
+    """Blocks whose reading needs a right that is to be taken back."""
+
+    def opened(self) -> AbstractContextManager[Blocks]:
+        """The same access for one piece of work: rights opened for it are shut at its end, however it ends."""
 
 
 class CountingSink(Sink, Protocol):

@@ -82,6 +82,9 @@ class Context:
             client_secret=unseal(
                 self.keys, row.settings.get("client_secret_sealed", ""), f"account.client_secret.{row.name}"
             ),
+            storage_secret=unseal(
+                self.keys, row.settings.get("storage_secret_sealed", ""), f"account.storage_secret.{row.name}"
+            ),
         )
 
     def resource(self, row: catalog.Resource) -> driver.Resource:

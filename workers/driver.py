@@ -42,6 +42,7 @@ class Account:
     tenant_id: str = ""
     client_id: str = ""
     client_secret: Secret = Secret("")
+    storage_secret: Secret = Secret("")  # key or signature of the storage account that its repositories lie in
     backup_vault: str = ""  # AWS Backup's vault for what this product makes there
     backup_role_arn: str = ""  # the role that AWS Backup assumes
 

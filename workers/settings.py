@@ -65,6 +65,7 @@ def _azure(settings: Settings, counters: Counters, clock: Clock) -> Mapping[str,
         proxy_user=settings.proxy_user,
         proxy_password=settings.proxy_password,
         connections=max(32, settings.threads),
+        blob_endpoint=settings.azure_blob_endpoint,
     )
 
     def count(service: str, operation: str, _account: str, code: str, seconds: float) -> None:

@@ -27,6 +27,8 @@ READERS = 16
 class AwsBlocks:
     """Implements workers.blocks.Blocks; safe to be shared by threads."""
 
+    makes, output = "snapshot", "snapshot_id"
+
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
@@ -60,7 +62,14 @@ class AwsBlocks:
         return EbsSource(self._ebs(account, region), snapshot_id, base, readers=READERS)
 
     def begin(
-        self, account: Account, region: str, size: int, token: str, tags: Mapping[str, str], kms_key: str = ""
+        self,
+        account: Account,
+        region: str,
+        size: int,
+        token: str,
+        tags: Mapping[str, str],
+        kms_key: str = "",
+        wishes: Mapping[str, Any] | None = None,  # noqa: ARG002 - of disks
     ) -> str:
         return start_snapshot(self._ebs(account, region), size, token, dict(tags), kms_key or None)
 

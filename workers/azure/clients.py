@@ -5,6 +5,7 @@ POST included (azure-core 1.41, measured 2026-11). HTTPS always; where Azure is 
 sovereign clouds and tests need no other code. Clients are cheap (0.15 ms and 2 KiB with a shared transport).
 """
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -27,7 +28,9 @@ from requests.adapters import HTTPAdapter
 
 from tasks.errors import Invalid
 from tasks.secrets import Secret
+from workers.azure.errors import translated
 from workers.driver import Account
+from workers.repository.places import BLOB_SUFFIX
 
 # service, operation, account name, outcome ('ok' or the status), seconds
 OnCall = Callable[[str, str, str, str, float], None]
@@ -38,6 +41,13 @@ CLOUDS: Mapping[str, tuple[str, str]] = {
     "us-government": ("https://management.usgovcloudapi.net", "https://login.microsoftonline.us"),
     "china": ("https://management.chinacloudapi.cn", "https://login.chinacloudapi.cn"),
 }
+# Suffix of storage accounts in each cloud (the clouds' own endpoint tables).
+_BLOB_SUFFIXES: Mapping[str, str] = {
+    "public": BLOB_SUFFIX,
+    "us-government": "blob.core.usgovcloudapi.net",
+    "china": "blob.core.chinacloudapi.cn",
+}
+_STORAGE_AUDIENCE = "https://storage.azure.com/.default"  # of all clouds
 _NETWORK_VERSION = "2024-05-01"  # of Microsoft.Network, for reading interfaces
 # One audience for blobs in every cloud; a token takes this version or a later one ("Authorize access to blobs using
 # Microsoft Entra ID").
@@ -46,7 +56,8 @@ _STORAGE_SCOPE, _STORAGE_VERSION = "https://storage.azure.com/.default", "2021-1
 
 @dataclass(frozen=True)
 class AzureSettings:
-    """How Azure is reached. `endpoint` and `authority` replace those of `cloud`; `ca` is a file of authorities.
+    """How Azure is reached. `endpoint` and `authority` replace those of `cloud`; `ca` is a file of authorities;
+    `blob_endpoint` replaces https://ACCOUNT.blob.SUFFIX, and may have {account} in it.
 
     Seconds: as for AWS, a connection that takes 5 s goes to a broken network, and 30 s without an answer is more than
     ARM needs to accept a call.
@@ -60,6 +71,7 @@ class AzureSettings:
     proxy_port: int = 0
     proxy_user: str = ""
     proxy_password: Secret = Secret("")
+    blob_endpoint: str = ""
     connect_timeout: float = 5.0
     read_timeout: float = 30.0
     clients: int = 512
@@ -123,9 +135,12 @@ class Subscriptions:
 
     def __init__(self, settings: AzureSettings | None = None, on_call: OnCall | None = None) -> None:
         self._settings = settings or AzureSettings()
+        # The SDK logs every call and answer with its headers at level INFO: a night of polls would fill a disk.
+        logging.getLogger("azure").setLevel(logging.WARNING)
         self._on_call = on_call
         self._lock = threading.Lock()
         self._clients: OrderedDict[Account, Clients] = OrderedDict()
+        self._tokens: dict[Account, Any] = {}
         self._transport: Any = None
 
     def at(self, account: Account) -> "Clients":
@@ -167,6 +182,24 @@ class Subscriptions:
             ],
         )
         return Clients(account, compute, sql, storage)
+
+    def blob_endpoint(self, name: str) -> str:
+        """Where a storage account is."""
+        given, cloud = self._settings.blob_endpoint, self._settings.cloud
+        return given.replace("{account}", name) if given else f"https://{name}.{_BLOB_SUFFIXES[cloud]}"
+
+    def storage_token(self, account: Account) -> str:
+        """An access token for storage, which the SDK's credential keeps until it is old. Raises the family."""
+        with translated("a token for storage"):
+            _, authority = self._settings.places()
+            with self._lock:
+                if account not in self._tokens:
+                    self._tokens[account] = self._credential(account, authority)
+            return str(self._tokens[account].get_token(_STORAGE_AUDIENCE).token)
+
+    def way(self, url: str = "") -> tuple[str, str]:
+        """Proxy and certificate authorities for an address, as the engine's HTTP client takes them, '' for none."""
+        return self._settings.proxies(url or self._settings.places()[0]).get("https", ""), self._settings.ca
 
     def _credential(self, account: Account, authority: str) -> Any:
         """A service principal where a secret is configured, else the machine's managed identity."""

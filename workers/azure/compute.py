@@ -6,7 +6,8 @@ from azure.core.exceptions import AzureError
 
 from tasks.errors import Invalid
 from tasks.states import OperationState
-from workers.azure import backup, delete, describe, restore, snapshots
+from workers.azure import access, backup, delete, describe, restore, snapshots
+from workers.azure.blocks import AzureBlocks
 from workers.azure.clients import Clients, Subscriptions
 from workers.azure.errors import translate, translated
 from workers.azure.ids import normal
@@ -47,6 +48,7 @@ class ComputeDriver:
     def __init__(self, subscriptions: Subscriptions, pace: Pace) -> None:
         self._subscriptions = subscriptions
         self._pace = pace
+        self.blocks = AzureBlocks(subscriptions)
 
     def _at(self, account: Account) -> Clients:
         return self._subscriptions.at(account)
@@ -108,6 +110,10 @@ class ComputeDriver:
             models = snapshots.with_key(self._at(account), key)
         here = [one for one in models if describe.region_of(one) == region]
         return [Found("snapshot", normal(one["id"]), _state(one)) for one in here]
+
+    def shut_forgotten(self, account: Account, region: str, in_use: frozenset[str]) -> list[str]:
+        """Revoke access to blocks that no work needs any more; the ids of what was open. Raises the family."""
+        return access.shut_forgotten(self._at(account), region, in_use, describe.region_of)
 
     def delete(self, points: Sequence[Point]) -> list[Deleted]:
         answers: list[Deleted] = []

@@ -11,6 +11,7 @@ from azure.core.exceptions import AzureError, ResourceNotFoundError
 
 from tasks.errors import Gone, NotReady, Refused, SnapfleetError
 from workers.azure import lro
+from workers.azure.access import OPEN, revoke
 from workers.azure.clients import Clients
 from workers.azure.errors import translate
 from workers.azure.ids import normal, read_id
@@ -40,6 +41,8 @@ def _delete_one(clients: Clients, snapshot_id: str, may_delete: bool) -> Deleted
             lro.begin(snapshots.begin_update, parts.group, parts.name, {"tags": tags})
             kept = Refused("The account may not delete: the snapshot is marked instead.", code="outdated")
             return Deleted(snapshot_id, "kept", kept)
+        if model.get("properties", {}).get("diskState") in OPEN:
+            return _shut(clients, snapshot_id)
         return _begun(snapshots, parts.group, parts.name, snapshot_id)
     except ResourceNotFoundError:
         return Deleted(snapshot_id, "already-gone")
@@ -51,6 +54,13 @@ def _begun(collection: Any, group: str, name: str, resource_id: str) -> Deleted:
     """Begin a deletion; by the time of the next look it is over."""
     lro.begin(collection.begin_delete, group, name)
     error = NotReady(f"The deletion of {name} is under way.", code="deleting", wait=_UNDER_WAY)
+    return Deleted(resource_id, "kept", error)
+
+
+def _shut(clients: Clients, resource_id: str) -> Deleted:
+    """Somebody may still read or write it: that ends first, because Azure deletes nothing with a signature."""
+    revoke(clients, resource_id)
+    error = NotReady(f"Access to {read_id(resource_id).name} is being revoked.", code="deleting", wait=_UNDER_WAY)
     return Deleted(resource_id, "kept", error)
 
 
@@ -73,6 +83,8 @@ def _undo_one(clients: Clients, one: Created) -> Deleted:
         model = collection.get(parts.group, parts.name).as_dict()
         if not is_ours(model.get("tags")):
             return Deleted(one.external_id, "kept", Refused(f"{parts.name} does not carry our tag.", code="not-ours"))
+        if model.get("properties", {}).get("diskState") in OPEN:
+            return _shut(clients, one.external_id)
         return _begun(collection, parts.group, parts.name, one.external_id)
     except ResourceNotFoundError:
         return Deleted(one.external_id, "already-gone")

@@ -4,6 +4,8 @@ The SDK's own pollers start a thread each that polls for ever (20 calls, 20 thre
 of 3 to 14 KB with the operation's signed addresses and no access signature of data; it lives in the catalog.
 """
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +13,7 @@ from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.polling.base_polling import BadResponse, BadStatus, OperationFailed
 from azure.mgmt.core.polling.arm_polling import ARMPolling
 
-from tasks.errors import CloudFailed, SnapfleetError
+from tasks.errors import CloudFailed, NotReady, SnapfleetError
 from workers.azure.errors import shorten, translate
 
 _ENDED_BADLY = frozenset({"failed", "canceled", "cancelled"})
@@ -22,6 +24,13 @@ class Manual(ARMPolling):
 
     def run(self) -> None:
         """Nothing runs by itself."""
+
+    def result(self) -> Any:
+        """What a finished operation gives. Raises the SDK's errors."""
+        address = self._operation.get_final_get_url(self._pipeline_response)
+        if address:
+            self._pipeline_response = self.request_status(address)
+        return self.resource()
 
     def step(self) -> tuple[str, dict[str, Any]]:
         """One question: the operation's status and its document. Raises the SDK's errors."""
@@ -34,6 +43,27 @@ def begin(method: Any, *arguments: Any, **more: Any) -> str:
     """Call a `begin_` method; the token of the operation that it began. Raises the SDK's errors for a refusal."""
     token: str = method(*arguments, polling=Manual(), **more).continuation_token()
     return token
+
+
+def finish(patience: float, method: Any, *arguments: Any) -> Any:
+    """Call a `begin_` method of an operation that takes moments, and wait for its result, `patience` seconds at most.
+
+    Raises NotReady when it takes longer, CloudFailed when it failed, the SDK's errors for a refusal.
+    """
+    polling = Manual()
+    method(*arguments, polling=polling)
+    until, pause, never = time.monotonic() + patience, 0.05, threading.Event()
+    while not polling.finished():
+        if time.monotonic() > until:
+            raise NotReady("Azure takes longer than usual.", code="slow-operation")
+        never.wait(pause)
+        pause = min(1.0, pause * 2)
+        status, document = polling.step()
+        if status.lower() in _ENDED_BADLY:
+            told = document.get("error") or {}
+            reason = shorten(str(told.get("message", ""))) or "no reason given."
+            raise CloudFailed(f"Azure failed an operation ({told.get('code', status)}): {reason}")
+    return polling.result()
 
 
 def failure(resume: Callable[[str, Manual], Any], token: str, what: str) -> SnapfleetError | None:

@@ -13,6 +13,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from tasks.errors import CloudFailed, Gone, Invalid, SnapfleetError
 from tasks.states import OperationState
 from workers.azure import lro
+from workers.azure.access import UPLOADS
 from workers.azure.clients import Clients
 from workers.azure.ids import id_of, normal, read_id
 from workers.azure.tags import fit_tags
@@ -68,10 +69,18 @@ def _get(collection: Any, group: str, name: str) -> dict[str, Any] | None:
     return found
 
 
-def _disk(region: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
+def upload_disk(region: str, params: Mapping[str, Any], tags: Mapping[str, str], size: int) -> dict[str, Any]:
+    """An empty disk that waits for `size` bytes, as the old one was. Its size follows from the upload's."""
+    wishes = {name: value for name, value in params.items() if name != "size_gib"}
+    return _disk(region, wishes, tags, {"createOption": "Upload", "uploadSizeBytes": size})
+
+
+def _disk(
+    region: str, params: Mapping[str, Any], tags: Mapping[str, str], creation: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """A disk from a snapshot, as the old one was."""
     properties = {
-        "creationData": {"createOption": "Copy", "sourceResourceId": params["snapshot_id"]},
+        "creationData": creation or {"createOption": "Copy", "sourceResourceId": params["snapshot_id"]},
         "diskSizeGB": params.get("size_gib"),
         "osType": params.get("os_type"),
         "hyperVGeneration": params.get("generation"),
@@ -178,7 +187,8 @@ def progress(clients: Clients, operation: Operation, pace: Pace) -> Progress:
     model = _get(collection, parts.group, parts.name)
     age = pace.age(operation.detail.get("started_at")) or timedelta(0)
     state = str(model["properties"].get("provisioningState", "")) if model else ""
-    if model and state == "Succeeded" and (not disk_id or disk_id in _disks_held(model)):
+    uploading = operation.kind == "azure-disk" and (model or {}).get("properties", {}).get("diskState") in UPLOADS
+    if model and state == "Succeeded" and not uploading and (not disk_id or disk_id in _disks_held(model)):
         return Progress(operation.external_id, OperationState.DONE, percent=100, detail={"token": ""})
     if state in ("Failed", "Canceled") or not model:
         error = _why(collection, operation)

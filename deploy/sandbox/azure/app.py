@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs, quote
 
-from deploy.sandbox.azure import control, disks, entra, machines, sql_databases
+from deploy.sandbox.azure import control, disks, entra, machines, pages, sql_databases
 from deploy.sandbox.azure.sql import Sql
 from deploy.sandbox.azure.state import Operation, Refusal, Thing, World, stamp
 
@@ -64,6 +64,7 @@ class Application:
             except Refusal as refused:
                 error = {"error": {"code": refused.code, "message": refused.message}}
                 status, headers, body = refused.status, {**refused.headers, "x-ms-failure-cause": "gateway"}, error
+                headers["x-ms-error-code"] = refused.code
         data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", **headers, "Content-Length": str(len(data))}
         headers.setdefault("x-ms-request-id", secrets.token_hex(8))
@@ -75,6 +76,8 @@ class Application:
     def _answer(self, method: str, path: str, query: dict[str, str], raw: bytes, environ: dict[str, Any]) -> Answer:
         if path.startswith("/sandbox/"):
             return control.handle(self.world, method, path, query, raw)
+        if path.startswith("/pages/"):
+            return pages.handle(self.world, method, path, query, environ, raw)
         if path.endswith("/.well-known/openid-configuration"):
             return 200, {}, entra.configuration(self.base, path.split("/")[1])
         if path.endswith("/oauth2/v2.0/token"):
@@ -139,6 +142,8 @@ class Application:
         self._note(method, kind, subscription, item[5], action, fault, body)
         if fault:
             _refuse(fault)
+        if action.lower() in ("begingetaccess", "endgetaccess") and kind in ("disks", "snapshots") and method == "POST":
+            return self._access(self.world.need(resource_id), action.lower() == "begingetaccess", body, fault)
         if action:
             if kind != "virtualMachines" or action.lower() != "attachdetachdatadisks" or method != "POST":
                 raise Refusal(404, "InvalidResourceType", f"The action {action} is not emulated.")
@@ -155,6 +160,11 @@ class Application:
         if fault and fault["kind"] == "drop_after":
             return answer[0], {**answer[1], "x-lost": "yes"}, answer[2]
         return answer
+
+    def _access(self, thing: Thing, given: bool, body: dict[str, Any], fault: dict[str, Any] | None) -> Answer:
+        made = pages.grant(self.world, thing, body, self.base) if given else pages.revoke(self.world, thing)
+        answer = self._accepted(made, None)
+        return (answer[0], {**answer[1], "x-lost": "yes"}, None) if fault else answer
 
     def _get(self, resource_id: str, kind: str, _: dict[str, Any]) -> Answer:
         return 200, self._rates(resource_id), self.view(self.world.need(resource_id))
@@ -184,6 +194,9 @@ class Application:
         if thing.fields.get("_locked"):
             text = f"The scope '{thing.id}' cannot perform delete operation because following scope(s) are locked."
             raise Refusal(409, "ScopeLocked", text)
+        if pages.is_active(self.world, thing):
+            text = f"There is an active shared access signature outstanding for {thing.name}. Call EndGetAccess first."
+            raise Refusal(409, "OperationNotAllowed", text)
         if thing.fields.get("managedBy"):
             raise Refusal(
                 409, "OperationNotAllowed", f"Disk {thing.name} is attached to VM {thing.fields['managedBy']}."
@@ -217,6 +230,7 @@ class Application:
     def view(self, thing: Thing) -> dict[str, Any]:
         """A resource as the service shows it; nothing of the emulator's own."""
         kept = {key: value for key, value in thing.fields.items() if not key.startswith("_")}
+        pages.refresh(self.world, thing)
         properties = {**thing.properties, "provisioningState": thing.provisioning(self.world.now())}
         if thing.kind == "snapshots":
             properties["completionPercent"] = disks.percent(self.world, thing)
@@ -253,6 +267,8 @@ class Application:
         if monitored:
             if not over:
                 return 202, {"Location": "", "Retry-After": "10"}, None
+            if operation.answer is not None:
+                return 200, {}, operation.answer
             return 200, {}, self.view(operation.thing) if operation.thing else None
         body: dict[str, Any] = {"startTime": stamp(operation.begun), "name": operation.id, "status": "InProgress"}
         if over:

@@ -4,7 +4,7 @@ import base64
 import json
 from typing import Any
 
-from deploy.sandbox.azure import seed, seed_sql, sql_databases
+from deploy.sandbox.azure import pages, seed, seed_sql, sql_databases
 from deploy.sandbox.azure.state import Principal, World
 
 
@@ -88,7 +88,13 @@ def _calls(world: World, _: dict[str, Any]) -> dict[str, Any]:
 def _things(world: World, wish: dict[str, Any]) -> list[dict[str, Any]]:
     found = world.of_kind(wish["kind"], wish.get("subscription", ""))
     return [
-        {"id": one.id, "location": one.location, "tags": one.tags, "state": one.provisioning(world.now())}
+        {
+            "id": one.id,
+            "location": one.location,
+            "tags": one.tags,
+            "state": one.provisioning(world.now()),
+            "open": pages.is_active(world, one),
+        }
         for one in found
     ]
 

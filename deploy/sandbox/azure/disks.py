@@ -13,21 +13,24 @@ from deploy.sandbox.blocks import BlockMap
 
 GIB = 1 << 30
 _FIVE_MINUTES = 300.0
+# With the footer of 512 bytes (DiskRP swagger, CreationData.uploadSizeBytes).
+_SMALLEST_UPLOAD, _LARGEST_UPLOAD = 20_972_032, 35_183_298_347_520
 
 
 def put_disk(world: World, resource_id: str, body: dict[str, Any]) -> tuple[Thing, Operation]:
-    """Create a disk, empty or from a snapshot, or change the tags of one that exists."""
+    """Create a disk, empty, from a snapshot or for an upload, or change tags and size of one that exists."""
     subscription = resource_id.split("/")[2]
     found = world.get(resource_id)
     if found is not None:
         found.tags = dict(body.get("tags", found.tags))
+        _resize(found, body.get("properties", {}).get("diskSizeGB"))
         return found, world.begin("DiskOperations", found, subscription, found.location, 0.0)
     properties = body.get("properties", {})
     creation = properties.get("creationData") or {}
     content, source = _disk_content(world, subscription, body, creation, properties)
     now = world.now()
     given = {key: value for key, value in properties.items() if key not in ("creationData", "provisioningState")}
-    gib = content.gib
+    gib, state = content.gib, "ReadyToUpload" if creation.get("createOption") == "Upload" else "Unattached"
     made = Thing(
         resource_id,
         "disks",
@@ -42,7 +45,7 @@ def put_disk(world: World, resource_id: str, body: dict[str, Any]) -> tuple[Thin
             "diskSizeBytes": gib * GIB,
             "timeCreated": stamp(now),
             "uniqueId": str(uuid.uuid4()),
-            "diskState": "Unattached",
+            "diskState": state,
             "encryption": properties.get("encryption", {"type": "EncryptionAtRestWithPlatformKey"}),
         },
         content,
@@ -54,12 +57,27 @@ def put_disk(world: World, resource_id: str, body: dict[str, Any]) -> tuple[Thin
     )
 
 
+def _resize(disk: Thing, gib: int | None) -> None:
+    """Disks grow and never shrink (Disks - Update)."""
+    if gib is None or disk.content is None or gib == disk.content.gib:
+        return
+    if gib < disk.content.gib:
+        raise Refusal(400, "OperationNotAllowed", "Disk size can only be increased.")
+    disk.content = disk.content.frozen(int(gib))
+    disk.properties |= {"diskSizeGB": int(gib), "diskSizeBytes": int(gib) * GIB}
+
+
 def _disk_content(
     world: World, subscription: str, body: dict[str, Any], creation: dict[str, Any], properties: dict[str, Any]
 ) -> tuple[BlockMap, Thing | None]:
     option = creation.get("createOption")
     if option == "Empty":
         return BlockMap(world.store, int(properties["diskSizeGB"])), None
+    if option == "Upload":
+        size = int(creation.get("uploadSizeBytes") or 0)
+        if not _SMALLEST_UPLOAD <= size <= _LARGEST_UPLOAD or (size - 512) % GIB or properties.get("diskSizeGB"):
+            raise Refusal(400, "InvalidParameter", "The value of parameter 'creationData.uploadSizeBytes' is invalid.")
+        return BlockMap(world.store, (size - 512) // GIB), None
     if option != "Copy":
         raise Refusal(400, "InvalidParameter", f"Parameter 'creationData.createOption' {option!r} is not allowed.")
     source = world.get(str(creation.get("sourceResourceId", "")))

@@ -8,11 +8,12 @@ import ipaddress
 import uuid
 from typing import Any
 
+from deploy.sandbox.azure.disks import put_disk
 from deploy.sandbox.azure.state import Operation, Refusal, Thing, World, stamp
 
 
 def put_machine(world: World, resource_id: str, body: dict[str, Any]) -> tuple[Thing, Operation]:
-    """Create a machine from disks that exist, or change the tags of one."""
+    """Create a machine from disks that exist, or from an image on new ones, or change the tags of one."""
     found = world.get(resource_id)
     subscription, location = resource_id.split("/")[2], str(body["location"]).lower()
     if found is not None:
@@ -21,7 +22,7 @@ def put_machine(world: World, resource_id: str, body: dict[str, Any]) -> tuple[T
     properties = {key: value for key, value in body["properties"].items() if key != "provisioningState"}
     storage = properties.get("storageProfile", {})
     wanted = [disk for disk in [storage.get("osDisk"), *storage.get("dataDisks", [])] if disk]
-    disks = [_attachable(world, location, disk, resource_id) for disk in wanted]
+    disks = [_disk_for(world, location, disk, resource_id) for disk in wanted]
     now = world.now()
     made = Thing(
         resource_id,
@@ -39,12 +40,27 @@ def put_machine(world: World, resource_id: str, body: dict[str, Any]) -> tuple[T
     return world.put(made), world.begin("operations", made, subscription, location, world.settings["machine_seconds"])
 
 
+def _disk_for(world: World, location: str, wish: dict[str, Any], machine: str) -> Thing:
+    """The disk of a machine: one that exists, or a new one where it is made empty or from an image of 30 GiB."""
+    if wish.get("createOption") not in ("FromImage", "Empty") or "vhd" in wish:
+        return _attachable(world, location, wish, machine)
+    group, name = machine.split("/providers/", maxsplit=1)[0], machine.rsplit("/", 1)[1]
+    wish.setdefault("name", f"{name}_disk_{wish.get('lun', 'os')}")
+    sku = (wish.get("managedDisk") or {}).get("storageAccountType", "Standard_LRS")
+    properties = {"creationData": {"createOption": "Empty"}, "diskSizeGB": wish.get("diskSizeGB") or 30}
+    body = {"location": location, "sku": {"name": sku}, "properties": properties}
+    disk, _ = put_disk(world, f"{group}/providers/Microsoft.Compute/disks/{wish['name']}", body)
+    return disk
+
+
 def _attachable(world: World, location: str, wish: dict[str, Any], machine: str) -> Thing:
     disk = world.get(str(wish.get("managedDisk", {}).get("id", "")))
     if wish.get("createOption") != "Attach" or disk is None or disk.kind != "disks":
         raise Refusal(404, "InvalidResourceReference", "A disk of the machine does not exist, or is not attached.")
     if disk.provisioning(world.now()) != "Succeeded":
         raise Refusal(409, "OperationNotAllowed", f"The disk {disk.name} is still being made.")
+    if disk.properties.get("diskState") in ("ReadyToUpload", "ActiveUpload", "ActiveSAS"):
+        raise Refusal(409, "OperationNotAllowed", f"The disk {disk.name} is in state {disk.properties['diskState']}.")
     if disk.location != location:
         raise Refusal(400, "BadRequest", f"Disk {disk.name} is not in the machine's region.")
     owner = disk.fields.get("managedBy", "")

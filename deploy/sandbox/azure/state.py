@@ -16,6 +16,7 @@ DEFAULTS: dict[str, Any] = {
     "disk_seconds": 0.3,
     "machine_seconds": 0.5,
     "delete_seconds": 0.2,
+    "access_seconds": 0.2,  # a recording of beginGetAccess
     "sql_copy_seconds": 1.0,
     "export_seconds": 1.0,
     "page": 50,
@@ -78,6 +79,7 @@ class Operation:
     ends: float
     thing: Thing | None = None
     failure: tuple[str, str] | None = None
+    answer: dict[str, Any] | None = None  # what its Location tells in the end, where that is no resource
     title: str = ""
     group: str = ""
     extra: dict[str, Any] | None = None
