@@ -1,13 +1,17 @@
-"""The hot loop of an archive: readers -> compute (hash, compress, encrypt) -> uploads, all plain threads.
+"""The hot loop of an archive: read, hash, compress, encrypt, upload, all in plain threads.
 
 Every heavy step (socket, SHA-256, zstd, AES-GCM) releases the interpreter's lock, so threads of one process fill
-the cores. All compute threads fill one pack: each compresses alone, takes room under a lock, and encrypts into it
-beside the others; so neighbours of the volume lie together, and a small job ends in one pack and not in one a thread.
-Memory is bounded by buffers whatever the volume's size: (queue + readers + compute) blocks, (2 + uploads) packs.
+the cores. A worker takes one block all the way, so that a core finds it in its cache at each step. All workers fill
+one pack: each compresses alone, takes room under a lock, and encrypts into it beside the others; so neighbours of the
+volume lie together, and a small job ends in one pack and not in one a thread.
+Memory is bounded by buffers whatever the volume's size: (readers + cores) blocks, (2 + uploads) packs.
 
-What bounds it (2026-11, share of CPU seconds of a full archive): zstd level 1 half, SHA-256 a fifth (EBS's own
-checksum, so it cannot be another hash), receiving and signing reads a sixth, AES-GCM a twentieth. Nothing waits for
-anything but cores; latency is hidden by readers. Twice as fast would take another codec or more cores.
+What bounds it (2026-11-22, CPU seconds a GiB of a full archive): zstd level 1 2.0, SHA-256 0.7 (EBS's own checksum, so
+it cannot be another hash), the kernel's copies and wake-ups 0.5, AES-GCM 0.1, Python 0.1: 3.5 in all, and nothing waits
+for anything but cores; latency is hidden by readers. Twice as fast again would take two of three: a codec that costs
+half of zstd (lz4 does, for a quarter more bytes for as long as they are kept), SHA-256 of several blocks at once in the
+lanes of AVX-512 (no library that Python has does that), or more cores; a volume's quota of 1000 reads a second ends it
+at 500 MiB/s anyway.
 """
 
 import hashlib
@@ -38,13 +42,12 @@ Known = Callable[[int], tuple[Place, int, bytes] | None]
 @dataclass(frozen=True)
 class Tuning:
     """Knobs with what was measured for them (2 cores, 2026-11): zstd level 1 gives ratio .558 at 656 MiB/s, level 3
-    .539 at 425; two uploads hide a store's latency; a longer queue gains nothing."""
+    .539 at 425; two uploads hide a store's latency; a third worker that compresses gains nothing."""
 
     level: int = 1
     pack_bytes: int = PACK_BYTES
     compute: int = 0  # 0: one a core
     uploads: int = 2
-    queue: int = 32
 
     @property
     def threads(self) -> int:
@@ -158,14 +161,13 @@ class Run:
             self._zeros[length] = hashlib.sha256(bytes(length)).digest()
         return self._zeros[length] == digest
 
-    def checked(self, ref: Ref, buffer: bytearray, length: int, vouched: bytes | None) -> tuple[int, bytes]:
+    def checked(self, ref: Ref, view: memoryview, length: int, vouched: bytes | None) -> tuple[int, bytes]:
         """Length and SHA-256 of a block, read again while it does not match what the source vouches for."""
-        with memoryview(buffer) as view:
-            for _ in range(_READS):
-                digest = hashlib.sha256(view[:length]).digest()
-                if vouched is None or vouched == digest:
-                    return length, digest
-                length, vouched = self._source.read(ref, view)
+        for _ in range(_READS):
+            digest = hashlib.sha256(view[:length]).digest()
+            if vouched is None or vouched == digest:
+                return length, digest
+            length, vouched = self._source.read(ref, view)
         raise Damaged(f"block {ref.index} of the source", "it does not have the checksum the source states")
 
     @property
@@ -185,7 +187,12 @@ class Run:
 
 
 class _Stretch:
-    """The threads of one stretch. The first error stops the readers; the others drain, so that nothing hangs."""
+    """The threads of one stretch. The first error stops the workers; uploads drain, so that nothing hangs.
+
+    A worker takes one block all the way, in a buffer of its own: as many workers as there may be reads and cores, of
+    which at most `readers` read and at most one a core compresses. So a block is hashed and compressed while it is in
+    the cache of the core that received it.
+    """
 
     def __init__(
         self, run: Run, refs: Iterator[Ref], start: int, stop: int, most: int, halt: Callable[[], bool]
@@ -197,26 +204,17 @@ class _Stretch:
         self._failed = Event()
         self._error: BaseException | None = None
         self._rows: list[tuple[int, int | tuple[Place, int] | None]] = []
-        # not longer than there are buffers
-        self._blocks: SimpleQueue[tuple[Ref, bytearray, int, bytes | None] | None] = SimpleQueue()
         self._packs: SimpleQueue[PackWriter | None] = SimpleQueue()
         self._filling = _Filling(run, self._packs)
-        self._buffers: SimpleQueue[bytearray] = SimpleQueue()
-        for _ in range(run.tuning.queue + run.readers + run.tuning.threads):
-            self._buffers.put(bytearray(run.source.block_bytes))
+        self._reads, self._cores = _permits(run.readers), _permits(run.tuning.threads)
 
     def result(self) -> Part:
         """Run all threads to their end; the rows they found."""
-        readers = [Thread(target=self._read, daemon=True) for _ in range(self._run.readers)]
-        computers = [Thread(target=self._compute, daemon=True) for _ in range(self._run.tuning.threads)]
+        workers = [Thread(target=self._work, daemon=True) for _ in range(self._run.readers + self._run.tuning.threads)]
         uploaders = [Thread(target=self._upload, daemon=True) for _ in range(self._run.tuning.uploads)]
-        for thread in readers + computers + uploaders:
+        for thread in workers + uploaders:
             thread.start()
-        for thread in readers:
-            thread.join()
-        for _ in computers:
-            self._blocks.put(None)
-        for thread in computers:
+        for thread in workers:
             thread.join()
         self._filling.close()
         for _ in uploaders:
@@ -253,44 +251,44 @@ class _Stretch:
             self._left -= 1
             return ref
 
-    def _read(self) -> None:
+    def _work(self) -> None:
+        rows: list[tuple[int, int | tuple[Place, int] | None]] = []
+        buffer = bytearray(self._run.source.block_bytes)
         try:
-            while (ref := self._next()) is not None:
-                if ref.gone:
-                    with self._lock:
-                        self._rows.append((ref.index, None))
-                    continue
-                buffer = self._buffers.get()
-                with memoryview(buffer) as view:
-                    length, vouched = self._run.source.read(ref, view)
-                self._blocks.put((ref, buffer, length, vouched))
+            with memoryview(buffer) as view:
+                while (read := self._read(view)) is not None:
+                    ref, length, vouched = read
+                    rows.append((ref.index, None if ref.gone else self._keep(ref, view, length, vouched)))
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
             self._fail(error)
-
-    def _compute(self) -> None:
-        rows: list[tuple[int, int | tuple[Place, int] | None]] = []
-        while (item := self._blocks.get()) is not None:
-            ref, buffer, length, vouched = item
-            if not self._failed.is_set():
-                try:
-                    rows.append((ref.index, self._one(ref, buffer, length, vouched)))
-                except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
-                    self._fail(error)
-            self._buffers.put(buffer)
         with self._lock:
             self._rows.extend(rows)
 
-    def _one(self, ref: Ref, buffer: bytearray, length: int, vouched: bytes | None) -> int | tuple[Place, int] | None:
+    def _read(self, view: memoryview) -> tuple[Ref, int, bytes | None] | None:
+        """The next block; None when there is none. A source that likes one reader is read in order."""
+        permit = self._reads.get()
+        try:
+            ref = self._next()
+            if ref is None:
+                return None
+            return (ref, *((0, None) if ref.gone else self._run.source.read(ref, view)))
+        finally:
+            self._reads.put(permit)
+
+    def _keep(self, ref: Ref, view: memoryview, length: int, vouched: bytes | None) -> int | tuple[Place, int] | None:
         """Where a block's content is now: None for zeros."""
         run = self._run
-        length, digest = run.checked(ref, buffer, length, vouched)
+        length, digest = run.checked(ref, view, length, vouched)
         zero = run.is_zero(length, digest)
         found = None if zero else run.look_up(ref.index, digest)
         run.count(length, zero, found is not None)
         if zero or found is not None:
             return found
-        with memoryview(buffer) as view:
+        permit = self._cores.get()
+        try:
             location = self._filling.add(view[:length], digest)
+        finally:
+            self._cores.put(permit)
         run.remember(digest, location)
         return location
 
@@ -308,6 +306,14 @@ class _Stretch:
         with self._lock:
             self._error = self._error or error
         self._failed.set()
+
+
+def _permits(count: int) -> "SimpleQueue[None]":
+    """What `count` threads may hold at a time: `get` waits, `put` gives back; a tenth of a Semaphore's cost."""
+    permits: SimpleQueue[None] = SimpleQueue()
+    for _ in range(count):
+        permits.put(None)
+    return permits
 
 
 class _Filling:

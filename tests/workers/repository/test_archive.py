@@ -233,7 +233,7 @@ def test_many_threads_fill_one_pack_after_the_other() -> None:
     """Only the last pack of a run is not full, however many compute."""
     clock, disk = Hand(), Disk(300)
     repo = repository(clock)
-    tuning = Tuning(pack_bytes=8 * BLOCK, compute=8, uploads=2, queue=8)
+    tuning = Tuning(pack_bytes=8 * BLOCK, compute=8, uploads=2)
     generation = archive(repo, "v", Snapshot(disk.bytes()), clock(), tuning=tuning)
     sizes = [stat.size for stat in repo.store.list(PACKS)]
     assert len(sizes) > 3

@@ -25,7 +25,7 @@ from workers.repository.prune import execute_prune, plan_prune
 from workers.repository.repository import Repository, open_repository
 from workers.repository.verify import verify
 
-SMALL = Tuning(pack_bytes=4 * BLOCK, compute=1, uploads=1, queue=4)
+SMALL = Tuning(pack_bytes=4 * BLOCK, compute=1, uploads=1)
 
 
 class World:

@@ -15,7 +15,7 @@ from workers.repository.source import MemorySink, Ref
 
 BLOCK = 4096  # small blocks: the format does not care, and a test moves thousands of them
 KEY = KeyFile(b"a key file for tests, 32 bytes..")
-TUNING = Tuning(pack_bytes=64 << 10, compute=1, uploads=1, queue=4)
+TUNING = Tuning(pack_bytes=64 << 10, compute=1, uploads=1)
 
 
 class Hand:
