@@ -42,7 +42,15 @@ def _region_pools(value: Any) -> dict[str, str]:
     return {region(key): _pool(pool) for key, pool in sorted(value.items())}
 
 
-AWS_ONLY = ("role_arn", "external_id", "profile", "backup_vault", "backup_role_arn")
+AWS_ONLY = (
+    "role_arn",
+    "cleanup_role_arn",
+    "restore_role_arn",
+    "external_id",
+    "profile",
+    "backup_vault",
+    "backup_role_arn",
+)
 AZURE_ONLY = ("subscription_id", "tenant_id", "client_id", "client_secret")
 SECRETS = ("external_id", "client_secret")
 
@@ -51,6 +59,8 @@ account_record = {
     "cloud": Field(choice("aws", "azure"), default="aws"),
     "kind": Field(choice("backup", "dr"), default="backup"),
     "role_arn": Field(_ROLE),
+    "cleanup_role_arn": Field(_ROLE),
+    "restore_role_arn": Field(_ROLE),
     "external_id": Field(plain(secret)),
     "profile": Field(plain(text)),
     "backup_vault": Field(plain(name)),
@@ -91,8 +101,9 @@ def check_account(file: Located, path: Path, spec: dict[str, Any]) -> None:
     for key in spec.get("region_pools", {}):
         if key not in spec.get("regions", ()):
             file.report((*path, "region_pools", key), "is not among the account's regions")
-    if "external_id" in spec and "role_arn" not in spec:
-        file.report((*path, "external_id"), "goes with role_arn")
+    for key in ("external_id", "cleanup_role_arn", "restore_role_arn"):
+        if key in spec and "role_arn" not in spec:
+            file.report((*path, key), "goes with role_arn")
 
 
 def read_schedule(file: Located, path: Path, value: Any) -> Any:

@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from tasks.errors import SnapfleetError
+from tasks.resources.rights import DUTIES
 from tasks.secrets import Secret
 from tasks.states import OperationState
 
@@ -45,6 +46,7 @@ class Account:
     storage_secret: Secret = Secret("")  # key or signature of the storage account that its repositories lie in
     backup_vault: str = ""  # AWS Backup's vault for what this product makes there
     backup_role_arn: str = ""  # the role that AWS Backup assumes
+    duties: tuple[str, ...] = DUTIES  # what this identity is for (tasks.resources.rights); a check asks for no more
 
 
 @dataclass(frozen=True)

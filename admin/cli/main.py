@@ -39,6 +39,7 @@ COMMANDS = {
     "policies": ("policies", "List policies."),
     "schedules": ("policies", "List schedules."),
     "accounts": ("accounts", "List accounts."),
+    "iam": ("iam", "Print the rights that roles need."),
     "resources": ("accounts", "List discovered resources."),
     "discover": ("accounts", "Look at what exists now."),
     "capabilities": ("accounts", "List what can be done with each type of resource."),

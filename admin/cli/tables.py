@@ -1,6 +1,6 @@
-"""Tables of the documentation that are written from the program: settings and rights.
+"""What is written from the program: the tables of settings and rights in docs/, and deploy/cloud/roles.yaml.
 
-`python -m admin.cli.tables` writes them anew into the pages of docs/, between `<!-- NAME -->` and `<!-- end -->`.
+`python -m admin.cli.tables` writes them anew; tables stand between `<!-- NAME -->` and `<!-- end -->`.
 """
 
 import re
@@ -8,18 +8,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 
-from tasks.resources import TYPES, ResourceType
+import yaml
+
+from admin.iam import template
+from tasks.resources import TYPES
+from tasks.resources.rights import FEATURES, actions_of
 from tasks.secrets import Secret
 from tasks.settings import DEFAULT_HOME, Settings
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
-_FEATURES: Mapping[str, Callable[[ResourceType], tuple[str, ...]]] = {
-    "back up": lambda kind: kind.backup_actions,
-    "copy": lambda kind: kind.copy_actions,
-    "restore": lambda kind: kind.restore_actions,
-    "delete what has aged": lambda kind: kind.delete_actions,
-    "use customer-managed keys": lambda kind: kind.key_actions,
-}
+TEMPLATE = DOCS.parent / "deploy" / "cloud" / "roles.yaml"
 
 
 def settings_table() -> str:
@@ -41,12 +39,18 @@ def _shown(default: object) -> str:
 
 def rights_table() -> str:
     """The actions of each resource type, by what they are for."""
-    rows = ["| type | to | actions |", "|---|---|---|"]
+    rows = ["| type | to | role | actions |", "|---|---|---|---|"]
     for kind in TYPES.values():
-        for feature, actions in _FEATURES.items():
-            if found := actions(kind):
-                rows.append(f"| {kind.name} | {feature} | {', '.join(f'`{one}`' for one in found)} |")
+        for feature, duty in FEATURES.items():
+            if found := actions_of(kind, feature):
+                rows.append(f"| {kind.name} | {feature} | {duty} | {', '.join(f'`{one}`' for one in found)} |")
     return "\n".join(rows)
+
+
+def roles_template() -> str:
+    """The CloudFormation template for any installation."""
+    head = "# Written by `python -m admin.cli.tables` from what the drivers need; README.md tells how to roll it out.\n"
+    return head + yaml.safe_dump(template(), sort_keys=False, width=110)
 
 
 TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
@@ -64,10 +68,11 @@ def filled(page: str, name: str, table: str) -> str:
 
 
 def main() -> None:
-    """Write every table into its page."""
+    """Write every table into its page, and the template."""
     for name, (file, table) in TABLES.items():
         path = DOCS / file
         path.write_text(filled(path.read_text(), name, table()))
+    TEMPLATE.write_text(roles_template())
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ _DELETE = (
 _RESTORE_DISK = (
     "Microsoft.Compute/disks/read",
     "Microsoft.Compute/disks/write",
-    "Microsoft.Compute/disks/delete",
     "Microsoft.Compute/snapshots/read",
     "Microsoft.Compute/virtualMachines/read",
     "Microsoft.Compute/virtualMachines/attachDetachDataDisks/action",
@@ -35,12 +34,21 @@ _RESTORE_DISK = (
 _RESTORE_VM = (
     *_RESTORE_DISK,
     "Microsoft.Compute/virtualMachines/write",
-    "Microsoft.Compute/virtualMachines/delete",
     "Microsoft.Network/networkInterfaces/read",
     "Microsoft.Network/networkInterfaces/write",
     "Microsoft.Network/networkInterfaces/join/action",
     "Microsoft.Network/virtualNetworks/subnets/join/action",
     "Microsoft.Network/networkSecurityGroups/join/action",
+)
+_UNDO_DISK = (
+    "Microsoft.Compute/disks/read",
+    "Microsoft.Compute/disks/delete",
+    "Microsoft.Compute/virtualMachines/read",
+    "Microsoft.Compute/virtualMachines/attachDetachDataDisks/action",
+)
+_UNDO_VM = (
+    *_UNDO_DISK,
+    "Microsoft.Compute/virtualMachines/delete",
 )
 _DISK_OPTIONS = (
     Option("name", "name of the new disk, or the beginning of the names of several"),
@@ -68,6 +76,7 @@ KINDS = (
         backup_actions=_BACKUP,
         copy_actions=_COPY,
         restore_actions=_RESTORE_DISK,
+        undo_actions=_UNDO_DISK,
         delete_actions=_DELETE,
     ),
     ResourceType(
@@ -101,6 +110,7 @@ KINDS = (
         ),
         copy_actions=_COPY,
         restore_actions=_RESTORE_VM,
+        undo_actions=_UNDO_VM,
         delete_actions=_DELETE,
     ),
 )

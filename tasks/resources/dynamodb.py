@@ -71,7 +71,6 @@ KINDS = (
             "dynamodb:UpdateTable",
             "dynamodb:UpdateTimeToLive",
             "dynamodb:UpdateContinuousBackups",
-            "dynamodb:DeleteTable",
             # RestoreTableFromBackup, developer guide: item-level rights on the new table
             "dynamodb:BatchWriteItem",
             "dynamodb:DeleteItem",
@@ -83,6 +82,12 @@ KINDS = (
             "application-autoscaling:RegisterScalableTarget",
             "application-autoscaling:PutScalingPolicy",
             *VAULT_RESTORE_ACTIONS,
+        ),
+        undo_actions=(
+            "dynamodb:DescribeTable",
+            "dynamodb:ListTagsOfResource",
+            "dynamodb:UpdateTable",
+            "dynamodb:DeleteTable",
         ),
         delete_actions=("dynamodb:DescribeBackup", "dynamodb:DeleteBackup", *VAULT_DELETE_ACTIONS),
         key_actions=VAULT_KEY_ACTIONS,

@@ -23,6 +23,37 @@ EBS_KEY_ACTIONS = (
     "kms:ReEncryptTo",
 )
 
+# "Permissions for EBS direct APIs" (EBS user guide): reading for archives, writing what comes from one.
+_ARCHIVE = ("ebs:ListSnapshotBlocks", "ebs:ListChangedBlocks", "ebs:GetSnapshotBlock")
+_FETCH = (
+    "ebs:StartSnapshot",
+    "ebs:PutSnapshotBlock",
+    "ebs:CompleteSnapshot",
+    "ec2:CreateTags",
+    "ec2:DescribeSnapshots",
+)
+_LOOKS = ("ec2:DescribeInstances", "ec2:DescribeVolumes", "ec2:DescribeSnapshots", "ec2:DescribeImages")
+_RESTORE_VOLUME = (
+    *_LOOKS,
+    "ec2:CreateVolume",
+    "ec2:AttachVolume",
+    "ec2:DetachVolume",
+    "ec2:StartInstances",
+    "ec2:StopInstances",
+    "ec2:ModifyInstanceAttribute",
+    "ec2:CreateTags",
+)
+# Taking back gives back as well: what was detached is attached again, what was stopped is started.
+_UNDO_VOLUME = (
+    *_LOOKS,
+    "ec2:DeleteVolume",
+    "ec2:DeleteSnapshot",
+    "ec2:AttachVolume",
+    "ec2:DetachVolume",
+    "ec2:StartInstances",
+    "ec2:StopInstances",
+)
+
 KINDS = (
     ResourceType(
         name="instance",
@@ -57,23 +88,23 @@ KINDS = (
             "ec2:CreateTags",
         ),
         restore_actions=(
-            "ec2:CreateVolume",
-            "ec2:AttachVolume",
-            "ec2:DetachVolume",
+            *_RESTORE_VOLUME,
             "ec2:RegisterImage",
-            "ec2:DeregisterImage",
             "ec2:RunInstances",
-            "ec2:StartInstances",
-            "ec2:StopInstances",
-            "ec2:ModifyInstanceAttribute",
-            "ec2:TerminateInstances",
-            "ec2:DeleteVolume",
             "ec2:CreateReplaceRootVolumeTask",
             "ec2:DescribeReplaceRootVolumeTasks",
-            "ec2:CreateTags",
             "iam:PassRole",
         ),
-        delete_actions=("ec2:DeleteSnapshot", "ec2:DeregisterImage", "ec2:CreateTags"),
+        undo_actions=(*_UNDO_VOLUME, "ec2:DeregisterImage", "ec2:TerminateInstances"),
+        delete_actions=(
+            "ec2:DescribeImages",
+            "ec2:DescribeSnapshots",
+            "ec2:DeleteSnapshot",
+            "ec2:DeregisterImage",
+            "ec2:CreateTags",
+        ),
+        archive_actions=_ARCHIVE,
+        fetch_actions=_FETCH,
         key_actions=EBS_KEY_ACTIONS,
     ),
     ResourceType(
@@ -101,17 +132,11 @@ KINDS = (
             "ec2:DescribeSnapshots",
             "ec2:CreateTags",
         ),
-        restore_actions=(
-            "ec2:CreateVolume",
-            "ec2:AttachVolume",
-            "ec2:DetachVolume",
-            "ec2:StartInstances",
-            "ec2:StopInstances",
-            "ec2:ModifyInstanceAttribute",
-            "ec2:DeleteVolume",
-            "ec2:CreateTags",
-        ),
-        delete_actions=("ec2:DeleteSnapshot", "ec2:CreateTags"),
+        restore_actions=_RESTORE_VOLUME,
+        undo_actions=_UNDO_VOLUME,
+        delete_actions=("ec2:DescribeSnapshots", "ec2:DeleteSnapshot", "ec2:CreateTags"),
+        archive_actions=_ARCHIVE,
+        fetch_actions=_FETCH,
         key_actions=EBS_KEY_ACTIONS,
     ),
 )

@@ -55,8 +55,6 @@ _RESTORE_ACTIONS = (
     "fsx:CreateVolumeFromBackup",
     "fsx:DescribeFileSystems",
     "fsx:DescribeVolumes",
-    "fsx:DeleteFileSystem",
-    "fsx:DeleteVolume",
     "fsx:TagResource",
     # CreateFileSystem, FSx API reference: what it does in the caller's name
     "ec2:CreateNetworkInterface",
@@ -92,6 +90,7 @@ _WINDOWS = ResourceType(
     backup_actions=_BACKUP_ACTIONS,
     copy_actions=("fsx:CopyBackup", "fsx:DescribeBackups", "fsx:TagResource", *VAULT_COPY_ACTIONS),
     restore_actions=_RESTORE_ACTIONS,
+    undo_actions=("fsx:DescribeFileSystems", "fsx:DescribeVolumes", "fsx:DeleteFileSystem", "fsx:DeleteVolume"),
     delete_actions=(
         "fsx:DescribeBackups",
         "fsx:DeleteBackup",

@@ -17,13 +17,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from tasks.errors import Impossible, InUse, Invalid, NotReady, Refused, SnapfleetError
+from tasks.errors import InUse, Invalid, NotReady, Refused, SnapfleetError
 from workers.aws.ec2_describe import volumes_of
 from workers.aws.ec2_restore_progress import (
     RESTORE_KINDS,
     attachment_to,
     describe_by_id,
-    platform_problem,
     restore_progress,
 )
 from workers.aws.ec2_restore_undo import undo
@@ -81,7 +80,7 @@ def start_step(
     """Begin one step of a restore plan whose references are resolved; the same step and key make nothing twice.
 
     Raises only the family: Invalid (a step or a value AWS refuses), Gone (a snapshot, an instance), NotReady (no
-    capacity, wrong state), Impossible (an image without its licence).
+    capacity, wrong state).
     """
     begin = _BEGIN.get(step.kind)
     if begin is None:
@@ -166,11 +165,7 @@ def _register_image(step: _Step) -> StepStarted:
     else:
         with translated("RegisterImage", guard=step.pace.guard):
             made = str(step.clients.create().register_image(**_image_request(step, name))["ImageId"])
-    image = describe_by_id(step.clients, "image", [made]).get(made)
-    problem = platform_problem(image, platform) if image else ""
-    if problem:
-        step.clients.read().deregister_image(ImageId=made)
-        raise Impossible(problem, code="needs-image", advice="Restore from a point taken in mode image.")
+    # whether it has its licence is judged with its progress: then it is known as made, and an undo takes it away
     began = step.operation("registered-image", made, platform_details=platform)
     return StepStarted((began,), (Created("image", made),), {"image_id": made})
 

@@ -6,6 +6,7 @@ stays allowed until the deletion is recorded.
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from tasks.catalog import Job, Point, Restore, lock_rows, session, transaction
@@ -17,6 +18,7 @@ from tasks.errors import InUse, NotReady, Retry, SnapfleetError
 from tasks.states import JOB_OPEN, PointState, RestoreState
 from workers import driver, fence
 from workers.context import Context
+from workers.duties import entered
 
 # A deletion that no waiting cures (a missing right, a foreign object) is tried this seldom: people must act first.
 SELDOM = timedelta(hours=1)
@@ -37,7 +39,7 @@ def run(context: Context, job: Job) -> None:
     reach("cleanup.marked")
     with session():
         rows = {row.id: row for row in Point.select().where(Point.id.in_(allowed))}
-        wanted = {point_id: context.point(row) for point_id, row in rows.items()}
+        wanted = {point_id: _for_cleanup(context, row) for point_id, row in rows.items()}
     answers = {one.external_id: one for one in _delete(context, list(wanted.values()))}
     reach("cleanup.deleted")
     with transaction():
@@ -118,6 +120,11 @@ def _busy(rows: Sequence[Point]) -> set[int]:
         | set(lent(Point.copy_of.in_(ids)))
         | {row.point_id for row in restoring}
     )
+
+
+def _for_cleanup(context: Context, row: Point) -> driver.Point:
+    point = context.point(row)
+    return replace(point, account=entered(point.account, row.account, "cleanup"))
 
 
 def _delete(context: Context, points: Sequence[driver.Point]) -> list[driver.Deleted]:

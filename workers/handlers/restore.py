@@ -12,6 +12,7 @@ from tasks.errors import InUse, SnapfleetError
 from tasks.resources import type_of
 from workers import driver, fence, operations, steps
 from workers.context import Context, token
+from workers.duties import duty_of_step, entered
 from workers.handlers import fetch
 
 
@@ -20,7 +21,9 @@ def run_step(context: Context, job: Job) -> None:
     with session():
         point = context.point(Restore.get_by_id(job.restore_id).point)
         # a generation of a repository is restored wherever the plan says, anything else where it lies
-        point = replace(point, account=context.account(job.account), region=job.region)
+        duty = duty_of_step(str(job.spec["kind"]))
+        account = entered(context.account(job.account), job.account, duty)
+        point = replace(point, account=account, region=job.region)
         tags = context.tags(job, point.resource.external_id)
     if job.spec["kind"] == "restore-snapshot":
         fetch.run(context, job, point, tags)
@@ -49,7 +52,7 @@ def run_undo(context: Context, job: Job) -> None:
     with session():
         point = Restore.get_by_id(job.restore_id).point
         remover = context.driver_of(point.resource.type)
-        account = context.account(job.account)
+        account = entered(context.account(job.account), job.account, "cleanup")
         rows = list(
             Creation.select()
             .where(Creation.restore == job.restore_id, Creation.removed_at.is_null())

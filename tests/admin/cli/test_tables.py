@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from admin.cli.tables import DOCS, TABLES, filled, settings_table
+from admin.cli.tables import DOCS, TABLES, TEMPLATE, filled, roles_template, settings_table
 from admin.estate import read_estate
 from admin.estate_policies import policy_record
 from admin.estate_sections import account_record, repository_record
@@ -23,6 +23,11 @@ def test_a_table_is_what_the_program_says(name: str) -> None:
     file, table = TABLES[name]
     page = (DOCS / file).read_text()
     assert filled(page, name, table()) == page
+
+
+def test_the_template_of_roles_is_what_the_drivers_need_now() -> None:
+    """Feature 101: written again with `python -m admin.cli.tables`, too."""
+    assert TEMPLATE.read_text() == roles_template()
 
 
 def test_every_setting_is_listed_with_a_meaning() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.errors import Gone, Impossible, InUse, Invalid, NotReady, Refused, Transient
+from tasks.errors import Gone, InUse, Invalid, NotReady, Refused, Transient
 from tasks.states import OperationState
 from tests.restoring import HOME, OURS, PROD
 from tests.sandbox import Sandbox, sandbox, sandbox_process  # noqa: F401
@@ -126,10 +126,15 @@ def test_a_registered_image_is_found_again_by_its_name_when_the_answer_was_lost(
     assert images[0]["VirtualizationType"] == "hvm"
 
 
-def test_an_image_without_its_licence_is_discarded(world: World) -> None:
-    with pytest.raises(Impossible, match="'Linux/UNIX', and the instance was 'Red Hat Enterprise Linux'") as refusal:
-        world.begin("register-image", world.image_params(platform_details="Red Hat Enterprise Linux"))
-    assert refusal.value.code == "needs-image"
+def test_an_image_without_its_licence_fails_and_is_left_to_the_undo(world: World) -> None:
+    """A role that restores deletes nothing: what was made is told, so that the undo's role takes it away."""
+    begun = world.begin("register-image", world.image_params(platform_details="Red Hat Enterprise Linux"))
+    answer = restore_progress(world.clients, begun.operations)[0]
+    assert answer.error is not None
+    assert "'Linux/UNIX', and the instance was 'Red Hat Enterprise Linux'" in answer.error.text
+    assert answer.error.code == "needs-image"
+    assert [one.kind for one in begun.created] == ["image"]
+    undo(world.clients, begun.created)
     assert world.ec2.describe_images(Owners=["self"])["Images"] == []
 
 

@@ -1,0 +1,186 @@
+"""The rights that an account's roles need for what its policies do, as IAM policies; and a template with the roles.
+
+Made from what the resource types declare (tasks.resources.rights): nothing here knows an action.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from admin.queries import near
+from tasks.catalog import Account, Meta, Policy, session
+from tasks.errors import Invalid
+from tasks.resources import TYPES, ResourceType
+from tasks.resources.rights import DUTIES, FEATURES, Place, azure_role, documents, granted
+
+_ARCHIVES = frozenset({"archive", "restore from an archive"})
+# IAM's ARNs name the partition; a role's own says which one its account is in.
+_OTHER_PARTITIONS = ("aws-cn", "aws-us-gov", "aws-eusc", "aws-iso", "aws-iso-b", "aws-iso-e", "aws-iso-f")
+# Bounds of an external id (AssumeRole, STS API reference).
+_EXTERNAL_ID = {"MinLength": 2, "MaxLength": 1224, "AllowedPattern": r"[\w+=,.@:\/-]*"}
+
+
+def iam_policies(account: str, duties: Iterable[str] = DUTIES, *, every_type: bool = False) -> list[dict[str, Any]]:
+    """The policies of an account's roles: {role, name, policy}, where `role` is a duty; of Azure, role definitions.
+
+    Raises Invalid for an account that is not there, or that no policy uses.
+    """
+    with session():
+        row = Account.get_or_none(Account.name == account, Account.enabled)
+        if row is None:
+            names = [one.name for one in Account.select(Account.name).where(Account.enabled)]
+            advice = near(account, names) or "See `snapfleet accounts`."
+            raise Invalid(f"There is no account {account!r}.", advice=advice)
+        specs = [dict(one.spec) for one in Policy.select().where(Policy.deleted_at.is_null())]
+    names, archives = (set(TYPES), True) if every_type else used_by(account, row.kind, specs)
+    kinds = [kind for name, kind in sorted(TYPES.items()) if name in names and kind.cloud == row.cloud]
+    if not kinds:
+        raise Invalid(f"No policy uses the account {account}.", advice="Write one and apply it, or ask for --all.")
+    features = [one for one in FEATURES if archives or one not in _ARCHIVES]
+    granting = {duty: granted(kinds, duty, features) for duty in duties}
+    if row.cloud == "azure":
+        subscription = str(row.settings.get("subscription_id", ""))
+        return [_named(duty, 1, azure_role(actions, duty, subscription)) for duty, actions in granting.items()]
+    parts = row.role_arn.split(":")
+    partition = parts[1] if row.role_arn and parts[1] in _OTHER_PARTITIONS else "aws"
+    number = row.number or (parts[4] if row.role_arn else "") or "*"
+    place = Place(partition, number, installation_id())
+    return [
+        _named(duty, part, policy)
+        for duty, actions in granting.items()
+        for part, policy in enumerate(documents(actions, duty, place), start=1)
+    ]
+
+
+def _named(duty: str, part: int, policy: dict[str, Any]) -> dict[str, Any]:
+    return {"role": duty, "name": f"snapfleet-{duty}{'' if part == 1 else f'-{part}'}", "policy": policy}
+
+
+def used_by(account: str, kind: str, specs: Iterable[Mapping[str, Any]]) -> tuple[set[str], bool]:
+    """The types that policies back up in an account or copy into it, and whether any of them archives."""
+    found: set[str] = set()
+    archives = False
+    for spec in specs:
+        mine = {
+            name
+            for target in spec.get("targets", ())
+            if kind != "dr" and account in _accounts(target, account)
+            for name in _types(target)
+        }
+        copied = any(entry.get("account") == account for entry in spec.get("dr", ()))
+        if copied:
+            mine |= {name for target in spec.get("targets", ()) for name in _types(target)}
+        found |= mine
+        archives = archives or (bool(mine) and "repository" in spec)
+    return found, archives
+
+
+def installation_id() -> str:
+    """The id that everything of this installation is tagged with; '*' before there is one."""
+    with session():
+        row = Meta.get_or_none(Meta.key == "installation")
+    return str(row.value) if row else "*"
+
+
+def _accounts(target: Mapping[str, Any], default: str) -> list[str]:
+    """A target that names no account is found in every one that is backed up."""
+    if "account" in target:
+        return [str(target["account"])]
+    return list(target.get("accounts") or [default])
+
+
+def _types(target: Mapping[str, Any]) -> set[str]:
+    named = {str(target["type"])} if "type" in target else set(target.get("types") or TYPES)
+    return named & set(TYPES)
+
+
+def _of_aws() -> dict[str, ResourceType]:
+    return {name: kind for name, kind in TYPES.items() if kind.cloud == "aws"}
+
+
+def template(installation: str = "*") -> dict[str, Any]:
+    """A CloudFormation template with the three roles, for every type; for any installation what
+    deploy/cloud/roles.yaml holds."""
+    resources: dict[str, Any] = {}
+    place = Place("${AWS::Partition}", "${AWS::AccountId}", "${Installation}")
+    for duty in DUTIES:
+        role = f"{duty.title()}Role"
+        resources[role] = _role(duty)
+        actions = granted(_of_aws().values(), duty)
+        for number, policy in enumerate(documents(actions, duty, place), start=1):
+            about = f"What Snapfleet's {duty} role may do, part {number}"
+            resources[f"{duty.title()}Policy{number}"] = {
+                "Type": "AWS::IAM::ManagedPolicy",
+                "Properties": {
+                    "Description": about,
+                    "PolicyDocument": _substituted(policy),
+                    "Roles": [{"Ref": role}],
+                },
+            }
+    return {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Description": "Roles by which Snapfleet enters this account: to back up, to clean up and to restore.",
+        "Parameters": _parameters(installation),
+        "Resources": resources,
+        "Outputs": {
+            f"{duty.title()}RoleArn": {
+                "Description": f"For {'role_arn' if duty == 'snapshot' else f'{duty}_role_arn'} of the account's entry",
+                "Value": {"Fn::GetAtt": [f"{duty.title()}Role", "Arn"]},
+            }
+            for duty in DUTIES
+        },
+    }
+
+
+def _parameters(installation: str) -> dict[str, Any]:
+    return {
+        "BaseIdentity": {
+            "Type": "String",
+            "Description": "ARN of the role that Snapfleet's workers run as",
+            "AllowedPattern": r"arn:aws[a-z-]*:iam::\d{12}:(role|user)/.+",
+        },
+        "ExternalId": {
+            "Type": "String",
+            "NoEcho": True,
+            "Description": "The external id that this account's entry in the estate file names",
+            **_EXTERNAL_ID,
+        },
+        "Installation": {
+            "Type": "String",
+            "Default": installation,
+            "Description": "The installation's id, so that the backups of another are out of reach; * for any",
+        },
+        "RolePrefix": {
+            "Type": "String",
+            "Default": "snapfleet",
+            "AllowedPattern": r"[\w+=,.@-]{1,50}",
+            "Description": "The roles are called PREFIX-snapshot, PREFIX-cleanup and PREFIX-restore",
+        },
+    }
+
+
+def _role(duty: str) -> dict[str, Any]:
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"AWS": {"Ref": "BaseIdentity"}},
+        "Action": "sts:AssumeRole",
+        "Condition": {"StringEquals": {"sts:ExternalId": {"Ref": "ExternalId"}}},
+    }
+    return {
+        "Type": "AWS::IAM::Role",
+        "Properties": {
+            "RoleName": {"Fn::Sub": f"${{RolePrefix}}-{duty}"},
+            "Description": f"Snapfleet: {duty}",
+            "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [trust]},
+        },
+    }
+
+
+def _substituted(value: Any) -> Any:
+    """Texts with pseudo parameters as CloudFormation's Sub."""
+    if isinstance(value, dict):
+        return {key: _substituted(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_substituted(one) for one in value]
+    if isinstance(value, str) and "${" in value:
+        return {"Ref": "Installation"} if value == "${Installation}" else {"Fn::Sub": value}
+    return value
