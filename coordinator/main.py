@@ -31,6 +31,7 @@ from coordinator.requests import RETENTION_NOW, handle_requests
 from coordinator.resolve import resolve_runs
 from coordinator.settle import settle_jobs
 from coordinator.sweep import plan_cleanups, retention_pass
+from coordinator.sync_parts import look_after_syncs
 from coordinator.tick import tick
 from coordinator.watch import watch_additions
 from coordinator.webhook import Notifier
@@ -87,6 +88,7 @@ class Coordinator:
             busy += self._part("plan", lambda: resolve_runs(at, freshness, self._touched))
             busy += self._part("settle", lambda: settle_jobs(at, self._touched))
             busy += self._part("parts", lambda: look_after_parts(at))
+            busy += self._part("syncs", lambda: look_after_syncs(at))
             busy += self._part("close", lambda: self._close(at))
             self._part("ask", lambda: ask_about_operations(at))
             busy += self._part("publish", lambda: self._publish(at))

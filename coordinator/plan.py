@@ -69,7 +69,7 @@ def plan_snapshots(
     return [
         {
             "kind": "snapshot",
-            "lane": str(Lane.SNAPSHOT),
+            "lane": _lane(target.resource.type),
             "key": derived_key(policy.installation, policy.name, slot, *_place(target)),
             "run": run_id,
             "account": accounts[target.resource.account],

@@ -66,12 +66,19 @@ def scopes_of(targets: Iterable[Mapping[str, Any]], regions: Mapping[str, Sequen
     """
     wanted: set[tuple[str, str, str]] = set()
     for target in targets:
-        types = [target["type"]] if "id" in target else target.get("types") or list(TYPES)
+        types = [target["type"]] if "id" in target else target.get("types") or types_meant(target)
         accounts = [target["account"]] if "id" in target else target.get("accounts") or list(regions)
         for account in accounts:
             only = [target["region"]] if "region" in target else target.get("regions") or regions.get(account, ())
             wanted |= {(account, region, TYPES[name].service) for region in only for name in types if name in TYPES}
     return {scope for scope in wanted if scope[0] in regions}
+
+
+def types_meant(target: Mapping[str, Any]) -> list[str]:
+    """The types that a tag alone means: not those that need an option which the target does not give."""
+    given = target.get("options") or {}
+    needed = {name: [one.name for one in kind.backup_options if one.required] for name, kind in TYPES.items()}
+    return [name for name in TYPES if all(option in given for option in needed[name])]
 
 
 def resolve(targets: Sequence[Mapping[str, Any]], resources: Sequence[ResourceFact]) -> Resolved:
@@ -118,12 +125,13 @@ def _by_id(
 
 def _by_tag(target: Mapping[str, Any], resources: Sequence[ResourceFact]) -> list[ResourceFact]:
     wanted = target["tag"]
-    types, accounts, regions = (target.get(name) for name in ("types", "accounts", "regions"))
+    accounts, regions = (target.get(name) for name in ("accounts", "regions"))
+    types = target.get("types") or types_meant(target)
     return [
         fact
         for fact in resources
         if not fact.gone
-        and (not types or fact.type in types)
+        and fact.type in types
         and (not accounts or fact.account in accounts)
         and (not regions or fact.region in regions)
         and all(key in fact.tags and value in (ANY, fact.tags[key]) for key, value in wanted.items())

@@ -82,6 +82,10 @@ class Settings:
             "about": "how much of a volume is archived between two checkpoints: read again at most when a worker dies"
         },
     )
+    sync_keys: int = field(
+        default=20_000,
+        metadata={"about": "keys of a bucket in one part of its sync: eight parts are worked at side by side"},
+    )
     grace_seconds: float = field(
         default=86400.0,
         metadata={

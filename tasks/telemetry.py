@@ -79,7 +79,9 @@ def _set(words: str) -> frozenset[str]:
 
 
 _LANES = frozenset(str(lane) for lane in Lane)
-_KINDS = _set("snapshot copy restore-step restore-undo poll discover check cleanup archive archive-cleanup repository")
+_KINDS = _set(
+    "snapshot copy restore-step restore-undo poll discover check cleanup archive archive-cleanup repository sync-part"
+)
 _SERVICES = frozenset({item.service for item in TYPES.values()} | {"sts", "kms", "iam", "ebs", "s3", "compute"})
 _OPERATIONS = frozenset(_actions() | {"AssumeRole", "GetCallerIdentity", "DescribeKey", "SimulatePrincipalPolicy"})
 _CODES = frozenset(_subclasses(SnapfleetError) | {"cancelled", "crash-loop", "place-strained"})
@@ -87,7 +89,7 @@ _REFUSALS = _set(
     "not-json too-large too-deep unsigned unknown-key bad-signature wrong-type missing-field unknown-field "
     "unknown-version out-of-range options args unknown-queue"
 )
-_EXPIRY = _set("outlived failed_superseded intermediate intermediate_done failed lost outdated")
+_EXPIRY = _set("superseded outlived failed_superseded intermediate intermediate_done failed lost outdated")
 _FAMILIES = _set(
     "target-failing targets-failing run-failed slots-missed account-unreachable dead-letters no-worker "
     "pool-without-worker outbox-stuck points-too-old never-ran paused-too-long coverage-dropped zero-data "

@@ -34,6 +34,7 @@ from workers.handlers import (
     repository,
     restore,
     snapshot,
+    sync_part,
 )
 from workers.held import Held
 
@@ -44,6 +45,7 @@ HANDLERS: Mapping[str, Callable[[Context, Job], None]] = {
     "copy": copy.run,
     "archive": archive.run,
     "archive-part": archive_part.run,
+    "sync-part": sync_part.run,
     "import-look": foreign.run,
     "import": importing.run,
     "adopt": adopt.run,
@@ -61,7 +63,7 @@ _MAKES_A_POINT = frozenset({"snapshot", "copy", "archive", "import"})
 _FINDS_BY_TAG = frozenset({"snapshot", "copy"})
 _CREATES = frozenset({"snapshot", "copy", "restore-step"})
 # A restore has a person waiting, a look or a poll is one job for each place: those always try.
-_CAN_WAIT = frozenset({"snapshot", "copy", "cleanup"})
+_CAN_WAIT = frozenset({"snapshot", "copy", "cleanup", "sync-part"})
 
 
 def runner(context: Context, held: Held) -> Callable[[Lane, JobMessage], None]:

@@ -1,6 +1,7 @@
 """Restore steps as rows: what a step made, what it made known, and its state beside its job's."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from tasks.catalog import Creation, Job, Operation, RestoreStep
 from tasks.catalog.transitions import finish_job
@@ -40,10 +41,11 @@ def record_removals(context: Context, job: Job, external_ids: Sequence[str]) -> 
         ).execute()
 
 
-def close_done(context: Context, job: Job, rows: Sequence[Operation]) -> None:
-    """Every operation of the step is done: what they made known joins its outputs. Call inside a transaction."""
+def close_done(context: Context, job: Job, rows: Sequence[Operation], **known: Any) -> None:
+    """Every operation of the step is done: what they made known, and what is `known` besides, joins its outputs. Call
+    inside a transaction."""
     step = step_of(job)
-    outputs = dict(step.outputs)
+    outputs = {**step.outputs, **known}
     for row in rows:
         outputs |= row.detail
     RestoreStep.update(outputs=outputs).where(RestoreStep.id == step.id).execute()

@@ -23,6 +23,7 @@ class Config:
     snapshots_per_region: int = 100_000  # EBS quotas: snapshots per region
     ebs_pending_snapshots: int = 100  # EBS quotas: pending snapshots per account, StartSnapshot
     ebs_empty_pages: bool = False  # EBS direct FAQ: a page may be empty and have a next one; here every other page
+    s3_copy_most: int = 5 << 30  # CopyObject (S3 API reference): a larger object is copied part by part
     s3_page_max: int = 1000  # MaxKeys, "ListObjectsV2" (S3 API reference): never more keys in one page
     # RestoreObject by tier; "Archive retrieval options" (S3 user guide): minutes to 48 hours on AWS
     s3_restore_seconds: dict[str, float] = field(

@@ -5,10 +5,10 @@ module that cites AWS's document. One lock makes a check and the write that it g
 """
 
 from dataclasses import dataclass, replace
+from email.utils import format_datetime
 from typing import Any
-from urllib.parse import unquote
 
-from deploy.sandbox import kms, s3_access, s3_archive, s3_conditions, s3_deletes, s3_locks
+from deploy.sandbox import kms, s3_access, s3_archive, s3_buckets, s3_conditions, s3_copies, s3_deletes, s3_locks
 from deploy.sandbox.call import Call
 from deploy.sandbox.errors import AwsError
 from deploy.sandbox.http import Request, Response
@@ -29,6 +29,7 @@ class Asked:
     target: Target
     bucket: Any
     version: Any = None
+    copy_most: int = 0
 
 
 def route(request: Request) -> tuple[str, dict[str, Any]]:
@@ -46,17 +47,22 @@ def answer(cloud: Any, call: Call, request: Request) -> Response:
         request = plain(request)
         with cloud.moto_lock:
             account = s3_access.check(call, asked, request.headers)
-            if asked.operation in ("ListBuckets", "CreateBucket"):
+            if asked.operation == "ListBuckets":
+                response = s3_buckets.listed(call.account, asked.query)
+            elif asked.operation == "CreateBucket":
                 response = cloud.moto.handle(request, account)
             else:
                 work = Asked(call, request, asked, s3_access.bucket_of(asked.bucket))
                 work.version = _version(work)
+                work.copy_most = cloud.world.config.s3_copy_most
                 kind = _class(work)
                 response = _answer(cloud, work, account)
     finally:
         tier = s3_archive.tier_of(request.body) if asked.operation == "RestoreObject" else ""
         row = (call.account, asked.bucket, asked.operation, kind, tier)
         cloud.s3_usage.add(row, len(request.body), len(response.body))
+    # "Common response headers" (S3 API reference): the time at which S3 answered.
+    response.headers.setdefault("Date", format_datetime(call.now, usegmt=True))
     return response
 
 
@@ -73,6 +79,8 @@ def _answer(cloud: Any, work: Asked, account: str) -> Response:
     uploads = set(bucket.multiparts)
     upload = bucket.multiparts.get(wanted.query.get("uploadId", ""))
     response = cloud.moto.handle(_for_moto(request, wanted, bypass), account)
+    if wanted.operation == "CopyObject" and response.status < 300:
+        s3_copies.carry(request.headers, bucket, s3_conditions.current(bucket, wanted.key)[0])
     if wanted.operation == "CreateMultipartUpload" and response.status < 300:
         made = next(u for u in bucket.multiparts if u not in uploads)
         s3_locks.remember(bucket.multiparts[made], request.headers)
@@ -125,8 +133,8 @@ def _check(work: Asked) -> None:
     if name in WRITES:
         s3_locks.check_headers(call, headers)
         _check_key(call, bucket, headers)
-    if name in ("CopyObject", "UploadPartCopy"):
-        _check_source(call, headers["x-amz-copy-source"])
+    if name in s3_copies.COPIES:
+        s3_copies.check(call, name, headers, work.copy_most)
     if name == "GetObject" and work.version is not None:
         s3_archive.check_readable(work.version, call.now)
     if name in VERSION_READERS[:2] and work.version is not None:
@@ -137,16 +145,6 @@ def _check(work: Asked) -> None:
         text = "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed."
         raise AwsError("InvalidBucketState", text, 409)
     _check_token(wanted, bucket)
-
-
-def _check_source(call: Call, source: str) -> None:
-    """What is copied must not lie in an archive without a restored copy."""
-    path, _, query = source.partition("?")
-    name, _, key = unquote(path).lstrip("/").partition("/")
-    held, _ = s3_conditions.current(s3_access.bucket_of(name), key)
-    if held is not None and not query:
-        s3_archive.refresh(held, call.now)
-        s3_archive.check_readable(held, call.now)
 
 
 def _check_key(call: Call, bucket: Any, headers: dict[str, str]) -> None:

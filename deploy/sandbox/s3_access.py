@@ -84,15 +84,17 @@ def check(call: Call, target: Target, headers: dict[str, str]) -> str:
     expected = headers.get("x-amz-expected-bucket-owner")
     if expected and expected != bucket.account_id:
         raise denied("the bucket belongs to another account")
-    _check_one(call.principal, bucket, action, target.key)
+    check_one(call.principal, bucket, action, target.key)
     source = headers.get("x-amz-copy-source")
     if source and target.operation in ("CopyObject", "UploadPartCopy"):
-        name, _, key = unquote(source.partition("?")[0]).lstrip("/").partition("/")
-        _check_one(call.principal, bucket_of(name), "GetObject", key)
+        path, _, query = source.partition("?")
+        name, _, key = unquote(path).lstrip("/").partition("/")
+        check_one(call.principal, bucket_of(name), "GetObjectVersion" if query else "GetObject", key)
     return bucket.account_id
 
 
-def _check_one(principal: Principal, bucket: Any, action: str, key: str) -> None:
+def check_one(principal: Principal, bucket: Any, action: str, key: str) -> None:
+    """AccessDenied (403) unless the caller may do this with a bucket or an object in it."""
     resource = f"arn:{PARTITION}:s3:::{bucket.name}" + (f"/{key}" if key else "")
     verdict = _policy(bucket.policy, principal, f"s3:{action}", resource)
     own = principal.account == bucket.account_id

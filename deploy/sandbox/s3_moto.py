@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+from deploy.sandbox import s3_versions
 from deploy.sandbox.config import Config
 from deploy.sandbox.world import World
 
@@ -87,7 +88,19 @@ def _pages(models: Any) -> None:
         held = self.get_bucket(bucket_name).multiparts
         return {i: held[i] for i in sorted(held, key=lambda i: held[i].key_name)}
 
+    versions = models.S3Backend.list_object_versions
+
+    def list_object_versions(
+        self: Any, bucket_name: str, delimiter: Any = None, key_marker: Any = None, max_keys: Any = 1000,
+        prefix: str = "", version_id_marker: Any = None,
+    ) -> Any:  # fmt: skip
+        if delimiter:
+            return versions(self, bucket_name, delimiter, key_marker, max_keys, prefix, version_id_marker)
+        most = min(max_keys if max_keys is not None else 1000, config().s3_page_max)
+        return s3_versions.listed(self.get_bucket(bucket_name), key_marker, most, prefix or "", version_id_marker)
+
     models.S3Backend._truncate_result = truncate
+    models.S3Backend.list_object_versions = list_object_versions
     models.S3Backend.list_multipart_uploads = list_multipart_uploads
 
 

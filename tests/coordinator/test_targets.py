@@ -95,6 +95,15 @@ def test_targets_name_the_places_that_must_have_been_looked_at() -> None:
     }
     assert scopes_of([by_id("volume", "vol-a")], regions) == {("prod", "us-east-1", "ec2")}
     places = (("prod", "us-east-1"), ("prod", "eu-west-1"), ("vault", "eu-central-1"))
-    everywhere = {(*place, kind.service) for place in places for kind in TYPES.values()}
+    everywhere = {(*place, kind.service) for place in places for kind in TYPES.values() if kind.name != "s3"}
     assert scopes_of([{"tag": {"a": "b"}}], regions) == everywhere
     assert scopes_of([{**by_id("volume", "vol-a"), "account": "gone"}], regions) == set()
+
+
+def test_a_tag_alone_means_no_bucket_since_nobody_said_where_it_is_kept() -> None:
+    """feature 25: buckets that carry a policy's tag are taken when the target names the other bucket, or the type."""
+    bucket = ResourceFact(9, "prod", "us-east-1", "s3", "data", tags={"backup": "gold"})
+    plain = {"tag": {"backup": "gold"}}
+    for target, taken in ((plain, []), ({**plain, "options": {"bucket": "safe"}}, ["data"])):
+        assert [one.resource.external_id for one in resolve([target], [bucket]).targets] == taken
+        assert ("prod", "us-east-1", "s3") in scopes_of([target], {"prod": ["us-east-1"]}) or not taken

@@ -24,7 +24,9 @@ from tests.scenario.trouble import Trouble
 VOLUMES = 12
 WORKERS = 5
 # Those of archives have a spree of their own, over an object store: tests.scenario.archiving.
-ARCHIVING_POINTS = tuple(name for name in POINTS if name.startswith(("archive.", "part.", "fetch.", "forget.")))
+ARCHIVING_POINTS = tuple(
+    name for name in POINTS if name.startswith(("archive.", "part.", "fetch.", "forget.", "sync."))
+)
 COORDINATOR_POINTS = tuple(name for name in POINTS if name.startswith("coordinator."))
 WORKER_POINTS = tuple(name for name in POINTS if name not in {*COORDINATOR_POINTS, *ARCHIVING_POINTS})
 MINE = COORDINATOR_POINTS + WORKER_POINTS

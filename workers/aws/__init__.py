@@ -7,6 +7,7 @@ from workers.aws.ec2 import Ec2Driver
 from workers.aws.efs import EfsDriver
 from workers.aws.fsx import FsxDriver
 from workers.aws.rds import AuroraDriver, DocumentDbDriver, RdsDriver
+from workers.aws.s3 import S3Driver
 from workers.aws.session import Sessions
 from workers.driver import Driver
 from workers.pace import Pace
@@ -24,6 +25,7 @@ DRIVERS: Mapping[str, Callable[[Sessions, Pace | None], Driver]] = {
     "fsx-ontap": FsxDriver,
     "fsx-windows": FsxDriver,
     "fsx-openzfs": FsxDriver,
+    "s3": S3Driver,
 }
 
 

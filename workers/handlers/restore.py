@@ -13,7 +13,7 @@ from tasks.resources import type_of
 from workers import driver, fence, operations, steps
 from workers.context import Context, token
 from workers.duties import duty_of_step, entered
-from workers.handlers import fetch
+from workers.handlers import fetch, sync_restore
 
 
 def run_step(context: Context, job: Job) -> None:
@@ -27,6 +27,9 @@ def run_step(context: Context, job: Job) -> None:
         tags = context.tags(job, point.resource.external_id)
     if job.spec["kind"] == "restore-snapshot":
         fetch.run(context, job, point, tags)
+        return
+    if job.spec["kind"] == "restore-bucket":
+        sync_restore.run(context, job, tags)
         return
     step = driver.RestoreStep(job.spec["kind"], job.spec.get("params", {}))
     started = context.driver_of(point.resource.type).start_restore(point, step, token(job), tags)

@@ -4,12 +4,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from tasks.catalog import Account, Job, Point, Policy, Resource, Run, session
+from tasks.catalog.syncs import SERVICE as BUCKETS
 from tasks.crash import reach
 from tasks.errors import Gone
 from tasks.resources import type_of
 from tasks.states import PointState
 from workers import driver, points
 from workers.context import Context, is_first, token
+from workers.handlers import sync
 
 # A look this young need not be repeated before the backup: planning wants one of at most 15 minutes, and this allows
 # for a queue. After a longer wait the resource is described again.
@@ -18,6 +20,9 @@ LOOK_IS_FRESH = timedelta(hours=1)
 
 def run(context: Context, job: Job) -> None:
     """Begin the backup that the job names and leave it waiting. Raises the error family; FenceLost when overtaken."""
+    if job.service == BUCKETS:
+        sync.run(context, job)
+        return
     with session():
         row, run = _read(job)
         resource, policy = _with_known(context.resource(row), row.id), run.policy
