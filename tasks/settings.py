@@ -101,13 +101,13 @@ class Settings:
     azure_endpoint: str = field(default="", metadata={"about": "Azure's resource manager, where it is another"})
     azure_authority: str = field(default="", metadata={"about": "Azure's login service, where it is another"})
     azure_ca: str = field(default="", metadata={"about": "file of certificate authorities for these two"})
+    azure_blob_endpoint: str = field(
+        default="", metadata={"about": "Azure Blob, where it is another; {account} stands for the storage account"}
+    )
     webhook_url: str = field(default="", metadata={"about": "receiver of alerts; calls are signed"})
     webhook_secret: Secret = field(default=Secret(""), metadata={"about": "key of the signature of webhook calls"})
 
     @property
-    azure_blob_endpoint: str = field(
-        default="", metadata={"about": "Azure Blob, where it is another; {account} stands for the storage account"}
-    )
     def catalog(self) -> str:
         """The catalog's URL, the embedded one where none is set."""
         return self.catalog_url or f"sqlite://{self.home / 'catalog.sqlite'}"
