@@ -174,7 +174,7 @@ class Application:
             raise Refusal(404, "InvalidResourceType", f"Making {kind} is not emulated.")
         if not body.get("location"):
             raise Refusal(400, "LocationRequired", "The location property is required for this definition.")
-        self._meter(resource_id, str(body["location"]).lower())
+        self._meter(resource_id, disks.region(body))
         thing, operation = _PUT[kind](self.world, resource_id, body)
         if kind == "virtualMachines":
             return self._accepted(operation, self.view(thing), status=201)

@@ -17,6 +17,11 @@ _FIVE_MINUTES = 300.0
 _SMALLEST_UPLOAD, _LARGEST_UPLOAD = 20_972_032, 35_183_298_347_520
 
 
+def region(body: dict[str, Any]) -> str:
+    """'West US' and 'westus' are the same region."""
+    return str(body["location"]).replace(" ", "").lower()
+
+
 def put_disk(world: World, resource_id: str, body: dict[str, Any]) -> tuple[Thing, Operation]:
     """Create a disk, empty, from a snapshot or for an upload, or change tags and size of one that exists."""
     subscription = resource_id.split("/")[2]
@@ -34,7 +39,7 @@ def put_disk(world: World, resource_id: str, body: dict[str, Any]) -> tuple[Thin
     made = Thing(
         resource_id,
         "disks",
-        str(body["location"]).lower(),
+        region(body),
         dict(body.get("tags", {})),
         {key: body[key] for key in ("sku", "zones", "extendedLocation") if body.get(key)},
         {
@@ -85,7 +90,7 @@ def _disk_content(
         raise Refusal(404, "ResourceNotFound", "The source of the disk was not found.")
     if source.subscription.lower() != subscription.lower():
         raise Refusal(400, "InvalidParameter", "The source belongs to another subscription.")
-    if source.location != str(body["location"]).lower():
+    if source.location != region(body):
         raise Refusal(400, "InvalidParameter", "A disk is made in the region of its snapshot.")
     if not whole(world, source):
         raise Refusal(409, "OperationNotAllowed", f"The background copy of {source.name} is not completed.")
@@ -123,7 +128,7 @@ def put_snapshot(world: World, resource_id: str, body: dict[str, Any]) -> tuple[
     make = {"Copy": _of_disk, "CopyStart": _of_snapshot}.get(creation.get("createOption"))
     if make is None:
         raise Refusal(400, "InvalidParameter", "Parameter 'creationData.createOption' is not allowed.")
-    location = str(body["location"]).lower()
+    location = region(body)
     source = world.get(str(creation.get("sourceResourceId", "")))
     if source is None:
         raise Refusal(404, "ResourceNotFound", "The source of the snapshot was not found.")
@@ -136,7 +141,7 @@ def put_snapshot(world: World, resource_id: str, body: dict[str, Any]) -> tuple[
             "sourceResourceId": source.id,
             "sourceUniqueId": source.properties["uniqueId"],
         },
-        "incremental": bool(properties.get("incremental")),
+        "incremental": bool(made.properties.get("incremental") or properties.get("incremental")),
         "uniqueId": str(uuid.uuid4()),
         "timeCreated": stamp(made.begun),
         "diskState": "Unattached",
@@ -173,8 +178,8 @@ def _of_disk(world: World, made: Thing, disk: Thing, incremental: bool) -> None:
     }
 
 
-def _of_snapshot(world: World, made: Thing, source: Thing, incremental: bool) -> None:
-    if source.kind != "snapshots" or not source.properties.get("incremental") or not incremental:
+def _of_snapshot(world: World, made: Thing, source: Thing, _: bool) -> None:
+    if source.kind != "snapshots" or not source.properties.get("incremental"):
         raise Refusal(400, "InvalidParameter", "CopyStart copies incremental snapshots into incremental snapshots.")
     if source.location == made.location:
         raise Refusal(400, "InvalidParameter", "CopyStart is for another region; use Copy.")
@@ -195,7 +200,7 @@ def _of_snapshot(world: World, made: Thing, source: Thing, incremental: bool) ->
     made.content = source.content.frozen() if source.content else None
     made.fields |= {"_copied_at": made.begun + world.settings["copy_seconds"], "_of_family": family}
     made.fields["_source"] = source.id.lower()
-    made.properties = {**_like(source), "incrementalSnapshotFamilyId": family}
+    made.properties = {**_like(source), "incrementalSnapshotFamilyId": family, "incremental": True}
 
 
 def _like(source: Thing) -> dict[str, Any]:

@@ -8,18 +8,22 @@ import ipaddress
 import uuid
 from typing import Any
 
-from deploy.sandbox.azure.disks import put_disk
+from deploy.sandbox.azure.disks import put_disk, region
 from deploy.sandbox.azure.state import Operation, Refusal, Thing, World, stamp
+
+_SECRET = ("adminPassword", "customData")  # sent, and never shown (x-ms-secret, x-ms-mutability)
 
 
 def put_machine(world: World, resource_id: str, body: dict[str, Any]) -> tuple[Thing, Operation]:
     """Create a machine from disks that exist, or from an image on new ones, or change the tags of one."""
     found = world.get(resource_id)
-    subscription, location = resource_id.split("/")[2], str(body["location"]).lower()
+    subscription, location = resource_id.split("/")[2], region(body)
     if found is not None:
         found.tags = dict(body.get("tags", found.tags))
         return found, world.begin("operations", found, subscription, found.location, 0.0)
     properties = {key: value for key, value in body["properties"].items() if key != "provisioningState"}
+    profile = {key: value for key, value in (properties.get("osProfile") or {}).items() if key not in _SECRET}
+    properties |= {"osProfile": profile} if profile else {}
     storage = properties.get("storageProfile", {})
     wanted = [disk for disk in [storage.get("osDisk"), *storage.get("dataDisks", [])] if disk]
     disks = [_disk_for(world, location, disk, resource_id) for disk in wanted]

@@ -73,7 +73,7 @@ class Sql:
             (data, self._database),
             (data + "/export", self._export),
             (data + "/import", self._import),
-            (data + r"/extensions(?:/(?P<extension>[^/]+))?", self._extensions),
+            (data + "/extensions", self._extensions),
             (_SERVER + r"/recoverabledatabases(?:/(?P<name>[^/]+))?", self._recoverable),
             (rf"(?P<parent>{_SERVER})/(?P<kind>{kinds})(?:/(?P<child>[^/]+))?", self._child),
             (rf"(?P<parent>{data})/(?P<kind>{kinds})(?:/(?P<child>[^/]+))?", self._child),
@@ -225,6 +225,8 @@ class Sql:
             usual.properties = dict(_DEFAULTS[kind])
             self.world.put(usual)
         if not found["child"]:
+            if method != "GET":
+                raise Refusal(404, "InvalidResourceType", f"Replacing all {kind} is not emulated.")
             inside = f"{parent.id.lower()}/{kind.lower()}/"
             here = [one for one in self.world.of_kind(kind) if one.id.lower().startswith(inside)]
             return 200, {}, {"value": [view(self.world, one) for one in here]}

@@ -117,8 +117,8 @@ class World:
         return time.time() + self.skew
 
     def get(self, resource_id: str) -> Thing | None:
-        """Ids are compared without regard to case, as ARM does."""
-        thing = self.things.get(resource_id.lower())
+        """Ids are compared without regard to case, as ARM does; examples leave out the slash before them."""
+        thing = self.things.get(f"/{resource_id.lower().lstrip('/')}")
         return None if thing is None or (thing.gone_at is not None and thing.gone_at <= self.now()) else thing
 
     def need(self, resource_id: str) -> Thing:
