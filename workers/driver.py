@@ -12,7 +12,7 @@ it creates, and creates with exactly one attempt of the SDK (aws.md rule 1: boto
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from tasks.errors import SnapfleetError
@@ -141,7 +141,8 @@ class Operation:
 class Started:
     """What a start began. `captured` is the resource as found at this moment (for the restore).
 
-    `lent`: a copy that is nothing of its own, only the right to use its source.
+    `lent`: a copy that is nothing of its own, only the right to use its source. `taken_at` is set where the cloud had
+    made the backup before it was asked for, by its own timetable.
     """
 
     operations: tuple[Operation, ...]
@@ -151,6 +152,7 @@ class Started:
     warnings: tuple[str, ...] = ()
     adopted: bool = False  # an earlier attempt had made it; nothing was created now
     lent: bool = False
+    taken_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -320,6 +320,8 @@ def test_azures_newest_long_term_backup_becomes_a_point_that_is_never_deleted_he
     assert rig.follow(started.operations).state is DONE
     (answer,) = rig.driver.delete([rig.point(started)])
     assert (answer.outcome, answer.error and answer.error.code) == ("kept", "outdated")
+    assert started.taken_at is not None
+    assert abs(started.taken_at - rig.clock.timer()) < timedelta(minutes=5)
     made = rig.restore(rig.point(started), **{"from": "long-term"})
     assert rig.follow(made.operations).state is DONE
     assert rig.rows(made.outputs["database_id"]) == {"first": "rows of orders"}

@@ -91,7 +91,7 @@ class SqlDriver:
         created: Sequence[Created],
     ) -> list[Deleted]:
         with translated("an undo"):
-            return sql_delete.undo(self._at(account), created)
+            return sql_delete.undo(self._at(account), created, self._pace)
 
     def progress(self, operations: Sequence[Operation]) -> list[Progress]:
         if not operations:
@@ -135,5 +135,5 @@ class SqlDriver:
     def delete(self, points: Sequence[Point]) -> list[Deleted]:
         answers: list[Deleted] = []
         for point in points:
-            answers += sql_delete.delete(self._at(point.account), point)
+            answers += sql_delete.delete(self._at(point.account), point, self._pace)
         return answers

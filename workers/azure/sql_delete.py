@@ -5,7 +5,6 @@ Azure's long-term backups carry no tags and are Azure's to delete. A bacpac file
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from azure.core.exceptions import AzureError
 
@@ -16,22 +15,21 @@ from workers.azure.errors import translate
 from workers.azure.sql_ids import OUR_NAMES, read_sql
 from workers.azure.tags import is_ours
 from workers.driver import TAG_OUTDATED, Created, Deleted, Part, Point
+from workers.pace import Pace
 
-_UNDER_WAY = timedelta(seconds=30)  # a database is dropped within a minute as a rule (a recording shows 15 s)
 
-
-def delete(clients: Clients, point: Point) -> list[Deleted]:
+def delete(clients: Clients, point: Point, pace: Pace) -> list[Deleted]:
     """One answer for each part of the point."""
-    return [_one(clients, part, point.account.may_delete) for part in point.parts]
+    return [_one(clients, part, point.account.may_delete, pace) for part in point.parts]
 
 
-def _one(clients: Clients, part: Part, may_delete: bool) -> Deleted:
+def _one(clients: Clients, part: Part, may_delete: bool, pace: Pace) -> Deleted:
     try:
         if sql_long_term.MARK in part.external_id:
             return _long_term(clients, part.external_id)
         if part.external_id.startswith("https://"):
-            return _file(clients, part, may_delete)
-        return database(clients, part.external_id, may_delete)
+            return _file(clients, part, may_delete, pace)
+        return database(clients, part.external_id, may_delete, pace)
     except AzureError as error:
         told = translate(error, "a deletion")
         if isinstance(told, Gone):
@@ -46,10 +44,10 @@ def _long_term(clients: Clients, backup_id: str) -> Deleted:
     return Deleted(backup_id, "kept", Refused(told, code="outdated"))
 
 
-def _file(clients: Clients, part: Part, may_delete: bool) -> Deleted:
+def _file(clients: Clients, part: Part, may_delete: bool, pace: Pace) -> Deleted:
     """A bacpac file, and the staging copy that a broken-off attempt may have left."""
     staging = str(part.attributes.get("staging", ""))
-    left = database(clients, staging, may_delete) if staging else None
+    left = database(clients, staging, may_delete, pace) if staging else None
     if left is not None and left.outcome == "kept":
         return Deleted(part.external_id, "kept", left.error)
     if not part.external_id.rsplit("/", 1)[-1].startswith(OUR_NAMES):
@@ -60,7 +58,7 @@ def _file(clients: Clients, part: Part, may_delete: bool) -> Deleted:
     return Deleted(part.external_id, "deleted" if clients.remove_blob(part.external_id) else "already-gone")
 
 
-def database(clients: Clients, database_id: str, may_delete: bool) -> Deleted:
+def database(clients: Clients, database_id: str, may_delete: bool, pace: Pace) -> Deleted:
     """Begin the deletion of a database that carries our tag; by the time of the next look it is over. Raises the SDK's
     errors."""
     parts = read_sql(database_id)
@@ -76,11 +74,11 @@ def database(clients: Clients, database_id: str, may_delete: bool) -> Deleted:
         told = "The account may not delete: the database is marked instead."
         return Deleted(database_id, "kept", Refused(told, code="outdated"))
     lro.begin(clients.sql.databases.begin_delete, *parts.place)
-    error = NotReady(f"The deletion of {parts.name} is under way.", code="deleting", wait=_UNDER_WAY)
+    error = NotReady(f"The deletion of {parts.name} is under way.", code="deleting", wait=2 * pace.floor)
     return Deleted(database_id, "kept", error)
 
 
-def undo(clients: Clients, created: Sequence[Created]) -> list[Deleted]:
+def undo(clients: Clients, created: Sequence[Created], pace: Pace) -> list[Deleted]:
     """Remove the databases that a failed restore made, last made first."""
     answers = []
     for one in reversed(created):
@@ -89,7 +87,7 @@ def undo(clients: Clients, created: Sequence[Created]) -> list[Deleted]:
             answers.append(Deleted(one.external_id, "kept", told))
             continue
         try:
-            answers.append(database(clients, one.external_id, may_delete=True))
+            answers.append(database(clients, one.external_id, True, pace))
         except AzureError as error:
             answers.append(Deleted(one.external_id, "kept", translate(error, "a removal")))
     return answers

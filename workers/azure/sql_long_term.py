@@ -4,6 +4,7 @@ Azure makes and deletes them by the policy of the database ("Long-term retention
 made on demand. They carry no tags, so this product deletes none: their point ends, and Azure's policy removes them.
 """
 
+from datetime import datetime
 from typing import Any
 
 from azure.core.exceptions import ResourceNotFoundError
@@ -49,6 +50,7 @@ def start_backup(clients: Clients, resource: Resource, pace: Pace, warnings: lis
         (Part(backup_id, source_id=resource.external_id, size_gib=size, attributes=attributes),),
         captured=captured,
         warnings=(*warnings, told),
+        taken_at=datetime.fromisoformat(_made_at(found)),
     )
 
 

@@ -42,7 +42,7 @@ def run(context: Context, job: Job) -> None:
     started = context.driver_of(resource.type).start_backup(resource, request)
     reach("snapshot.called")
     # What an earlier attempt made is as old as that attempt's intent; what was made now is not.
-    taken = {} if started.adopted else {Point.taken_at.name: asked_at}
+    taken = {} if started.adopted else {Point.taken_at.name: started.taken_at or asked_at}
     points.record(context, job, point_id, type_of(resource.type).service, started, **taken)
     reach("snapshot.recorded")
 
