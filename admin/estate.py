@@ -11,7 +11,7 @@ from typing import Any
 
 from admin.estate_checks import WRONG, Field, list_of, record, whole
 from admin.estate_policies import DEFAULT_PRIORITY, check_policy, policy_record
-from admin.estate_sections import account_record, check_account, read_schedule, repository_record
+from admin.estate_sections import account_record, check_account, check_repository, read_schedule, repository_record
 from admin.estate_yaml import Located, dump, load
 from tasks.resources import TYPES, ResourceType
 
@@ -106,8 +106,10 @@ def _check_references(
                 continue
             if section == "accounts":
                 check_account(file, path, spec)
-            elif section == "repositories" and spec.get("account", "") not in known["accounts"]:
-                file.report((*path, "account"), f"there is no account {spec.get('account')!r}")
+            elif section == "repositories":
+                check_repository(file, path, spec)
+                if spec.get("account", "") not in known["accounts"]:
+                    file.report((*path, "account"), f"there is no account {spec.get('account')!r}")
             elif section == "policies":
                 check_policy(file, path, spec, known, types)
 

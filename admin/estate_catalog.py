@@ -90,7 +90,8 @@ def held_secrets() -> dict[Place, str]:
             held[("accounts", account.name, "external_id")] = account.external_id_sealed
             held[("accounts", account.name, "client_secret")] = account.settings.get("client_secret_sealed", "")
         for repository in Repository.select():
-            held[("repositories", repository.name, "key")] = repository.key_sealed
+            field = "key_file" if repository.spec.get("key_file") else "key"
+            held[("repositories", repository.name, field)] = repository.key_sealed
     return held
 
 
@@ -201,7 +202,7 @@ class _Writer:
         if spec is None:
             Repository.delete().where(Repository.name == change.name).execute()
             return
-        columns = {"spec": spec, "key_sealed": self._sealed(change, "key")}
+        columns = {"spec": spec, "key_sealed": self._sealed(change, "key") or self._sealed(change, "key_file")}
         _upsert(Repository, change.name, columns, created_at=self.now)
 
     def _policy(self, change: Change, spec: Spec | None) -> None:

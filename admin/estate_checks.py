@@ -20,6 +20,8 @@ WRONG: Final = object()
 # Names stand in paths, labels and ACCOUNT/REGION, hence neither slash, colon nor space.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _REGION = re.compile(r"[a-z][a-z0-9-]{1,31}")
+# KMS developer guide, "Key identifiers": the ARN of a key or of an alias.
+_KMS = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:(key|alias)/[A-Za-z0-9/_-]+")
 _SECRET = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
 
 
@@ -72,6 +74,13 @@ def secret(value: Any) -> str:
     """Where a secret is read: never the secret itself, which is not repeated in the error either."""
     if not isinstance(value, str) or not _SECRET.fullmatch(value):
         raise ValueError("a secret is never written here; name where it is read: env:NAME or file:PATH")
+    return value
+
+
+def kms_key(value: Any) -> str:
+    """The ARN of a key or an alias in AWS KMS."""
+    if not isinstance(value, str) or not _KMS.fullmatch(value):
+        raise ValueError("wants a key's ARN, as arn:aws:kms:us-east-1:111111111111:key/ID")
     return value
 
 

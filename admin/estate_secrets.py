@@ -6,6 +6,7 @@ reference: then it is kept, so that a machine without the secrets can apply ever
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from admin.estate import Estate
 from admin.estate_sections import SECRETS
@@ -18,7 +19,9 @@ from tasks.settings import read_secret
 _SHORTEST, _LONGEST = 2, 1224
 _LENGTH = "secret-length"
 Place = tuple[str, str, str]  # section, name, field
-FIELDS = {"accounts": SECRETS, "repositories": ("key",)}
+FIELDS = {"accounts": SECRETS, "repositories": ("key", "key_file")}
+# As strong as the key that it wraps.
+SHORTEST_KEY_FILE = 32
 
 
 def place_of(at: Place) -> str:
@@ -78,10 +81,25 @@ def _references(wanted: Estate) -> Iterator[tuple[Place, str]]:
 
 
 def _read(field_name: str, reference: str, environment: Mapping[str, str]) -> Secret:
+    if field_name == "key_file":
+        return read_key_file(Path(reference))
     given = read_secret(reference, environment)
     if field_name == "external_id" and not _SHORTEST <= len(given.reveal()) <= _LONGEST:
         raise Invalid(f"An external id has {_SHORTEST} to {_LONGEST} characters.", code=_LENGTH)
     return given
+
+
+def read_key_file(file: Path) -> Secret:
+    """A key file's content in hex. Raises Invalid for one that is short or cannot be read."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise Invalid(f"{file} cannot be read: {error.strerror}.") from None
+    if len(content) < SHORTEST_KEY_FILE:
+        raise Invalid(
+            "A key file holds at least 32 random bytes.", code=_LENGTH, advice="head -c 64 /dev/urandom makes some."
+        )
+    return Secret(content.hex())
 
 
 def _refuse(file: Located, wrong: list[tuple[Place, str]]) -> None:

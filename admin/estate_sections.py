@@ -9,6 +9,7 @@ from admin.estate_checks import (
     did_you_mean,
     duration,
     flag,
+    kms_key,
     list_of,
     matching,
     name,
@@ -83,6 +84,8 @@ repository_record = {
     ),
     "region": Field(plain(region), required=True),
     "key": Field(plain(secret)),
+    "key_file": Field(plain(text)),
+    "kms_key": Field(plain(kms_key)),
     "lock": Field(plain(duration)),
 }
 _SCHEDULE_FIELDS = ("name", "description", "every", "starts_at", "ends_at", "time_zone", "days", "disabled", "spread")
@@ -104,6 +107,13 @@ def check_account(file: Located, path: Path, spec: dict[str, Any]) -> None:
     for key in ("external_id", "cleanup_role_arn", "restore_role_arn"):
         if key in spec and "role_arn" not in spec:
             file.report((*path, key), "goes with role_arn")
+
+
+def check_repository(file: Located, path: Path, spec: dict[str, Any]) -> None:
+    """What fields of a repository say together: it opens by one key."""
+    given = [key for key in ("key", "key_file", "kms_key") if key in spec]
+    for key in given[1:]:
+        file.report((*path, key), f"goes without {given[0]}: workers open a repository by one key")
 
 
 def read_schedule(file: Located, path: Path, value: Any) -> Any:

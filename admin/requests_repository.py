@@ -7,18 +7,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from admin.estate_checks import kms_key as checked_kms
 from admin.estate_checks import name as checked_name
 from admin.estate_checks import secret as checked_secret
+from admin.estate_secrets import read_key_file
 from admin.queries import find_point
 from admin.queries_repository import find_repository
 from admin.requests import request
 from tasks.catalog import session
 from tasks.clock import Clock
 from tasks.errors import Invalid
-from tasks.secrets import KeyWrapper, Secret, seal
+from tasks.secrets import KeyWrapper, seal
 from tasks.settings import read_secret
-
-SHORTEST_KEY = 32  # bytes of a key file: as strong as the key that it wraps
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,12 @@ def request_keys(name: str, action: str, options: Mapping[str, str], *, who: str
     return request("keys", payload, subject=f"repository {name}", who=who, clock=clock)
 
 
+def checked_arn(arn: str) -> str:
+    """The ARN of a key of AWS KMS. Raises Invalid for anything else."""
+    _checked("--kms-key", checked_kms, arn)
+    return arn
+
+
 def sealed_key(name: str, reference: str, master: KeyWrapper) -> str:
     """The passphrase that `env:NAME` or `file:PATH` names, sealed for its way to a worker. Raises Invalid."""
     _checked("--key", checked_secret, reference)
@@ -104,13 +110,7 @@ def sealed_key(name: str, reference: str, master: KeyWrapper) -> str:
 
 def sealed_file(name: str, file: Path, master: KeyWrapper) -> str:
     """A key file's content, sealed for its way to a worker. Raises Invalid for one that is short or cannot be read."""
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise Invalid(f"{file} cannot be read: {error.strerror}.") from None
-    if len(content) < SHORTEST_KEY:
-        raise Invalid("A key file holds at least 32 random bytes.", advice="head -c 64 /dev/urandom makes some.")
-    return seal(master, Secret(content.hex()), f"repository.slot.{name}")
+    return seal(master, read_key_file(file), f"repository.slot.{name}")
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,16 @@ from tasks.errors import Invalid
 from tasks.lanes import Lane
 from tasks.states import PointState
 
-VERBS = ("create", "stats", "verify", "prune", "tier", "lock")
+VERBS = ("create", "stats", "verify", "prune", "tier", "lock", "compact", "repair")
 # What is done by itself, and how often. A prune finds what has waited for its grace; the share of the verification
 # goes on by one a day, so that every byte is read once in SHARES days.
 EVERY = timedelta(days=1)
 DAILY = ("prune", "verify", "stats")
 SHARES = 30
+# How often sparse packs are looked for: what a week's prunes leave half empty is worth moving, a day's is not.
+COMPACT_EVERY = timedelta(days=7)
+# What a wish that brings a key says of it: the kind, the sealed key or its name in KMS, and the estate's words for it.
+KEY_FIELDS = ("how", "kms_key", "key_sealed", "reference")
 
 
 def ask_repository(name: str, verb: str, options: Mapping[str, Any], at: datetime) -> int:
@@ -69,7 +73,7 @@ def ask_keys(wish: Mapping[str, Any], at: datetime) -> int:
     account = Account.get_or_none(Account.name == row.spec["account"], Account.enabled)
     if account is None:
         raise Invalid(f"The account {row.spec['account']!r} of the repository {row.name!r} was removed.")
-    taken = {key: wish[key] for key in ("action", "how", "kms_key", "key_sealed", "reference", "slot") if key in wish}
+    taken = {key: wish[key] for key in ("action", "slot", *KEY_FIELDS) if key in wish}
     new = {
         "kind": "repository-keys",
         "lane": str(Lane.REPOSITORY),
@@ -86,8 +90,8 @@ def ask_keys(wish: Mapping[str, Any], at: datetime) -> int:
 
 
 def look_after_repositories(now: datetime, at: datetime) -> int:
-    """Prune, verify a share and count each repository that holds something, once a day, and move what has come of age
-    (by the calendar's `now`) to a cold class; how many jobs were woken."""
+    """Prune, verify a share and count each repository that holds something, once a day, move what has come of age (by
+    the calendar's `now`) to a cold class, and once a week what sparse packs hold; how many jobs were woken."""
     used = {
         destination
         for (destination,) in rows(
@@ -102,7 +106,7 @@ def look_after_repositories(now: datetime, at: datetime) -> int:
     for row in wanted:
         if row.spec.get("account") in enabled:
             woken += sum(_look_after(row, verb, at) for verb in DAILY)
-            woken += _tier(row, now, at) + _lock(row, at)
+            woken += _tier(row, now, at) + _lock(row, at) + _compact(row, at)
     return woken
 
 
@@ -112,6 +116,15 @@ def _lock(row: Repository, at: datetime) -> int:
         return 0
     with transaction():
         ask_repository(row.name, "lock", {}, at)
+    return 1
+
+
+def _compact(row: Repository, at: datetime) -> int:
+    """Have sparse packs moved together, but not where locked ones would stay beside what was moved."""
+    if row.spec.get("lock") or not _is_due(row, "compact", at, COMPACT_EVERY):
+        return 0
+    with transaction():
+        ask_repository(row.name, "compact", {}, at)
     return 1
 
 

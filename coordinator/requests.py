@@ -15,7 +15,7 @@ from coordinator.importing import ask_import
 from coordinator.judge import points_of_plan, set_meta
 from coordinator.looks import Looks, Scope, ask_for_looks, read_looks, services_of
 from coordinator.recover import begin_restore
-from coordinator.repositories import ask_keys, ask_repository
+from coordinator.repositories import KEY_FIELDS, ask_keys, ask_repository
 from coordinator.standing import Place, wake_all
 from coordinator.tick import start_run
 from coordinator.tiering import moves_of
@@ -152,7 +152,8 @@ def _check(wish: Wish) -> Result:
 def _repository(wish: Wish) -> Result:
     """A worker does it: the coordinator never touches a cloud."""
     name, verb = str(wish.payload["name"]), str(wish.payload["verb"])
-    options = {key: wish.payload[key] for key in ("full", "share", "dry_run", "early") if key in wish.payload}
+    wanted = ("full", "share", "dry_run", "early", *(KEY_FIELDS if verb == "create" else ()))
+    options = {key: wish.payload[key] for key in wanted if key in wish.payload}
     if verb == "tier":
         options["moves"] = moves_of(name, wish.now)
         if not options["moves"]:

@@ -1,7 +1,5 @@
-"""Repositories as handlers use them: opened with the estate's key and account, errors as the family's, slices of time.
-
-The key is unsealed here and nowhere else; it reaches no message, log or exception.
-"""
+"""Repositories as handlers use them: opened with the estate's key and account, errors as the family's, slices of
+time."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,16 +10,17 @@ from typing import Any
 from tasks.catalog import Account, Job, Repository, Transfer, session, transaction
 from tasks.catalog.transitions import requeue
 from tasks.errors import CloudFailed, Denied, Impossible, Invalid, NotReady, Refused, SnapfleetError, Transient
-from tasks.secrets import unseal
 from workers import driver, fence
 from workers.blocks import Blocks
 from workers.context import Context
 from workers.ledger import CatalogCommits
+from workers.repokeys import estate_key, given_key
 from workers.repository import errors as engine
-from workers.repository.keys import Passphrase
+from workers.repository.keys import Key
 from workers.repository.repository import Repository as Opened
 from workers.repository.repository import create, open_repository
 
+KMS_ADVICE = "Allow kms:Encrypt and kms:Decrypt on the key to the role of the repository's account; see its key policy."
 _KIND = {
     engine.AccessRefused: Denied,
     engine.Fenced: CloudFailed,  # the job was given up there: only a new one can make a generation
@@ -41,14 +40,17 @@ class Place:
     region: str
     account_id: int
     account: driver.Account
-    passphrase: Passphrase
+    key: Key
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """The engine's edge: its errors inside come out as the family's, with the engine's code and advice."""
+    """The engine's edge: its errors inside come out as the family's, with the engine's code and advice. What a key
+    service refuses to encrypt is Denied."""
     try:
         yield
+    except PermissionError as error:
+        raise Denied(str(error), advice=KMS_ADVICE) from None
     except engine.RepositoryError as error:
         raise _family(error) from None
 
@@ -61,20 +63,23 @@ def _family(error: engine.RepositoryError) -> SnapfleetError:
     return kind(error.text, code=code, advice=error.advice)
 
 
-def place_of(context: Context, name: str) -> Place:
-    """A repository by name; call inside a session. Raises Invalid when the estate has none, or not its key."""
+def place_of(context: Context, name: str, wish: Mapping[str, Any] | None = None) -> Place:
+    """A repository by name; call inside a session. A `wish` that brings a key (`how`) takes the place of the estate's.
+
+    Raises Invalid when the estate has no such repository, or not its key.
+    """
     row = Repository.get_or_none(Repository.name == name)
     if row is None:
         raise Invalid(f"There is no repository {name!r}.", advice="Add it to the estate file and apply it.")
     account = Account.get_or_none(Account.name == row.spec["account"], Account.enabled)
     if account is None:
         raise Invalid(f"The account {row.spec['account']!r} of the repository {name!r} was removed.")
-    key = unseal(context.keys, row.key_sealed, f"repository.key.{name}")
-    if not key:
-        raise Invalid(f"The repository {name!r} has no key.", advice="Give it `key: env:NAME` in the estate file.")
-    return Place(
-        name, row.spec["url"], row.spec["region"], account.id, context.account(account), Passphrase(key.reveal())
-    )
+    entered, region = context.account(account), row.spec["region"]
+    if wish is not None and "how" in wish:
+        key = given_key(context, name, wish, entered, region, lambda: blocks_of(context, "volume"))
+    else:
+        key = estate_key(context, name, row.spec, row.key_sealed, entered, lambda: blocks_of(context, "volume"))
+    return Place(name, row.spec["url"], region, account.id, entered, key)
 
 
 def blocks_of(context: Context, type_name: str) -> Blocks:
@@ -92,7 +97,7 @@ def open_place(context: Context, blocks: Blocks, place: Place) -> Opened:
             store = blocks.store(place.account, place.region, place.url)
             ledger = CatalogCommits(place.url)
             commits = ledger if ledger.is_owned() else None
-            return open_repository(store, place.passphrase, clock=context.clock.timer, commits=commits)
+            return open_repository(store, place.key, clock=context.clock.timer, commits=commits)
         except engine.Missing as error:
             raise Refused(
                 f"There is no repository at {place.url} yet: {error.text}",
@@ -107,7 +112,7 @@ def make_place(context: Context, blocks: Blocks, place: Place, lock: bool = Fals
         store = blocks.store(place.account, place.region, place.url)
         try:
             ledger = CatalogCommits(place.url)
-            made = create(store, place.passphrase, context.clock.timer, ledger, need_object_lock=lock)
+            made = create(store, place.key, context.clock.timer, ledger, need_object_lock=lock)
             if made.config.outside:
                 ledger.own()
             return made, True

@@ -11,6 +11,8 @@ from admin.cli.context import Context
 from admin.cli.output import columns
 from admin.cli.repository_import import repository_adopt, repository_archive, repository_import
 from admin.cli.repository_keys import (
+    chosen_key,
+    key_options,
     repository_add_key,
     repository_keys,
     repository_remove_key,
@@ -81,13 +83,16 @@ def repository_show(at: Context, name: str) -> None:
 
 @command(name="create", example="snapfleet repository create cold --wait")
 @click.argument("name")
+@key_options
 @_wait
-def repository_create(at: Context, name: str, wait: bool) -> int | None:
+def repository_create(at: Context, name: str, key: str, key_file: Path | None, kms: str, wait: bool) -> int | None:
     """Create a repository of the estate where its address says.
 
-    One that is there already is opened instead, so that this also proves that key and address fit.
+    It opens by the key of the estate file, or by the one given here, which workers use from then on: write it into the
+    estate file too. One that is there already is opened instead, so that this also proves that key and address fit.
     """
-    return _ask(at, name, "create", {}, wait)
+    at.open()
+    return _ask(at, name, "create", chosen_key(at, name, key, key_file, kms), wait)
 
 
 @command(name="stats", example="snapfleet repository stats cold --wait")
@@ -136,6 +141,31 @@ def repository_prune(at: Context, name: str, dry_run: bool, early: bool, wait: b
     return _ask(at, name, "prune", options, wait)
 
 
+@command(name="compact", example="snapfleet repository compact cold --dry-run --wait")
+@click.argument("name")
+@click.option("--dry-run", is_flag=True, help="Say what would be won, and move nothing.")
+@_wait
+def repository_compact(at: Context, name: str, dry_run: bool, wait: bool) -> int | None:
+    """Move what is needed out of packs that are mostly dead, where that pays.
+
+    Done every week by itself. The old packs go with a prune after the grace. Cold packs stay as they are.
+    """
+    return _ask(at, name, "compact", {"dry_run": True} if dry_run else {}, wait)
+
+
+@command(name="repair", example="snapfleet repository repair cold --dry-run --wait")
+@click.argument("name")
+@click.option("--dry-run", is_flag=True, help="Read every byte and say what is lost; write nothing.")
+@_wait
+def repository_repair(at: Context, name: str, dry_run: bool, wait: bool) -> int | None:
+    """Save what is sound of a damaged repository, and list what is lost.
+
+    Reads every byte. Lost blocks are zeros from then on and listed with their generation; volumes that lost something
+    are archived whole the next time. Nothing is deleted.
+    """
+    return _ask(at, name, "repair", {"dry_run": True} if dry_run else {}, wait)
+
+
 @command(name="tier", example="snapfleet repository tier cold --wait")
 @click.argument("name")
 @_wait
@@ -174,22 +204,28 @@ def repository_estimate(at: Context, policy: str) -> None:
 @click.argument("name")
 @click.argument("file", type=click.Path(path_type=Path))
 def repository_export_key(at: Context, name: str, file: Path) -> None:
-    """Write a repository's passphrase to a new file, to be kept where this installation cannot be lost with it.
+    """Write a repository's passphrase or key file to a new file, kept where this installation cannot be lost with it.
 
     With it, the bucket and `python -m workers.repository` everything can be restored when nothing else is left.
     """
     at.open()
     row = find_repository(name)
-    secret = unseal(at.settings.master_key(), row["key_sealed"], f"repository.key.{name}")
+    if row.get("kms_key"):
+        advice = f"Add a key for the safe: snapfleet repository add-key {name} --key-file FILE"
+        raise Refused(f"The key of {name} never leaves KMS.", advice=advice)
+    field = "key_file" if row.get("key_file") else "key"
+    secret = unseal(at.settings.master_key(), row["key_sealed"], f"repository.{field}.{name}")
     if not secret:
         raise Invalid(f"The repository {name!r} has no key.")
     try:
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise Refused(f"{file} cannot be written: {error.strerror}.") from None
-    with os.fdopen(handle, "w") as out:
-        out.write(secret.reveal())
-    at.output.result({"file": str(file)}, f"The passphrase of {name} is in {file}, readable by you only.")
+    content = bytes.fromhex(secret.reveal()) if field == "key_file" else secret.reveal().encode()
+    with os.fdopen(handle, "wb") as out:
+        out.write(content)
+    what = "key file" if field == "key_file" else "passphrase"
+    at.output.result({"file": str(file)}, f"The {what} of {name} is in {file}, readable by you only.")
 
 
 def _ask(at: Context, name: str, verb: str, options: dict[str, Any], wait: bool) -> int | None:
@@ -206,6 +242,8 @@ for _verb in (
     repository_stats,
     repository_verify,
     repository_prune,
+    repository_compact,
+    repository_repair,
     repository_tier,
     repository_estimate,
     repository_export_key,

@@ -58,7 +58,7 @@ def test_what_holds_archives_is_pruned_counted_and_scrubbed_a_share_a_day_until_
     shares = []
     for _ in range(SHARES):
         asked = woken(house)
-        assert set(asked) == {"cold prune", "cold verify", "cold stats"}
+        assert set(asked) - {"cold compact"} == {"cold prune", "cold verify", "cold stats"}
         shares.append(tuple(asked["cold verify"]["share"]))
         assert woken(house) == {}
         house.clock.advance(DAY)
@@ -77,6 +77,23 @@ def test_locks_are_extended_once_a_week_and_reach_over_the_week(embedded_catalog
             weeks.append((day, asked["cold lock"]["lock_days"]))
         house.clock.advance(DAY + timedelta(minutes=1))
     assert weeks == [(0, 37), (7, 37), (14, 37)]
+
+
+def test_sparse_packs_are_looked_for_once_a_week_but_not_where_packs_are_locked(
+    embedded_catalog: str, tmp_path: Path
+) -> None:
+    """feature 82: compaction comes by itself; a locked pack would stay beside what was moved out of it."""
+    assert embedded_catalog
+    house = House(tmp_path)
+    keep(house, "cold")
+    keep(house, "held", lock="30d")
+    days = []
+    for day in range(15):
+        asked = woken(house)
+        assert "held compact" not in asked
+        days += [day] if "cold compact" in asked else []
+        house.clock.advance(DAY + timedelta(minutes=1))
+    assert days == [0, 7, 14]
 
 
 def test_a_repository_whose_account_was_removed_is_left_alone(embedded_catalog: str, tmp_path: Path) -> None:

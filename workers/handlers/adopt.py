@@ -83,8 +83,7 @@ def _place(context: Context, job: Job) -> Place:
         if not key:
             raise Invalid(f"The repository {spec['repository']!r} has no key.", advice="Give one with --key.")
         opened = context.account(account)
-    passphrase = Passphrase(key.reveal())
-    return Place(spec["repository"], spec["url"], job.region, account.id, opened, passphrase)
+    return Place(spec["repository"], spec["url"], job.region, account.id, opened, Passphrase(key.reveal()))
 
 
 def _known(name: str) -> set[str]:

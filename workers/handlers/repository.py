@@ -1,4 +1,4 @@
-"""What is done with a repository as a whole: create it, count it, verify it, prune it.
+"""What is done with a repository as a whole: create it, count it, verify it, prune it, and (mending) repair it.
 
 What was found goes to the job's result, for whoever asked, and to the repository's row, for whoever looks later.
 """
@@ -17,8 +17,10 @@ from tasks.states import PointState
 from workers import fence
 from workers.context import Context
 from workers.handlers.locking import lock
+from workers.handlers.mending import compaction, repairing
 from workers.handlers.tiering import tier
 from workers.progress import Meter
+from workers.repokeys import columns_of
 from workers.repositories import (
     Place,
     blocks_of,
@@ -50,7 +52,7 @@ def run(context: Context, job: Job) -> None:
     if verb not in _VERBS:
         raise Invalid(f"A repository cannot be asked to {verb!r}.", code="unknown-verb")
     with session():
-        place = place_of(context, name)
+        place = place_of(context, name, job.spec)
     facts = _VERBS[verb](context, place, job)
     if facts is None:
         return
@@ -69,6 +71,12 @@ def _create(context: Context, place: Place, job: Job) -> Facts:
     opened, made = make_place(context, blocks, place, lock=bool(job.spec.get("lock_days")))
     with translated():
         features = opened.store.features()
+    if "how" in job.spec:  # from now on workers open it by the key that the wish brought
+        with transaction():
+            fence.keep(job)
+            row = Repository.get(Repository.name == place.name)
+            columns = columns_of(context, place.name, row.spec, job.spec)
+            Repository.update(**columns).where(Repository.id == row.id).execute()
     leases = "catalog" if opened.config.outside else "store"
     return {"id": opened.config.id, "created": made, "leases": leases, "warnings": list(features.warnings)}
 
@@ -202,4 +210,6 @@ _VERBS: Mapping[str, Callable[[Context, Place, Job], Facts | None]] = {
     "prune": _prune,
     "tier": tier,
     "lock": lock,
+    "compact": compaction,
+    "repair": repairing,
 }

@@ -24,6 +24,7 @@ from workers.repository.store import Store
 MASTER_BYTES = 32
 # scrypt with 32 MiB and about 0.1 s a guess (RFC 7914 names N=2^14 for interactive use in 2009; twice that now).
 _SCRYPT = {"n": 1 << 15, "r": 8, "p": 1}
+_SERVICE_ADVICE = "Enable the key, allow kms:Decrypt on it to who opens the repository, or use another slot's key."
 # A slot that asks for more than 1 GiB of memory is hostile.
 _SCRYPT_LIMIT = 1 << 30
 
@@ -39,7 +40,8 @@ class Key(Protocol):
         """What the slot needs to be unwrapped again; `context` must be given again then."""
 
     def unwrap(self, slot: dict[str, Any], context: str) -> bytes | None:
-        """The master key, None when this key is not the slot's."""
+        """The master key, None when this key is not the slot's. Raises PermissionError with the reason when a key
+        service refuses."""
 
 
 class KeyService(Protocol):
@@ -106,10 +108,7 @@ class ServiceKey:
         return {"wrapped": self.service.encrypt(master, {"snapfleet:repository": context}).hex()}
 
     def unwrap(self, slot: dict[str, Any], context: str) -> bytes | None:
-        try:
-            return self.service.decrypt(bytes.fromhex(slot["wrapped"]), {"snapfleet:repository": context})
-        except PermissionError:
-            return None
+        return self.service.decrypt(bytes.fromhex(slot["wrapped"]), {"snapfleet:repository": context})
 
 
 def _wrap(key: bytes, master: bytes, context: str) -> str:
@@ -177,7 +176,7 @@ def opened_by(store: Store, repository: str, key: Key) -> list[str]:
             facts = json.loads(store.get(KEYS + slot)[0])
             try:
                 opens = key.unwrap(facts, _context(repository, slot)) is not None
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, PermissionError):
                 continue
             found += [slot] if opens else []
     return found
@@ -195,6 +194,7 @@ def unlock(store: Store, repository: str, keys: tuple[Key, ...]) -> bytes:
     found = slots(store)
     if not found:
         raise Missing("The repository has no key slot.", advice="Restore an exported key into keys/.")
+    refusals: set[str] = set()
     for slot in found:
         try:
             facts = json.loads(store.get(KEYS + slot)[0])
@@ -204,6 +204,11 @@ def unlock(store: Store, repository: str, keys: tuple[Key, ...]) -> bytes:
                     return master
         except (ValueError, KeyError, TypeError, Missing):
             continue  # a slot that is damaged or was just removed opens nothing; another may
+        except PermissionError as refusal:
+            refusals.add(str(refusal))
+    if refusals:
+        reasons = " ".join(sorted(refusals))
+        raise WrongKey(f"No key slot opens with what was given. {reasons}", advice=_SERVICE_ADVICE)
     raise WrongKey("No key slot opens with what was given.")
 
 

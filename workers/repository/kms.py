@@ -21,7 +21,8 @@ _NEVER = {
 class Kms:
     """Implements workers.repository.keys.KeyService over a boto3 client of KMS.
 
-    `key` is needed to encrypt only: a ciphertext of KMS names the key that opens it.
+    `key` is needed to encrypt: a ciphertext of KMS names the key that opens it. Given, it also decrypts nothing that
+    another key has encrypted.
     """
 
     def __init__(self, client: Any, key: str = "") -> None:
@@ -32,7 +33,8 @@ class Kms:
         return bytes(answer["CiphertextBlob"])
 
     def decrypt(self, blob: bytes, context: dict[str, str]) -> bytes:
-        answer = self._asked(lambda: self._client.decrypt(CiphertextBlob=blob, EncryptionContext=context))
+        only = {"KeyId": self._key} if self._key else {}
+        answer = self._asked(lambda: self._client.decrypt(CiphertextBlob=blob, EncryptionContext=context, **only))
         return bytes(answer["Plaintext"])
 
     def _asked(self, ask: Any) -> Any:

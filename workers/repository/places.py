@@ -3,7 +3,7 @@ rehearsals)."""
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from workers.repository.errors import Unsuitable
@@ -65,7 +65,7 @@ def _s3_store(bucket: str, prefix: str, endpoint: str | None, region: str | None
         )
 
     def credentials() -> Credentials:
-        now = held.get_frozen_credentials()
+        now: Any = held.get_frozen_credentials()
         return Credentials(now.access_key, now.secret_key, now.token or "")
 
     address = endpoint or f"https://s3.{place}.amazonaws.com"

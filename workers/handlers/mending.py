@@ -1,0 +1,124 @@
+"""Winning back what packs hold that nobody needs any more, and saving what is sound of a damaged repository.
+
+Both go in turns, each of them whole: a worker that dies, or whose slice is over, leaves a repository that the next
+turn goes on with.
+"""
+
+from typing import Any
+
+from tasks.catalog import Job, transaction
+from workers import fence
+from workers.context import Context
+from workers.repositories import Place, blocks_of, go_on_later, open_place, slice_end, translated
+from workers.repository.compact import CompactPlan, compact, plan_compaction
+from workers.repository.generations import read_index
+from workers.repository.names import PACKS
+from workers.repository.repair import repair
+from workers.repository.repository import Repository
+from workers.repository.verify import verify
+
+# Bytes of packs that one turn reads: half a minute at the 300 MiB/s that two cores prove.
+TURN_BYTES = 8 << 30
+# Lost generations and objects that are told one by one.
+_TOLD = 50
+Facts = dict[str, Any]
+
+
+def compaction(context: Context, place: Place, job: Job) -> Facts | None:
+    """Move what is alive out of packs that are mostly dead, where that pays; None when the next message does the rest.
+
+    Cold packs and those that several volumes share stay. With `dry_run` only said. The old packs go with a prune after
+    the grace.
+    """
+    opened, late, spec = open_place(context, blocks_of(context, "volume"), place), slice_end(context), job.spec
+    with translated():
+        plan = plan_compaction(opened)
+    done = dict(spec.get("going") or {"moved_bytes": 0, "freed_bytes": 0, "packs": 0})
+    left = {"moved_bytes": plan.moved, "freed_bytes": plan.freed, "packs": sum(map(len, plan.packs.values()))}
+    if spec.get("dry_run"):
+        return left
+    total = done["moved_bytes"] + plan.moved
+    meter = context.meters.begin(job, context.clock.timer(), total, done["moved_bytes"])
+    for turn in _turns(plan):
+        with translated():
+            report = compact(opened, turn, read_index(opened).generations)
+        places = [place for packs in turn.packs.values() for place in packs]
+        won = sum(place.size for place in places) - report.moved
+        done = {
+            "moved_bytes": done["moved_bytes"] + report.moved,
+            "freed_bytes": done["freed_bytes"] + won,
+            "packs": done["packs"] + len(places),
+        }
+        meter.moved_to(done["moved_bytes"])
+        if late() and done["packs"] < left["packs"]:
+            _later(context, job, done)
+            return None
+    return done
+
+
+def _turns(plan: CompactPlan) -> list[CompactPlan]:
+    """A plan in pieces of one volume's packs and some gigabytes each."""
+    found: list[CompactPlan] = []
+    for lineage, packs in sorted(plan.packs.items()):
+        piece: dict[Any, int] = {}
+        for place, bits in packs.items():
+            piece[place] = bits
+            if sum(one.size for one in piece) >= TURN_BYTES:
+                found.append(CompactPlan({lineage: piece}, 0, 0))
+                piece = {}
+        if piece:
+            found.append(CompactPlan({lineage: piece}, 0, 0))
+    return found
+
+
+def repairing(context: Context, place: Place, job: Job) -> Facts | None:
+    """Read every byte; leave out of each generation what is lost, write lost leases anew, give up lost manifests.
+
+    None when the next message does the rest. With `dry_run` only said. Nothing is deleted. A volume of which something
+    was lost is archived whole the next time.
+    """
+    opened, late, spec = open_place(context, blocks_of(context, "volume"), place), slice_end(context), job.spec
+    with translated():
+        stored = sum(one.size for one in opened.store.list(PACKS))
+    going = dict(spec.get("going") or {"next": 0, "turns": max(1, stored // TURN_BYTES), "facts": {}})
+    meter = context.meters.begin(job, context.clock.timer(), stored, going["facts"].get("read_bytes", 0))
+    while going["next"] < going["turns"]:
+        with translated():
+            facts = _mended(opened, (going["next"], going["turns"]), bool(spec.get("dry_run")))
+        going = {**going, "next": going["next"] + 1, "facts": _joined(going["facts"], facts)}
+        meter.moved_to(going["facts"]["read_bytes"])
+        if late() and going["next"] < going["turns"]:
+            _later(context, job, going)
+            return None
+    lost = dict(sorted(going["facts"]["lost"].items()))
+    return {**going["facts"], "generations": len(lost), "lost": {name: lost[name] for name in list(lost)[:_TOLD]}}
+
+
+def _mended(opened: Repository, turn: tuple[int, int], dry_run: bool) -> Facts:
+    found = verify(opened, turn)
+    facts = {
+        "read_bytes": found.read_bytes,
+        "lost": {name: sum(count for _, count in spans) for name, spans in found.affected.items()},
+        "leases": [],
+        "given_up": [],
+        "told": [f"{one.name}: {one.kind}: {one.detail}" for one in found.problems[:_TOLD]],
+    }
+    if dry_run or found.sound:
+        return facts
+    done = repair(opened, found)
+    return {**facts, "leases": done.leases, "given_up": done.given_up}
+
+
+def _joined(before: Facts, more: Facts) -> Facts:
+    """Of all turns; blocks lost are those of each turn, as what one turn gave up the next does not see."""
+    lost = dict(before.get("lost", {}))
+    for name, blocks in more["lost"].items():
+        lost[name] = lost.get(name, 0) + blocks
+    lists = {name: list(dict.fromkeys([*before.get(name, ()), *more[name]])) for name in ("leases", "given_up", "told")}
+    return {"read_bytes": before.get("read_bytes", 0) + more["read_bytes"], "lost": lost, **lists}
+
+
+def _later(context: Context, job: Job, going: Facts) -> None:
+    with transaction():
+        fence.keep(job, spec={**job.spec, "going": going})
+    go_on_later(context, job)
