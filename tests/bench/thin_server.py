@@ -136,7 +136,8 @@ class Connection(threading.Thread):
             sink(some)
             length -= len(some)
         while length:
-            got = self.sock.recv_into(self.scratch[: min(length, len(self.scratch))])
+            wanted = min(length, len(self.scratch))
+            got = self.sock.recv_into(self.scratch[:wanted], wanted, socket.MSG_WAITALL)
             if not got:
                 raise ConnectionError
             sink(self.scratch[:got])
@@ -160,13 +161,16 @@ class Connection(threading.Thread):
         return bytes(parts)
 
     # -- answering ----------------------------------------------------------------------------------------------
-    def answer(self, status: int, body: bytes = b"", length: int | None = None, **headers: str) -> None:
+    def answer(
+        self, status: int, body: bytes = b"", length: int | None = None, more: bool = False, **headers: str
+    ) -> None:
+        """Send an answer; `more` says that its body follows by `file`, so that both leave in the same packets."""
         lines = [
             f"HTTP/1.1 {status} {RESPONSES.get(status, 'Error')}",
             f"Content-Length: {len(body) if length is None else length}",
         ]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        self.sock.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+        self.sock.sendall("\r\n".join([*lines, "", ""]).encode() + body, socket.MSG_MORE if more else 0)
 
     def fail(self, status: int, code: str) -> None:
         body = f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
@@ -304,9 +308,10 @@ class Connection(threading.Thread):
         }
         handle = os.open(found.path, os.O_RDONLY)
         try:
-            self.answer(status, length=end - start + 1, Content_Type="application/octet-stream", **extra)
-            if self.method == "GET":
-                self.file(handle, start, end - start + 1)
+            length, sent = end - start + 1, self.method == "GET" and end >= start
+            self.answer(status, length=length, more=sent, Content_Type="application/octet-stream", **extra)
+            if sent:
+                self.file(handle, start, length)
         finally:
             os.close(handle)
 
@@ -435,7 +440,7 @@ class Connection(threading.Thread):
             self.refuse(400, "ValidationException", "INVALID_BLOCK_TOKEN")
         else:
             facts = {"x_amz_Data_Length": str(BLOCK), "x_amz_Checksum_Algorithm": "SHA256"}
-            self.answer(200, length=BLOCK, x_amz_Checksum=snapshot.sums[index], **facts)
+            self.answer(200, length=BLOCK, more=True, x_amz_Checksum=snapshot.sums[index], **facts)
             self.file(snapshot.handle, index * BLOCK, BLOCK)
 
     def start_snapshot(self) -> None:
