@@ -42,6 +42,7 @@ from tasks.states import PointState
 # Any number that nothing else uses (tasks.catalog.migrate has ..001): the advisory lock of `apply`.
 LOCK = 7_300_519_002
 _POLICY_COLUMNS = ("schedules", "enabled", "priority")
+_SEALED_SETTINGS = ("client_secret", "storage_secret")
 _SETTINGS = (
     "backup_vault",
     "backup_role_arn",
@@ -88,7 +89,8 @@ def held_secrets() -> dict[Place, str]:
     with session():
         for account in Account.select():
             held[("accounts", account.name, "external_id")] = account.external_id_sealed
-            held[("accounts", account.name, "client_secret")] = account.settings.get("client_secret_sealed", "")
+            for key in _SEALED_SETTINGS:
+                held[("accounts", account.name, key)] = account.settings.get(f"{key}_sealed", "")
         for repository in Repository.select():
             field = "key_file" if repository.spec.get("key_file") else "key"
             held[("repositories", repository.name, field)] = repository.key_sealed
@@ -169,7 +171,7 @@ class _Writer:
         if spec is None:
             Account.update(enabled=False).where(Account.name == change.name).execute()
             return
-        sealed = self._sealed(change, "client_secret")
+        sealed = {f"{key}_sealed": self._sealed(change, key) for key in _SEALED_SETTINGS}
         settings = {key: spec[key] for key in _SETTINGS if key in spec}
         number = spec.get("subscription_id") or spec.get("role_arn", "::::").split(":")[4]
         columns = {
@@ -178,7 +180,7 @@ class _Writer:
             **({"number": number} if number else {}),
             "regions": spec["regions"],
             "external_id_sealed": self._sealed(change, "external_id"),
-            "settings": {**settings, **({"client_secret_sealed": sealed} if sealed else {})},
+            "settings": {**settings, **{key: text for key, text in sealed.items() if text}},
             "secret_refs": {key: spec[key] for key in FIELDS["accounts"] if key in spec},
             "enabled": True,
         }

@@ -43,10 +43,13 @@ _dr_record = record(
         "options": Field(tags),
     }
 )
-# The warm classes that new archives may be written to: all are read at once, some bill a least time (S3 price list).
-STORAGE_CLASSES = ("standard", "standard-ia", "onezone-ia", "intelligent-tiering", "glacier-ir")
-# Days that a cold class bills however early an object goes (S3 price list, 2026-11), by the estate's word.
-_BILLED_DAYS = {"glacier": 90, "deep-archive": 180}
+# The warm classes that new archives may be written to: all are read at once, some bill a least time (S3 price list;
+# "Access tiers for blob data" of Azure Blob).
+S3_CLASSES = ("standard-ia", "onezone-ia", "intelligent-tiering", "glacier-ir")
+AZURE_CLASSES = ("cool", "cold")
+STORAGE_CLASSES = ("standard", *S3_CLASSES, *AZURE_CLASSES)
+# Days that a cold class bills however early an object goes (the same, 2026-11), by the estate's word.
+_BILLED_DAYS = {"glacier": 90, "deep-archive": 180, "archive": 180}
 _archive = record(
     {
         "after": Field(plain(duration)),
@@ -167,6 +170,10 @@ def check_policy(
                 )
             elif "archive" in repository and not kind.cold:
                 file.report((*path, "repository", "archive"), f"{kind.name} cannot be kept in cold storage")
+        url = str(known["repositories"].get(str(repository.get("name")), {}).get("url", ""))
+        if repository.get("class") in (S3_CLASSES if url.startswith("azure:") else AZURE_CLASSES):
+            right = AZURE_CLASSES if url.startswith("azure:") else S3_CLASSES
+            file.report((*path, "repository", "class"), f"is no class of {url}; it has standard, {', '.join(right)}")
         if isinstance(repository.get("archive"), dict):
             _check_cold(file, (*path, "repository", "archive"), repository, known["repositories"])
 

@@ -52,8 +52,8 @@ AWS_ONLY = (
     "backup_vault",
     "backup_role_arn",
 )
-AZURE_ONLY = ("subscription_id", "tenant_id", "client_id", "client_secret")
-SECRETS = ("external_id", "client_secret")
+AZURE_ONLY = ("subscription_id", "tenant_id", "client_id", "client_secret", "storage_secret")
+SECRETS = ("external_id", "client_secret", "storage_secret")
 
 account_record = {
     "name": Field(plain(name), required=True),
@@ -93,6 +93,7 @@ _SCHEDULE_FIELDS = ("name", "description", "every", "starts_at", "ends_at", "tim
 _STAND_IN = {"every": "1mo", "starts_at": "1970-01-01"}
 
 
+    "storage_secret": Field(plain(secret)),
 def check_account(file: Located, path: Path, spec: dict[str, Any]) -> None:
     """What fields of an account say together: each cloud has its own."""
     azure = spec.get("cloud") == "azure"

@@ -9,7 +9,7 @@ first; a machine in use is stopped as late as possible, and nothing that it had 
 from collections.abc import Sequence
 from typing import Any
 
-from coordinator.restore_archive import from_repository
+from coordinator.restore_archive import from_repository, into_disks
 from coordinator.restore_disks import chosen_parts, clean_tags
 from coordinator.restore_draft import Draft
 from coordinator.restore_facts import (
@@ -58,7 +58,7 @@ def plan_restore(point: PointFacts, request: RestoreRequest) -> RestorePlan:
     draft = Draft(point, request)
     if point.type not in _EC2:
         plan_typed(draft)
-        return draft.plan(())
+        return into_disks(draft.plan(()), point) if point.repository else draft.plan(())
     if request.kind not in EC2_KINDS:
         raise wrong("kind", request.kind, ", ".join(EC2_KINDS))
     if request.settings:

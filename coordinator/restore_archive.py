@@ -33,6 +33,30 @@ def from_repository(
     return replace(plan, steps=tuple(steps), notes=(*plan.notes, note))
 
 
+def into_disks(plan: RestorePlan, point: PointFacts) -> RestorePlan:
+    """The same plan for a cloud that takes a disk's bytes: each disk that was to be made from a generation is made
+    empty, and filled from the repository."""
+    sizes = {part.snapshot_id: part for part in point.parts}
+    steps = tuple(_filled(step, sizes, point) for step in plan.steps)
+    note = f"All blocks are read from the repository {point.repository} first, so this takes as long as that."
+    return replace(plan, steps=steps, notes=(*plan.notes, note))
+
+
+def _filled(step: PlannedStep, parts: Mapping[str, PartFacts], point: PointFacts) -> PlannedStep:
+    part = parts.get(str(step.params.get("snapshot_id", "")))
+    if part is None:
+        return step
+    params = {
+        "repository": point.repository,
+        "generation": part.snapshot_id,
+        "volume": part.source_id,
+        "size_gib": part.size_gib,
+        "disk": {name: value for name, value in step.params.items() if name not in ("snapshot_id", "size_gib")},
+    }
+    why = f"Write {part.size_gib} GiB from the repository {point.repository} into a new disk {step.params['name']}."
+    return replace(step, kind="restore-disk", params=params, why=why)
+
+
 def _fetch(part: PartFacts) -> str:
     return f"fetch-{slug(part)}"
 

@@ -12,6 +12,7 @@ replace-root {instance_id, snapshot_id, tags} -> task_id
 tag-resources {instance_id, volumes: {device: tags}, delete_on_termination: [device]}
 delete-volume {volume_id}: only one that the restore itself made and detached
 restore-snapshot {repository, generation, volume, size_gib, kms_key_id} -> snapshot_id
+restore-disk {repository, generation, volume, size_gib, disk: what azure-create-disk takes} -> disk_id
 delete-snapshot {snapshot_id}: only one that the restore itself made
 Other types have steps of their own: restore-KIND {backup_id, tags, options} and what their planners add
 (coordinator/restore_types.py); their drivers know them.
@@ -38,6 +39,7 @@ STEP_KINDS = frozenset(
         "deregister-image",
         "delete-volume",
         "restore-snapshot",
+        "restore-disk",
         "delete-snapshot",
         "replace-root",
         "tag-resources",

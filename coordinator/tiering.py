@@ -14,8 +14,8 @@ from tasks.catalog import Part, Point, Policy, rows
 from tasks.catalog.archives import ARCHIVE, repository_destination
 from tasks.states import PointState
 
-# The estate's words for Amazon S3's classes.
-CLASSES = {"glacier": "GLACIER", "deep-archive": "DEEP_ARCHIVE"}
+# The estate's words for the classes of Amazon S3 and Azure Blob.
+CLASSES = {"glacier": "GLACIER", "deep-archive": "DEEP_ARCHIVE", "archive": "ARCHIVE"}
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ColdRule:
 
     @classmethod
     def of(cls, spec: Mapping[str, object]) -> "ColdRule | None":
-        """The rule of a policy's `repository` block; None when it has none for S3."""
+        """The rule of a policy's `repository` block; None when it has none."""
         block = spec.get("archive")
         if not isinstance(block, Mapping) or block.get("class") not in CLASSES:
             return None

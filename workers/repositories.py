@@ -90,11 +90,28 @@ def blocks_of(context: Context, type_name: str) -> Blocks:
     return found
 
 
-def open_place(context: Context, blocks: Blocks, place: Place) -> Opened:
+@contextmanager
+def opened_blocks(context: Context, type_name: str) -> Iterator[Blocks]:
+    """Block access for a resource type, for one piece of work: what it opened is shut at the end. Raises Impossible."""
+    blocks: Any = blocks_of(context, type_name)
+    opened = getattr(blocks, "opened", None)
+    if opened is None:
+        yield blocks
+        return
+    with opened() as work:
+        yield work
+
+
+def blocks_at(context: Context, place: Place) -> Blocks:
+    """Access to the cloud that a repository lies in, whatever its archives are of. Raises Impossible."""
+    return blocks_of(context, "azure-disk" if place.url.startswith("azure:") else "volume")
+
+
+def open_place(context: Context, place: Place) -> Opened:
     """The open repository. Raises the family: Refused with the code wrong-key, newer-version, object-missing ..."""
     with translated():
         try:
-            store = blocks.store(place.account, place.region, place.url)
+            store = blocks_at(context, place).store(place.account, place.region, place.url)
             ledger = CatalogCommits(place.url)
             commits = ledger if ledger.is_owned() else None
             return open_repository(store, place.key, clock=context.clock.timer, commits=commits)
@@ -106,10 +123,10 @@ def open_place(context: Context, blocks: Blocks, place: Place) -> Opened:
             ) from None
 
 
-def make_place(context: Context, blocks: Blocks, place: Place, lock: bool = False) -> tuple[Opened, bool]:
+def make_place(context: Context, place: Place, lock: bool = False) -> tuple[Opened, bool]:
     """The repository, created when there is none; whether it was. Another key or a foreign one there is refused."""
     with translated():
-        store = blocks.store(place.account, place.region, place.url)
+        store = blocks_at(context, place).store(place.account, place.region, place.url)
         try:
             ledger = CatalogCommits(place.url)
             made = create(store, place.key, context.clock.timer, ledger, need_object_lock=lock)
@@ -120,7 +137,7 @@ def make_place(context: Context, blocks: Blocks, place: Place, lock: bool = Fals
             if lock and not store.features().object_lock:
                 text = f"{place.url} has no Object Lock, which the estate file asks for with `lock`."
                 raise Impossible(text, code="unsuitable", advice="Leave `lock` out, or use another bucket.") from None
-            return open_place(context, blocks, place), False
+            return open_place(context, place), False
 
 
 def locked_until(context: Context, job: Job) -> datetime | None:

@@ -5,10 +5,11 @@ region", limits) and the swagger of Microsoft.Compute. Copies stay in the subscr
 subscription and region, of which some are left to others.
 """
 
-from tasks.resources.kind import Option, ResourceType
+from tasks.resources.kind import Option, ResourceType, Rule
 
 _COPY_SLOTS = 90
 _NOTES = (
+    "archives are of changed page ranges, in S3 or Azure Blob, and are restored to any region or subscription",
     "snapshots are incremental, and are copied to other regions in the order in which they were taken",
     "across subscriptions nothing is copied: Azure takes no incremental snapshot out of its disk's subscription",
 )
@@ -43,12 +44,27 @@ _RESTORE_VM = (
 _UNDO_DISK = (
     "Microsoft.Compute/disks/read",
     "Microsoft.Compute/disks/delete",
+    "Microsoft.Compute/disks/endGetAccess/action",
     "Microsoft.Compute/virtualMachines/read",
     "Microsoft.Compute/virtualMachines/attachDetachDataDisks/action",
 )
 _UNDO_VM = (
     *_UNDO_DISK,
     "Microsoft.Compute/virtualMachines/delete",
+)
+# Reading blocks of a snapshot for a repository, and writing those of a disk from one.
+_ARCHIVE = (
+    "Microsoft.Compute/disks/read",
+    "Microsoft.Compute/snapshots/read",
+    "Microsoft.Compute/snapshots/beginGetAccess/action",
+    "Microsoft.Compute/snapshots/endGetAccess/action",
+    "Microsoft.Compute/disks/endGetAccess/action",
+)
+_FETCH = (
+    "Microsoft.Compute/disks/read",
+    "Microsoft.Compute/disks/write",
+    "Microsoft.Compute/disks/beginGetAccess/action",
+    "Microsoft.Compute/disks/endGetAccess/action",
 )
 _DISK_OPTIONS = (
     Option("name", "name of the new disk, or the beginning of the names of several"),
@@ -67,8 +83,8 @@ KINDS = (
         id_prefix="/subscriptions/",
         cross_region=True,
         cross_account=False,
-        repository=False,
-        cold=False,
+        repository=True,
+        cold=True,
         copy_slots=_COPY_SLOTS,
         notes=_NOTES,
         restores=("disk",),
@@ -76,6 +92,8 @@ KINDS = (
         backup_actions=_BACKUP,
         copy_actions=_COPY,
         restore_actions=_RESTORE_DISK,
+        archive_actions=_ARCHIVE,
+        fetch_actions=_FETCH,
         undo_actions=_UNDO_DISK,
         delete_actions=_DELETE,
     ),
@@ -86,10 +104,30 @@ KINDS = (
         id_prefix="/subscriptions/",
         cross_region=True,
         cross_account=False,
-        repository=False,
-        cold=False,
+        repository=True,
+        cold=True,
         copy_slots=_COPY_SLOTS,
-        notes=(*_NOTES, "the disks of a machine are taken one after the other, not at one instant"),
+        notes=(
+            *_NOTES,
+            "the disks of a machine are taken one after the other; with `consistency` at one instant: a restore point",
+            "restore points are restored where they lie: they are not copied, and not kept in a repository",
+        ),
+        rules=(
+            Rule(
+                "restore-point",
+                "any",
+                "A restore point is not copied; leave `consistency` out where the backups of a machine go elsewhere.",
+                "Azure virtual machine documentation, virtual machine restore points",
+                found={"restore_point": ("crash", "application")},
+            ),
+        ),
+        backup_options=(
+            Option(
+                "consistency",
+                "take all disks at one instant, as a restore point that is consistent for a crash or for applications",
+                choices=("crash", "application"),
+            ),
+        ),
         restores=("vm", "disk"),
         restore_options=(
             Option("name", "name of the new machine, with which the names of its disks begin"),
@@ -110,6 +148,8 @@ KINDS = (
         ),
         copy_actions=_COPY,
         restore_actions=_RESTORE_VM,
+        archive_actions=_ARCHIVE,
+        fetch_actions=_FETCH,
         undo_actions=_UNDO_VM,
         delete_actions=_DELETE,
     ),

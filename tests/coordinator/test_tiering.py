@@ -27,11 +27,12 @@ def test_an_archive_moves_when_it_is_old_enough_and_beyond_the_newest_of_its_res
     assert cold_points(known, ColdRule("GLACIER", timedelta(days=35), 1), NOW) == [100]
 
 
-def test_a_rule_is_read_from_the_policys_block_and_only_for_classes_of_s3() -> None:
+def test_a_rule_is_read_from_the_policys_block_with_the_class_of_its_store() -> None:
     block = {"name": "cold", "archive": {"after": "30d", "class": "deep-archive", "keep": "7y"}}
     assert ColdRule.of(block) == ColdRule("DEEP_ARCHIVE", timedelta(days=30))
     assert ColdRule.of({"name": "cold"}) is None
-    assert ColdRule.of({"archive": {"after": "30d", "class": "archive"}}) is None
+    assert ColdRule.of({"archive": {"after": "30d", "class": "archive"}}) == ColdRule("ARCHIVE", timedelta(days=30))
+    assert ColdRule.of({"archive": {"after": "30d", "class": "tepid"}}) is None
 
 
 @given(st.lists(st.integers(0, 400), max_size=30), st.integers(0, 400), st.integers(1, 30), st.integers(0, 400))

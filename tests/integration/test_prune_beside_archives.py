@@ -84,7 +84,7 @@ def prune(house: Archiving) -> dict[str, Any]:
 def opened(house: Archiving) -> Repository:
     with session():
         place = place_of(house.context, "cold")
-    return open_place(house.context, house.context.drivers["volume"].blocks, place)
+    return open_place(house.context, place)
 
 
 def test_what_an_archive_builds_on_outlives_its_own_expiry_and_every_pruning_meanwhile(archiving: Archiving) -> None:

@@ -42,7 +42,7 @@ from tests.sandbox import Sandbox
 from workers.aws.ec2 import Ec2Driver
 from workers.aws.session import Sessions
 from workers.pace import Pace
-from workers.repositories import blocks_of, open_place, place_of
+from workers.repositories import open_place, place_of
 from workers.repository.generations import manifest_name, read_index
 from workers.repository.prune import hide
 
@@ -190,7 +190,7 @@ def test_what_cannot_be_taken_over_is_told_and_taken_over_once_it_can(
     archiving.back_up()
     archiving.wished("run", policy="gold")
     archiving.work(timedelta(minutes=1))
-    repository = open_place(archiving.context, blocks_of(archiving.context, "volume"), _place(archiving))
+    repository = open_place(archiving.context, _place(archiving))
     first, *_ = read_index(repository).generations
     hide(repository, manifest_name(repository, first), "expired")
     house = after_the_loss()

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from tasks.errors import Gone, Impossible, Invalid
-from workers.azure import describe, snapshots
+from workers.azure import describe, instants, snapshots
 from workers.azure.clients import Clients
 from workers.azure.errors import translated
 from workers.azure.ids import normal, part_key, read_id
@@ -22,6 +22,7 @@ _NOT_ONE_INSTANT = "The disks were taken one after the other: they are consisten
 _SAME_SUBSCRIPTION = (
     "Azure copies incremental snapshots inside one subscription only: {source} belongs to another than {target}."
 )
+_NO_POINTS = "Restore points are not copied: leave `consistency` out where the backups of a machine go elsewhere."
 _OTHER_REGION = "The snapshot lies in {region} already: a copy goes to another region."
 
 
@@ -31,6 +32,8 @@ def start_backup(clients: Clients, resource: Resource, request: BackupRequest, p
         raise Invalid(f"There is no backup mode {request.mode!r} for {resource.type}: it is 'snapshots'.")
     now, warnings = _as_it_is(clients, resource, request)
     disks = _disks_of(clients, now, request.exclude)
+    if now.type == "azure-vm" and request.options.get("consistency"):
+        return _at_one_instant(clients, now, disks, request, pace, warnings)
     operations, parts, adopted = [], [], True
     for disk in disks:
         key = request.key if now.type == "azure-disk" else part_key(request.key, disk["id"])
@@ -47,6 +50,17 @@ def start_backup(clients: Clients, resource: Resource, request: BackupRequest, p
     if now.type == "azure-vm":
         captured["disks"] = disks
     return Started(tuple(operations), tuple(parts), captured=captured, warnings=_once(warnings), adopted=adopted)
+
+
+def _at_one_instant(
+    clients: Clients, now: Resource, disks: list[dict[str, Any]], request: BackupRequest, pace: Pace, told: list[str]
+) -> Started:
+    """One restore point of all disks, whose parts are known when it is made."""
+    out = frozenset(normal(one) for one in request.exclude)
+    operation, there = instants.start(clients, now, replace(request, exclude=out), pace)
+    captured = {**now.attributes, "name": now.name, "tags": dict(now.tags), "disks": disks}
+    captured["restore_point"] = request.options["consistency"]
+    return Started((operation,), image_id=operation.external_id, captured=captured, warnings=_once(told), adopted=there)
 
 
 def _as_it_is(clients: Clients, resource: Resource, request: BackupRequest) -> tuple[Resource, list[str]]:
@@ -113,6 +127,8 @@ def plan_copy_problem(point: Point, destination: Destination) -> str:
 def start_copy(clients: Clients, point: Point, destination: Destination, request: CopyRequest, pace: Pace) -> Started:
     """Begin copying every part, or adopt what this key began; a limit met half way keeps what is under way."""
     problem = plan_copy_problem(point, destination)
+    if any(instants.is_restore_point(part.external_id) for part in point.parts):
+        problem = _NO_POINTS
     if problem:
         raise Impossible(problem, code="copy-impossible")
     operations, parts, adopted = [], [], True

@@ -18,6 +18,7 @@ from workers.azure.access import UPLOADS, Access
 from workers.azure.clients import Clients, Subscriptions
 from workers.azure.errors import translated
 from workers.azure.ids import id_of, normal, read_id
+from workers.azure.instants import is_restore_point
 from workers.azure.pages import Pages, PageSource, UploadSink
 from workers.azure.tags import fit_tags
 from workers.azure.vhd import FOOTER_BYTES, footer
@@ -110,6 +111,9 @@ class AzureBlocks:
         return PageSource(self._pages(self._access(clients, snapshot_id)), _size(now), before)
 
     def _model(self, clients: Clients, snapshot_id: str) -> dict[str, Any]:
+        if is_restore_point(snapshot_id):
+            text = "Restore points are not archived: leave `consistency` out where a machine goes to a repository."
+            raise Impossible(text, code="restore-point")
         with translated("a look at a snapshot"):
             found = snapshots.get(clients, snapshot_id)
         if found is None:

@@ -6,7 +6,7 @@ from azure.core.exceptions import AzureError
 
 from tasks.errors import Invalid
 from tasks.states import OperationState
-from workers.azure import access, backup, delete, describe, restore, snapshots
+from workers.azure import access, backup, delete, describe, instants, restore, snapshots
 from workers.azure.blocks import AzureBlocks
 from workers.azure.clients import Clients, Subscriptions
 from workers.azure.errors import translate, translated
@@ -99,6 +99,11 @@ class ComputeDriver:
             of_snapshots = [one for one in operations if one.kind in _SNAPSHOT_KINDS]
             answers = snapshots.progress(clients, of_snapshots, self._pace) if of_snapshots else {}
             answers |= {
+                one.external_id: instants.progress(clients, one, self._pace)
+                for one in operations
+                if one.kind == instants.KIND
+            }
+            answers |= {
                 one.external_id: restore.progress(clients, one, self._pace)
                 for one in operations
                 if one.kind in restore.OPERATION_KINDS
@@ -108,8 +113,9 @@ class ComputeDriver:
     def find(self, account: Account, region: str, key: str) -> list[Found]:
         with translated("a look-up"):
             models = snapshots.with_key(self._at(account), key)
-        here = [one for one in models if describe.region_of(one) == region]
-        return [Found("snapshot", normal(one["id"]), _state(one)) for one in here]
+            here = [one for one in models if describe.region_of(one) == region]
+            of_machines = instants.find(self._at(account), region, key)
+        return [*(Found("snapshot", normal(one["id"]), _state(one)) for one in here), *of_machines]
 
     def shut_forgotten(self, account: Account, region: str, in_use: frozenset[str]) -> list[str]:
         """Revoke access to blocks that no work needs any more; the ids of what was open. Raises the family."""
@@ -119,7 +125,8 @@ class ComputeDriver:
         answers: list[Deleted] = []
         for point in points:
             with translated("a deletion"):
-                answers += delete.delete(self._at(point.account), point)
+                way = instants if instants.is_restore_point(point.image_id) else delete
+                answers += way.delete(self._at(point.account), point)
         return answers
 
 

@@ -16,6 +16,7 @@ from workers.azure import lro
 from workers.azure.access import UPLOADS
 from workers.azure.clients import Clients
 from workers.azure.ids import id_of, normal, read_id
+from workers.azure.instants import is_restore_point
 from workers.azure.tags import fit_tags
 from workers.driver import TAG_JOB, Created, Operation, Point, Progress, RestoreStep, StepStarted
 from workers.pace import Pace
@@ -80,7 +81,7 @@ def _disk(
 ) -> dict[str, Any]:
     """A disk from a snapshot, as the old one was."""
     properties = {
-        "creationData": creation or {"createOption": "Copy", "sourceResourceId": params["snapshot_id"]},
+        "creationData": creation or _copied(str(params["snapshot_id"])),
         "diskSizeGB": params.get("size_gib"),
         "osType": params.get("os_type"),
         "hyperVGeneration": params.get("generation"),
@@ -99,6 +100,10 @@ def _disk(
         **({"zones": [params["zone"]]} if params.get("zone") else {}),
         "properties": {name: value for name, value in properties.items() if value is not None},
     }
+
+
+def _copied(source: str) -> dict[str, str]:
+    return {"createOption": "Restore" if is_restore_point(source) else "Copy", "sourceResourceId": source}
 
 
 def _machine(region: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from workers.context import Context
 from workers.handlers.discover import storable
 from workers.ledger import CatalogCommits
 from workers.provenance import Origin
-from workers.repositories import Place, blocks_of, open_place, place_of, translated
+from workers.repositories import Place, open_place, place_of, translated
 from workers.repository.generations import read_index
 from workers.repository.keys import Passphrase
 from workers.repository.manifest import Generation
@@ -36,7 +36,7 @@ def run(context: Context, job: Job) -> None:
     Raises the family: a wrong key, another program's place, a newer version.
     """
     place = _place(context, job)
-    repository = open_place(context, blocks_of(context, "volume"), place)
+    repository = open_place(context, place)
     with translated():
         index = read_index(repository)
     found = adoptable(index.generations, _known(place.name))

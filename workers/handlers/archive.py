@@ -6,6 +6,7 @@ point is good when all its volumes have theirs. Big volumes are left to several 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tasks.catalog import Job, Part, Point, Transfer, session, transaction
@@ -22,6 +23,7 @@ from workers.repositories import (
     blocks_of,
     go_on_later,
     open_place,
+    opened_blocks,
     place_of,
     slice_end,
     transfer_of,
@@ -46,7 +48,10 @@ def run(context: Context, job: Job) -> None:
             context, job, source, account, place, blocks, resource.external_id, base, resource.type, policy, len(parts)
         )
     point_id = _intend(work)
-    if _archived(work, parts, open_place(context, blocks, place)):
+    repository = open_place(context, place)
+    with opened_blocks(context, work.type) as opened:
+        whole = _archived(replace(work, blocks=opened), parts, repository)
+    if whole:
         _conclude(work, point_id, parts)
 
 

@@ -21,10 +21,10 @@ from workers.context import Context
 from workers.progress import Watched
 from workers.repositories import (
     added,
-    blocks_of,
     checkpoint,
     go_on_later,
     open_place,
+    opened_blocks,
     place_of,
     slice_end,
     transfer_of,
@@ -47,11 +47,12 @@ def run(context: Context, job: Job) -> None:
             raise Gone("The archive that this part is of does not wait for it any more.", code="archive-over")
         place = place_of(context, spec["repository"])
         account = context.account(job.account)
-        blocks = blocks_of(context, Resource.get_by_id(lead.resource_id).type)
-    repository = open_place(context, blocks, place)
+        type_name = Resource.get_by_id(lead.resource_id).type
+    repository = open_place(context, place)
     start, stop = spec["start"], spec["stop"]
     transfer = transfer_of(context, job, spec["volume"], snapshot_id=spec["snapshot"], blocks=stop - start)
-    done = _slice(context, job, repository, lambda: blocks.source(account, job.region, *_snapshots(spec)))
+    with opened_blocks(context, type_name) as blocks:
+        done = _slice(context, job, repository, lambda: blocks.source(account, job.region, *_snapshots(spec)))
     reach("part.stored")
     if done is not None:
         figures = added(transfer.figures, figures_of(done))

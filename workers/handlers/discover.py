@@ -12,6 +12,7 @@ from tasks.crash import reach
 from tasks.errors import CredentialsRefused, FenceLost, SnapfleetError
 from workers import driver, fence
 from workers.context import Context
+from workers.forgotten import shut_forgotten
 from workers.handlers.check import note_contact
 
 _KEPT = (Resource.name, Resource.parent_id, Resource.tags, Resource.attributes, Resource.seen_at, Resource.gone_at)
@@ -31,6 +32,7 @@ def run(context: Context, job: Job) -> None:
     except SnapfleetError as error:
         _note_failure(context, job, error)
         raise
+    shut_forgotten(context, job)
     with transaction():
         fence.keep(job)
         Resource.update(gone_at=began_at).where(

@@ -1,22 +1,25 @@
-"""The restore step that makes a snapshot out of a generation in a repository, in slices, each a checkpoint.
+"""The restore step that makes a snapshot or a disk of a generation in a repository, in slices, each a checkpoint.
 
 Blocks are written in ranges; what a worker wrote after its last checkpoint is written again, which changes nothing.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
-from tasks.catalog import Job, RestoreStep, session, transaction
+from tasks.catalog import Job, RestoreStep, Transfer, session, transaction
 from tasks.catalog.transitions import start_waiting
 from tasks.crash import reach
 from tasks.errors import NotReady
 from workers import driver, fence, operations, steps
+from workers.blocks import Blocks
 from workers.context import Context, token
 from workers.handlers.tiering import ask_back, wait_for_packs
+from workers.progress import Meter
 from workers.repositories import (
-    blocks_of,
     checkpoint,
     go_on_later,
     open_place,
+    opened_blocks,
     place_of,
     slice_end,
     transfer_of,
@@ -28,19 +31,18 @@ from workers.repository.manifest import Generation
 from workers.repository.repository import Repository
 from workers.repository.restore import restore
 
+# Steps of restores that are done here.
+KINDS = ("restore-snapshot", "restore-disk")
 # Blocks between two looks at the clock, 1 GiB: some seconds, and a checkpoint costs a statement.
 RANGE = 2048
 
 
 def run(context: Context, job: Job, point: driver.Point, tags: dict[str, str]) -> None:
-    """Write the generation's blocks into a new snapshot, for one slice at most; then wait for EBS to complete it."""
+    """Write the generation's blocks into what was made for them, for one slice at most; then wait until it is whole."""
     params: dict[str, Any] = job.spec["params"]
     with session():
         place = place_of(context, params["repository"])
-    blocks = blocks_of(context, point.resource.type)
-    repository = open_place(context, blocks, place)
-    where = (point.account, job.region)
-    size = int(params["size_gib"]) << 30
+    repository = open_place(context, place)
     with translated():
         generation = read_index(repository, _lineage(point, params["generation"])).of(params["generation"])
     transfer = transfer_of(context, job, params["generation"], generation=generation.id, blocks=generation.blocks)
@@ -48,37 +50,76 @@ def run(context: Context, job: Job, point: driver.Point, tags: dict[str, str]) -
     meter = context.meters.begin(job, context.clock.timer(), generation.blocks * generation.block_bytes, at)
     if _is_cold(point, params["generation"]) and not _back(context, job, repository, generation, transfer.next_block):
         return
-    if not transfer.snapshot_id:
+    with opened_blocks(context, point.resource.type) as blocks:
+        work = _Work(context, job, blocks, point.account, repository, generation, transfer, meter)
+        _begin(work, tags)
+        if not _write(work):
+            return
         with translated():
-            made = blocks.begin(*where, size, token(job), tags, params.get("kms_key_id", ""))
-        reach("fetch.begun")
-        _record(context, job, made)
-        checkpoint(context, job, transfer, snapshot_id=made)
+            blocks.complete(point.account, job.region, transfer.snapshot_id, int(transfer.figures.get("written", 0)))
+    reach("fetch.completed")
+    _wait(context, job, driver.Operation(blocks.makes, transfer.snapshot_id, point.account, job.region))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What one slice of a fetch has in hand."""
+
+    context: Context
+    job: Job
+    blocks: Blocks
+    account: driver.Account
+    repository: Repository
+    generation: Generation
+    transfer: Transfer
+    meter: Meter
+
+    @property
+    def size(self) -> int:
+        """Bytes of what is made."""
+        return int(self.job.spec["params"]["size_gib"]) << 30
+
+
+def _begin(work: _Work, tags: dict[str, str]) -> None:
+    """Make what the blocks go into, unless an earlier slice has."""
+    context, job, params = work.context, work.job, work.job.spec["params"]
+    if work.transfer.snapshot_id:
+        return
+    more = {"wishes": params["disk"]} if "disk" in params else {}
+    with translated():
+        where = (work.account, job.region, work.size)
+        made = work.blocks.begin(*where, token(job), tags, params.get("kms_key_id", ""), **more)
+    reach("fetch.begun")
+    _record(context, job, work.blocks, made)
+    checkpoint(context, job, work.transfer, snapshot_id=made)
+
+
+def _write(work: _Work) -> bool:
+    """Whether all blocks are written; when not, the job was put back in line."""
+    context, job, generation, transfer = work.context, work.job, work.generation, work.transfer
     late = slice_end(context)
+    with translated():
+        sink = work.blocks.sink(work.account, job.region, transfer.snapshot_id, work.size)
     while transfer.next_block < generation.blocks:
-        first, stop = transfer.next_block, min(generation.blocks, transfer.next_block + RANGE)
+        first, stop, before = transfer.next_block, min(generation.blocks, transfer.next_block + RANGE), sink.written
         try:
             with translated():
-                sink = blocks.sink(*where, transfer.snapshot_id, size)
-                done = restore(repository, generation, sink, first=first, stop=stop)
+                done = restore(work.repository, generation, sink, first=first, stop=stop)
         except NotReady as error:
-            if error.code != Archived.code or _back(context, job, repository, generation, first):
+            if error.code != Archived.code or _back(context, job, work.repository, generation, first):
                 raise
-            return
+            return False
         reach("fetch.written")
         figures = {
-            "written": int(transfer.figures.get("written", 0)) + sink.written,
+            "written": int(transfer.figures.get("written", 0)) + sink.written - before,
             "read_bytes": int(transfer.figures.get("read_bytes", 0)) + done.read_bytes,
         }
         checkpoint(context, job, transfer, next_block=stop, figures=figures)
-        meter.reached(stop * generation.block_bytes, done.written_bytes)
+        work.meter.reached(stop * generation.block_bytes, done.written_bytes)
         if late() and stop < generation.blocks:
             go_on_later(context, job)
-            return
-    with translated():
-        blocks.complete(*where, transfer.snapshot_id, int(transfer.figures.get("written", 0)))
-    reach("fetch.completed")
-    _wait(context, job, driver.Operation("snapshot", transfer.snapshot_id, point.account, job.region))
+            return False
+    return True
 
 
 def _is_cold(point: driver.Point, generation: str) -> bool:
@@ -101,12 +142,12 @@ def _lineage(point: driver.Point, generation: str) -> str | None:
     return str(part.attributes["lineage"]) if part is not None and part.attributes.get("lineage") else None
 
 
-def _record(context: Context, job: Job, snapshot_id: str) -> None:
+def _record(context: Context, job: Job, blocks: Blocks, made: str) -> None:
     """What was made is known before a block is in it, so that an undo finds it."""
     with transaction():
         fence.keep(job)
-        steps.record_creations(context, job, [driver.Created("snapshot", snapshot_id)])
-        RestoreStep.update(outputs={"snapshot_id": snapshot_id}).where(
+        steps.record_creations(context, job, [driver.Created(blocks.makes, made)])
+        RestoreStep.update(outputs={blocks.output: made}).where(
             RestoreStep.restore == job.restore_id, RestoreStep.number == job.spec["step"]
         ).execute()
         steps.mirror(job)

@@ -13,7 +13,7 @@ from tasks.states import PointState
 from workers import fence
 from workers.context import Context
 from workers.handlers.cleanup import guarded
-from workers.repositories import blocks_of, open_place, place_of, translated
+from workers.repositories import open_place, place_of, translated
 from workers.repository.generations import manifest_name, read_index
 from workers.repository.prune import hide
 from workers.repository.repository import Repository
@@ -30,7 +30,7 @@ def run(context: Context, job: Job) -> None:
         parts = list(Part.select().where(Part.point.in_(allowed)))
         codes = {row.id: row.expire_code for row in Point.select().where(Point.id.in_(allowed))}
     if parts:
-        _hide(open_place(context, blocks_of(context, "volume"), place), {part.external_id for part in parts})
+        _hide(open_place(context, place), {part.external_id for part in parts})
     reach("forget.hidden")
     at = context.clock.timer()
     with transaction():

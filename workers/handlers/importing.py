@@ -77,7 +77,7 @@ def run(context: Context, job: Job) -> None:
         attributes=dict(work.origin.captured),
         taken_at=taken_at,
     )
-    repository = open_place(context, blocks, place)
+    repository = open_place(context, place)
     transfer = transfer_of(context, job, spec["volume"], snapshot_id=spec["snapshot"])
     meter = context.meters.begin(job, context.clock.timer(), spec["size_gib"] << 30, transfer.next_block * BLOCK_BYTES)
     task = Task(context, job, taken_at, lambda opened, row: _open(work, opened, row.volume), meter)

@@ -27,7 +27,7 @@ def run(context: Context, job: Job) -> None:
         raise Invalid(f"The keys of a repository cannot be asked to {action!r}.", code="unknown-verb")
     with session():
         place = place_of(context, job.spec["repository"])
-    opened = open_place(context, blocks_of(context, "volume"), place)
+    opened = open_place(context, place)
     result = _ACTIONS[action](context, job, place, opened)
     with transaction():
         fence.keep(job)

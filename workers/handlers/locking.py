@@ -7,7 +7,7 @@ from tasks.catalog import Job, transaction
 from tasks.errors import Denied
 from workers import fence
 from workers.context import Context
-from workers.repositories import Place, blocks_of, go_on_later, locked_until, open_place, slice_end, translated
+from workers.repositories import Place, go_on_later, locked_until, open_place, slice_end, translated
 from workers.repository.errors import AccessRefused, Missing
 from workers.repository.generations import manifest_name, read_index
 from workers.repository.liveness import Live
@@ -24,7 +24,7 @@ def lock(context: Context, place: Place, job: Job) -> dict[str, Any] | None:
     A lock that lasts longer already stays (S3 refuses to shorten one). What retention has let go is not extended:
     it goes when its lock is over. Raises Denied when nothing at all can be locked.
     """
-    repository, late = open_place(context, blocks_of(context, "volume"), place), slice_end(context)
+    repository, late = open_place(context, place), slice_end(context)
     until = locked_until(context, job)
     with translated():
         names = _names(repository)

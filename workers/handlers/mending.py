@@ -9,7 +9,7 @@ from typing import Any
 from tasks.catalog import Job, transaction
 from workers import fence
 from workers.context import Context
-from workers.repositories import Place, blocks_of, go_on_later, open_place, slice_end, translated
+from workers.repositories import Place, go_on_later, open_place, slice_end, translated
 from workers.repository.compact import CompactPlan, compact, plan_compaction
 from workers.repository.generations import read_index
 from workers.repository.names import PACKS
@@ -30,7 +30,7 @@ def compaction(context: Context, place: Place, job: Job) -> Facts | None:
     Cold packs and those that several volumes share stay. With `dry_run` only said. The old packs go with a prune after
     the grace.
     """
-    opened, late, spec = open_place(context, blocks_of(context, "volume"), place), slice_end(context), job.spec
+    opened, late, spec = open_place(context, place), slice_end(context), job.spec
     with translated():
         plan = plan_compaction(opened)
     done = dict(spec.get("going") or {"moved_bytes": 0, "freed_bytes": 0, "packs": 0})
@@ -77,7 +77,7 @@ def repairing(context: Context, place: Place, job: Job) -> Facts | None:
     None when the next message does the rest. With `dry_run` only said. Nothing is deleted. A volume of which something
     was lost is archived whole the next time.
     """
-    opened, late, spec = open_place(context, blocks_of(context, "volume"), place), slice_end(context), job.spec
+    opened, late, spec = open_place(context, place), slice_end(context), job.spec
     with translated():
         stored = sum(one.size for one in opened.store.list(PACKS))
     going = dict(spec.get("going") or {"next": 0, "turns": max(1, stored // TURN_BYTES), "facts": {}})

@@ -23,7 +23,6 @@ from workers.progress import Meter
 from workers.repokeys import columns_of
 from workers.repositories import (
     Place,
-    blocks_of,
     go_on_later,
     make_place,
     open_place,
@@ -67,8 +66,7 @@ def run(context: Context, job: Job) -> None:
 
 
 def _create(context: Context, place: Place, job: Job) -> Facts:
-    blocks = blocks_of(context, "volume")
-    opened, made = make_place(context, blocks, place, lock=bool(job.spec.get("lock_days")))
+    opened, made = make_place(context, place, lock=bool(job.spec.get("lock_days")))
     with translated():
         features = opened.store.features()
     if "how" in job.spec:  # from now on workers open it by the key that the wish brought
@@ -200,7 +198,7 @@ def _margins(context: Context) -> Margins:
 
 
 def _opened(context: Context, place: Place) -> engine.Repository:
-    return open_place(context, blocks_of(context, "volume"), place)
+    return open_place(context, place)
 
 
 _VERBS: Mapping[str, Callable[[Context, Place, Job], Facts | None]] = {

@@ -25,7 +25,7 @@ def run_step(context: Context, job: Job) -> None:
         account = entered(context.account(job.account), job.account, duty)
         point = replace(point, account=account, region=job.region)
         tags = context.tags(job, point.resource.external_id)
-    if job.spec["kind"] == "restore-snapshot":
+    if job.spec["kind"] in fetch.KINDS:
         fetch.run(context, job, point, tags)
         return
     if job.spec["kind"] == "restore-bucket":

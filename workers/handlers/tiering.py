@@ -9,7 +9,7 @@ from tasks.catalog import Job, Part, session, transaction
 from tasks.catalog.transitions import requeue
 from workers import fence
 from workers.context import Context
-from workers.repositories import Place, blocks_of, go_on_later, open_place, slice_end, translated
+from workers.repositories import Place, go_on_later, open_place, slice_end, translated
 from workers.repository.cold import MovePlan, execute_move, plan_move
 from workers.repository.generations import Index, read_index
 from workers.repository.manifest import Generation
@@ -34,7 +34,7 @@ def tier(context: Context, place: Place, job: Job) -> dict[str, Any] | None:
 
     What a warmer generation shares stays until that one moves too. What cannot be moved is told and tried again.
     """
-    repository, late = open_place(context, blocks_of(context, "volume"), place), slice_end(context)
+    repository, late = open_place(context, place), slice_end(context)
     with translated():
         index = read_index(repository)
     facts: dict[str, Any] = {"moved": 0, "moved_bytes": 0, "shared_bytes": 0, "kept": 0, "points": 0}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs, quote
 
-from deploy.sandbox.azure import control, disks, entra, machines, pages, sql_databases
+from deploy.sandbox.azure import control, disks, entra, machines, pages, restore_points, sql_databases
 from deploy.sandbox.azure.sql import Sql
 from deploy.sandbox.azure.state import Operation, Refusal, Thing, World, stamp
 
@@ -22,6 +22,7 @@ _PROVIDER = {
     "snapshots": "Microsoft.Compute",
     "virtualMachines": "Microsoft.Compute",
     "networkInterfaces": "Microsoft.Network",
+    "restorePointCollections": "Microsoft.Compute",
 }
 _KINDS = {name.lower(): name for name in _PROVIDER}
 _PUT: dict[str, Callable[[World, str, dict[str, Any]], tuple[Thing, Operation]]] = {
@@ -90,6 +91,9 @@ class Application:
         body = json.loads(raw) if raw else {}
         if "/providers/microsoft.sql/" in path.lower():
             return self.sql.answer(method, path, query, body)
+        held = restore_points.PATH.match(path)
+        if held:
+            return self._restore_point(method, held[1], path, held[2] or "", body)
         item, listing, operation = _ITEM.match(path), _LIST.match(path), _OPERATION.match(path)
         if operation:
             return self._operation(operation[2], monitored="monitor" in query)
@@ -170,6 +174,21 @@ class Application:
         return 200, self._rates(resource_id), self.view(self.world.need(resource_id))
 
     def _put(self, resource_id: str, kind: str, body: dict[str, Any]) -> Answer:
+    def _restore_point(self, method: str, holder: str, path: str, name: str, body: dict[str, Any]) -> Answer:
+        kind = restore_points.POINTS if name else restore_points.COLLECTIONS
+        fault = self.admit(method, kind, path.split("/")[2], path.rsplit("/", 1)[1], body)
+        if method == "DELETE":
+            thing = self.world.get(path)
+            return (204, {}, None) if thing is None else self._accepted(restore_points.delete(self.world, thing), None)
+        if method == "GET":
+            return 200, {}, self.view(self.world.need(path))
+        if not name:
+            made, fresh = restore_points.put_collection(self.world, path, body)
+            return 201 if fresh else 200, {}, self.view(made)
+        point, operation = restore_points.put_point(self.world, self.world.need(holder), path, body)
+        answer = self._accepted(operation, self.view(point), status=201)
+        return (answer[0], {**answer[1], "x-lost": "yes"}, answer[2]) if fault else answer
+
         if kind not in _PUT:
             raise Refusal(404, "InvalidResourceType", f"Making {kind} is not emulated.")
         if not body.get("location"):
@@ -238,6 +257,8 @@ class Application:
             "id": thing.id,
             "name": thing.name,
             "type": f"{_PROVIDER.get(thing.kind, 'Microsoft.Network')}/{thing.kind}",
+        if thing.kind == restore_points.COLLECTIONS:
+            properties["restorePoints"] = [self.view(one) for one in restore_points.points_of(self.world, thing)]
             "location": thing.location,
             "tags": thing.tags,
             **kept,

@@ -83,9 +83,12 @@ def _disk_content(
         if not _SMALLEST_UPLOAD <= size <= _LARGEST_UPLOAD or (size - 512) % GIB or properties.get("diskSizeGB"):
             raise Refusal(400, "InvalidParameter", "The value of parameter 'creationData.uploadSizeBytes' is invalid.")
         return BlockMap(world.store, (size - 512) // GIB), None
-    if option != "Copy":
-        raise Refusal(400, "InvalidParameter", f"Parameter 'creationData.createOption' {option!r} is not allowed.")
     source = world.get(str(creation.get("sourceResourceId", "")))
+    wanted_kind = {"Copy": "snapshots", "Restore": "diskRestorePoints"}.get(str(option), "")
+    if not wanted_kind:
+        raise Refusal(400, "InvalidParameter", f"Parameter 'creationData.createOption' {option!r} is not allowed.")
+    if source is not None and source.kind != wanted_kind and (option, source.kind) != ("Copy", "disks"):
+        raise Refusal(400, "InvalidParameter", f"createOption {option} does not take the source that is named.")
     if source is None or source.content is None:
         raise Refusal(404, "ResourceNotFound", "The source of the disk was not found.")
     if source.subscription.lower() != subscription.lower():
