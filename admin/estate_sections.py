@@ -70,6 +70,7 @@ account_record = {
     "tenant_id": Field(_UUID),
     "client_id": Field(_UUID),
     "client_secret": Field(plain(secret)),
+    "storage_secret": Field(plain(secret)),
     "regions": Field(list_of(plain(region), least=1), required=True),
     "may_delete": Field(plain(flag), default=True),
     "pool": Field(plain(_pool)),
@@ -93,7 +94,6 @@ _SCHEDULE_FIELDS = ("name", "description", "every", "starts_at", "ends_at", "tim
 _STAND_IN = {"every": "1mo", "starts_at": "1970-01-01"}
 
 
-    "storage_secret": Field(plain(secret)),
 def check_account(file: Located, path: Path, spec: dict[str, Any]) -> None:
     """What fields of an account say together: each cloud has its own."""
     azure = spec.get("cloud") == "azure"

@@ -144,6 +144,10 @@ class Application:
         resource_id, subscription, kind, action = item[1], item[2], _KINDS[item[4].lower()], item[6] or ""
         fault = self.world.take_fault(method, kind, subscription, item[5])
         self._note(method, kind, subscription, item[5], action, fault, body)
+        if fault and fault.get("leaves_failed"):
+            self._put(resource_id, kind, body)  # a limit that is met late (issues of users: SnapshotsLimitReached)
+            left = self.world.need(resource_id)
+            left.failure, left.ends = (fault["code"], "The limit was reached."), 0.0
         if fault:
             _refuse(fault)
         if action.lower() in ("begingetaccess", "endgetaccess") and kind in ("disks", "snapshots") and method == "POST":
@@ -170,10 +174,6 @@ class Application:
         answer = self._accepted(made, None)
         return (answer[0], {**answer[1], "x-lost": "yes"}, None) if fault else answer
 
-    def _get(self, resource_id: str, kind: str, _: dict[str, Any]) -> Answer:
-        return 200, self._rates(resource_id), self.view(self.world.need(resource_id))
-
-    def _put(self, resource_id: str, kind: str, body: dict[str, Any]) -> Answer:
     def _restore_point(self, method: str, holder: str, path: str, name: str, body: dict[str, Any]) -> Answer:
         kind = restore_points.POINTS if name else restore_points.COLLECTIONS
         fault = self.admit(method, kind, path.split("/")[2], path.rsplit("/", 1)[1], body)
@@ -189,6 +189,10 @@ class Application:
         answer = self._accepted(operation, self.view(point), status=201)
         return (answer[0], {**answer[1], "x-lost": "yes"}, answer[2]) if fault else answer
 
+    def _get(self, resource_id: str, kind: str, _: dict[str, Any]) -> Answer:
+        return 200, self._rates(resource_id), self.view(self.world.need(resource_id))
+
+    def _put(self, resource_id: str, kind: str, body: dict[str, Any]) -> Answer:
         if kind not in _PUT:
             raise Refusal(404, "InvalidResourceType", f"Making {kind} is not emulated.")
         if not body.get("location"):
@@ -253,12 +257,12 @@ class Application:
         properties = {**thing.properties, "provisioningState": thing.provisioning(self.world.now())}
         if thing.kind == "snapshots":
             properties["completionPercent"] = disks.percent(self.world, thing)
+        if thing.kind == restore_points.COLLECTIONS:
+            properties["restorePoints"] = [self.view(one) for one in restore_points.points_of(self.world, thing)]
         return {
             "id": thing.id,
             "name": thing.name,
             "type": f"{_PROVIDER.get(thing.kind, 'Microsoft.Network')}/{thing.kind}",
-        if thing.kind == restore_points.COLLECTIONS:
-            properties["restorePoints"] = [self.view(one) for one in restore_points.points_of(self.world, thing)]
             "location": thing.location,
             "tags": thing.tags,
             **kept,
