@@ -159,6 +159,7 @@ def check_policy(
     _check_targets(file, path, known["accounts"], types)
     used = sorted(_types_of(spec, types))
     _check_dr(file, path, spec, known["accounts"], [types[item] for item in used])
+    _check_restore_points(file, path, spec)
     repository = spec.get("repository")
     if repository:
         if repository.get("name") not in known["repositories"]:
@@ -176,6 +177,15 @@ def check_policy(
             file.report((*path, "repository", "class"), f"is no class of {url}; it has standard, {', '.join(right)}")
         if isinstance(repository.get("archive"), dict):
             _check_cold(file, (*path, "repository", "archive"), repository, known["repositories"])
+
+
+def _check_restore_points(file: Located, path: Path, spec: Mapping[str, Any]) -> None:
+    """Restore points of Azure's machines stay where they are."""
+    elsewhere = " and ".join(name for name in ("dr", "repository") if spec.get(name))
+    for index, target in enumerate(spec.get("targets", ())):
+        if elsewhere and (target.get("options") or {}).get("consistency"):
+            text = f"consistency makes restore points, which go nowhere else: leave it out, or {elsewhere}"
+            file.report((*path, "targets", index, "options"), text)
 
 
 def _check_cold(file: Located, at: Path, repository: Mapping[str, Any], known: Mapping[str, Any]) -> None:

@@ -66,6 +66,13 @@ _FETCH = (
     "Microsoft.Compute/disks/beginGetAccess/action",
     "Microsoft.Compute/disks/endGetAccess/action",
 )
+# Restore points of machines (`consistency`).
+_COLLECTIONS = "Microsoft.Compute/restorePointCollections"
+_POINTS = tuple(f"{_COLLECTIONS}{inner}/{verb}" for inner in ("", "/restorePoints") for verb in ("read", "write"))
+_POINT_DISKS = f"{_COLLECTIONS}/restorePoints/diskRestorePoints/read"
+_DELETE_POINTS = tuple(
+    f"{_COLLECTIONS}{inner}/{verb}" for inner in ("", "/restorePoints") for verb in ("read", "delete")
+)
 _DISK_OPTIONS = (
     Option("name", "name of the new disk, or the beginning of the names of several"),
     Option("group", "resource group of what is made", captured="group"),
@@ -145,12 +152,13 @@ KINDS = (
             "Microsoft.Compute/virtualMachines/read",
             "Microsoft.Network/networkInterfaces/read",
             *_BACKUP,
+            *_POINTS,
         ),
         copy_actions=_COPY,
-        restore_actions=_RESTORE_VM,
+        restore_actions=(*_RESTORE_VM, _POINT_DISKS),
         archive_actions=_ARCHIVE,
         fetch_actions=_FETCH,
         undo_actions=_UNDO_VM,
-        delete_actions=_DELETE,
+        delete_actions=(*_DELETE, *_DELETE_POINTS),
     ),
 )

@@ -1,4 +1,4 @@
-"""Blocks of Azure's disks: what changed is read, what was archived comes back, and no signature stays (feature 22)."""
+"""Blocks of Azure's disks: what changed is read, what was archived comes back, and no signature stays (feature 28)."""
 
 import logging
 import secrets
@@ -215,7 +215,7 @@ _step = st.one_of(
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(_step, min_size=0, max_size=5), min_size=2, max_size=4))
 def test_whatever_happens_to_a_disk_every_generation_comes_back(azure: AzureRig, epochs: list[list[Any]]) -> None:
-    """feature 22: random writes, clears, resizes and recreations; every byte that is restored is compared."""
+    """feature 28: random writes, clears, resizes and recreations; every byte that is restored is compared."""
     azure.cloud.ask("POST", "config", {"snapshots_per_disk_and_5_minutes": 0})
     disk = Disk(azure)
     for steps in epochs:
@@ -300,7 +300,7 @@ def test_no_more_signatures_of_a_family_are_asked_for_than_azure_gives(disk: Dis
 
 
 def test_what_a_dead_worker_left_open_is_found_and_shut_and_what_is_in_use_is_left(disk: Disk) -> None:
-    """feature 22: the sweep proves that nothing stays open, and touches nothing that is not ours."""
+    """feature 28: the sweep proves that nothing stays open, and touches nothing that is not ours."""
     other = Disk(disk.rig)
     left, used = disk.snapshot(), other.snapshot()
     lost: list[Iterator[Any]] = []

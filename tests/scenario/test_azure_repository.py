@@ -114,7 +114,7 @@ def _begin(story: Story, folder: Path) -> None:
 
 
 def test_a_machine_is_archived_by_changes_and_comes_back_in_another_region(story: Story, tmp_path: Path) -> None:
-    """Feature 22, feature 82: changed page ranges into Azure Blob and S3, restored through uploads, byte for byte."""
+    """Feature 26, feature 28, feature 82: changed page ranges into Azure Blob and S3, restored through uploads, byte for byte."""
     here, cloud = story.here, story.cloud
     _begin(story, tmp_path)
     system, data = story.facts["machines"]["az-web-1"]["disks"]

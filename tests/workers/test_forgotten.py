@@ -1,4 +1,4 @@
-"""Access to blocks that a dead worker left open is found after a look, and what is in use is spared (feature 22)."""
+"""Access to blocks that a dead worker left open is found after a look, and what is in use is spared (feature 28)."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""What Azure Blob adds to the stores' contract: who may enter, tiers, locks, lost answers (feature 22, feature C20).
+"""What Azure Blob adds to the stores' contract: who may enter, tiers, locks, lost answers (feature 82, feature C20).
 
 Azurite is the server where it knows a thing; versions, immutability and slow rehydration, which it does not know, are
 answered as the REST reference says.
