@@ -50,6 +50,7 @@ _SETTINGS = (
     "restore_role_arn",
     "pool",
     "region_pools",
+    "limits",
     *(key for key in AZURE_ONLY if key not in SECRETS),
 )
 # What decides as whom an account is entered, and where: a change of it asks for a new look.

@@ -21,6 +21,8 @@ from admin.estate_checks import (
 from admin.estate_yaml import Located, Path
 from coordinator.grid import DisabledRange, Grid
 from tasks.lanes import POOL
+from tasks.limits import FAMILIES, SHARE
+from tasks.resources import TYPES
 
 _UUID = matching(
     r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", "an id such as 00000000-0000-0000-0000-000000000001"
@@ -43,6 +45,27 @@ def _region_pools(value: Any) -> dict[str, str]:
     return {region(key): _pool(pool) for key, pool in sorted(value.items())}
 
 
+def _limits(value: Any) -> dict[str, Any]:
+    """An account's own limits, in the form that `tasks.limits.Limits` reads."""
+    shape = "{share: 0.6, requests: {ec2.create-snapshot: [100, 5]}, copy_slots: {ec2: 18}}"
+    if not isinstance(value, dict) or not value or not set(value) <= {"share", "requests", "copy_slots"}:
+        raise ValueError(f"is not a mapping such as {shape}")
+    share, requests, slots = value.get("share", SHARE), value.get("requests") or {}, value.get("copy_slots") or {}
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        raise ValueError(f"share: {share!r} is not a part of the cloud's limits: above 0, at most 1")
+    for family, bucket in requests.items():
+        if family not in FAMILIES:
+            raise ValueError(f"requests: {family!r} is no family of calls; there are {', '.join(FAMILIES)}")
+        good = isinstance(bucket, list) and len(bucket) == 2 and all(type(one) in (int, float) for one in bucket)
+        if not good or min(bucket) <= 0:
+            raise ValueError(f"requests: {family} is not [size, per second], two numbers above 0")
+    for service, count in slots.items():
+        if service not in _SERVICES or type(count) is not int or count < 1:
+            raise ValueError(f"copy_slots: {service}: {count!r} is not a service ({', '.join(_SERVICES)}) and a number")
+    return {key: dict(item) if isinstance(item, dict) else item for key, item in sorted(value.items())}
+
+
+_SERVICES = tuple(sorted({kind.service for kind in TYPES.values()}))
 AWS_ONLY = (
     "role_arn",
     "cleanup_role_arn",
@@ -75,6 +98,7 @@ account_record = {
     "may_delete": Field(plain(flag), default=True),
     "pool": Field(plain(_pool)),
     "region_pools": Field(plain(_region_pools)),
+    "limits": Field(plain(_limits)),
 }
 repository_record = {
     "name": Field(plain(name), required=True),

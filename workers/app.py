@@ -9,14 +9,16 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from tasks.catalog import Job, session, transaction
+from tasks.catalog.copy_slots import note_refusal
 from tasks.catalog.transitions import fail_attempt, verdict_on
 from tasks.crash import reach
-from tasks.errors import FenceLost, Internal, Retry, SnapfleetError, Throttled, Transient, Unavailable
+from tasks.errors import FenceLost, Internal, QuotaReached, Retry, SnapfleetError, Throttled, Transient, Unavailable
 from tasks.lanes import Lane
 from tasks.logs import clean, place_of
 from tasks.messages import JobMessage
 from tasks.states import JobState
 from workers import driver, fence, points, steps
+from workers.allowance import SPENT, serving
 from workers.context import Context, is_first, token
 from workers.handlers import (
     adopt,
@@ -96,6 +98,11 @@ def work(context: Context, job: Job) -> str:
 
 
 def _attempt(context: Context, job: Job) -> str:
+    with serving(job):
+        return _served(context, job)
+
+
+def _served(context: Context, job: Job) -> str:
     try:
         if job.kind not in HANDLERS:
             raise Internal(f"This version has no handler for {clean(job.kind)!r}.", code="unknown-kind")
@@ -120,8 +127,8 @@ def _handle(context: Context, job: Job) -> None:
     strike = False
     try:
         HANDLERS[job.kind](context, job)
-    except (Throttled, Transient):
-        strike = True
+    except (Throttled, Transient) as error:
+        strike = error.code != SPENT  # of ours alone: the cloud was not asked
         raise
     finally:
         context.strain.note(place, at + timedelta(seconds=time.monotonic() - began), strike=strike)
@@ -139,6 +146,8 @@ def _give_up(context: Context, job: Job, error: SnapfleetError) -> str:
         row = fence.reread(job)
         # What is recorded as left over goes with its failed point: no later attempt may adopt it.
         decision = fail_attempt(row, error, at, over=bool(made) and row.kind in _MAKES_A_POINT)
+        if row.kind == "copy" and isinstance(error, QuotaReached):
+            note_refusal(row.account_id, row.region, row.service, at)
         if row.kind == "restore-step":
             steps.record_creations(context, row, [driver.Created(one.kind, one.external_id) for one in made])
             steps.mirror(row)

@@ -75,6 +75,7 @@ class Context:
             external_id=unseal(self.keys, row.external_id_sealed, f"account.external_id.{row.name}"),
             profile=row.profile,
             may_delete=row.may_delete,
+            installation=self.installation,
             backup_vault=row.settings.get("backup_vault", ""),
             backup_role_arn=row.settings.get("backup_role_arn", ""),
             tenant_id=row.settings.get("tenant_id", ""),

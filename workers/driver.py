@@ -13,7 +13,7 @@ it creates, and creates with exactly one attempt of the SDK (aws.md rule 1: boto
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tasks.errors import SnapfleetError
 from tasks.resources.rights import DUTIES
@@ -44,6 +44,7 @@ class Account:
     client_id: str = ""
     client_secret: Secret = Secret("")
     storage_secret: Secret = Secret("")  # key or signature of the storage account that its repositories lie in
+    installation: str = ""  # only what carries its tag may be deleted there; '' asks for any installation's
     backup_vault: str = ""  # AWS Backup's vault for what this product makes there
     backup_role_arn: str = ""  # the role that AWS Backup assumes
     duties: tuple[str, ...] = DUTIES  # what this identity is for (tasks.resources.rights); a check asks for no more
@@ -292,3 +293,31 @@ class Driver(Protocol):
 
         Where `point.account.may_delete` is false nothing is deleted: TAG_OUTDATED is set and 'kept' answered.
         """
+
+
+@runtime_checkable
+class SeesCopies(Protocol):
+    """A driver whose cloud can tell in one cheap question what copies of others run into a place."""
+
+    def copies_of_others(self, account: Account, region: str, installation: str) -> int:
+        """How many copies run there that do not carry this installation's tag."""
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """Something in the cloud that carries an installation's tag, and when it was begun."""
+
+    kind: str  # 'snapshot' or 'image'
+    external_id: str
+    began_at: datetime
+    tags: Mapping[str, str]
+    source_id: str = ""
+    size_gib: int = 0
+
+
+@runtime_checkable
+class FindsTagged(Protocol):
+    """A driver whose cloud lists by tag, in few questions, what an installation made."""
+
+    def tagged(self, account: Account, region: str, installation: str) -> list[Tagged]:
+        """Every snapshot and image there that carries this installation's tag."""

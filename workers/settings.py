@@ -7,7 +7,8 @@ from importlib import import_module
 from tasks.clock import Clock
 from tasks.errors import Invalid
 from tasks.settings import Settings
-from tasks.telemetry import Counters
+from tasks.telemetry import Counters, api_result
+from workers.allowance import Allowance
 from workers.driver import Driver
 
 DriverFactory = Callable[[Settings, Counters, Clock], Mapping[str, Driver]]
@@ -41,12 +42,16 @@ def _aws(settings: Settings, counters: Counters, clock: Clock) -> Mapping[str, D
         host, int(port or 0), settings.proxy_user, settings.proxy_password, connections=max(16, settings.threads)
     )
 
-    def count(service: str, operation: str, _account: str, _region: str, code: str, seconds: float) -> None:
+    allowance = Allowance(clock)
+
+    def count(service: str, operation: str, account: str, region: str, code: str, seconds: float) -> None:
         counters.api_call(service, operation, code, seconds)
+        if api_result(code) == "throttled":
+            allowance.throttled(service, operation, account, region)
 
     floor = max(settings.poll_floor, timedelta(milliseconds=1))
     guard = timedelta(seconds=settings.guard_seconds)
-    return build_drivers(Sessions(reach, count), Pace(floor=floor, guard=guard, clock=clock))
+    return build_drivers(Sessions(reach, count, allowance.take), Pace(floor=floor, guard=guard, clock=clock))
 
 
 def _azure(settings: Settings, counters: Counters, clock: Clock) -> Mapping[str, Driver]:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from admin.estate import Estate, read_estate, write_estate
 from admin.estate_plan import FieldChange, plan_changes
 from admin.estate_yaml import EstateRefused
+from tasks.limits import Limits, Pace
 from tasks.resources import TABLE, TYPES
 from tests.admin.estates import SMALL, estates
 
@@ -275,3 +276,33 @@ def test_a_dr_entry_that_lacks_what_a_type_needs_is_refused_with_the_clouds_reas
         assert [line for line in problems(text, types=types) if says in line]
     else:
         assert read_estate(text, types=types).policies
+
+
+REGIONS = "regions: [us-east-1, eu-west-1]"
+LIMITS = "limits: {share: 0.4, requests: {ec2.create-snapshot: [200, 10]}, copy_slots: {ec2: 12}}"
+
+
+def test_an_accounts_own_limits_are_read_as_admission_uses_them() -> None:
+    """feature C2"""
+    estate = read_estate(SMALL.replace(REGIONS, f"{REGIONS}\n    {LIMITS}"))
+    mine = Limits.of(estate.accounts["prod"])
+    assert mine.pace("ec2.create-snapshot") == Pace(4.0, 80)
+    assert (mine.pace("rds.read"), mine.copy_slots) == (Pace(8.0, 40), {"ec2": 12})
+    assert read_estate(write_estate(estate)) == estate
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ("{share: 1.5}", "share: 1.5 is not a part of the cloud's limits: above 0, at most 1"),
+        ("{requests: {ec2.snapshots: [1, 1]}}", "requests: 'ec2.snapshots' is no family of calls; there are "),
+        ("{requests: {ec2.read: [100]}}", "requests: ec2.read is not [size, per second], two numbers above 0"),
+        ("{copy_slots: {ec2: 0}}", "copy_slots: ec2: 0 is not a service ("),
+        ("{burst: 7}", "is not a mapping such as {share: 0.6"),
+    ],
+)
+def test_limits_that_mean_nothing_are_refused(wrong: str, expected: str) -> None:
+    """feature C2"""
+    text = SMALL.replace(REGIONS, f"{REGIONS}\n    limits: {wrong}")
+    (line,) = problems(text)
+    assert expected in line

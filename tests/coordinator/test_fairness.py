@@ -27,7 +27,7 @@ def line(account: int, first: int, count: int, lane: Lane = Lane.CLEANUP) -> lis
 
 
 def test_an_account_whose_jobs_were_written_last_goes_as_often_as_the_first() -> None:
-    """feature 53: a little room at a time goes round, whatever the order of the jobs' ids."""
+    """feature C8: a little room at a time goes round, whatever the order of the jobs' ids."""
     waiting = {account: deque(line(account, 1000 * account, 60)) for account in range(1, 21)}
     turns, went = Turns(), Counter[int]()
     for _ in range(40):
@@ -130,7 +130,7 @@ class Fleet:
 
 
 def test_a_throttled_account_costs_the_others_less_than_a_tenth_of_their_waits() -> None:
-    """feature 69: of 20 accounts on 8 threads one is throttled for the whole night; what it waits for is put off by
+    """feature C8: of 20 accounts on 8 threads one is throttled for the whole night; what it waits for is put off by
     the catalog, its pace goes down, and no thread sleeps for it."""
     usual, night = Fleet(throttled=0), Fleet(throttled=7)
     without, with_one = usual.night(), night.night()
@@ -141,7 +141,7 @@ def test_a_throttled_account_costs_the_others_less_than_a_tenth_of_their_waits()
 
 
 def test_throttles_of_one_moment_halve_a_share_once_and_it_grows_back() -> None:
-    """feature 69"""
+    """feature C2"""
     first = lowered(1.0, None, AT)
     assert first == CUT
     assert lowered(first, AT, AT + ONE_EVENT / 2) == first

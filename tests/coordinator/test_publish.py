@@ -146,7 +146,7 @@ def taken() -> None:
 
 
 def test_workers_that_come_back_find_no_more_messages_of_a_place_than_its_bucket_holds(house: House) -> None:
-    """feature 69: what lies in the broker is taken all at once, beside the burst that has come back meanwhile."""
+    """feature C2: what lies in the broker is taken all at once, beside the burst that has come back meanwhile."""
     jobs(house, 300, kind="snapshot", lane=str(Lane.SNAPSHOT), service="ec2")
     send(house)
     house.clock.advance(MINUTE)
@@ -156,7 +156,7 @@ def test_workers_that_come_back_find_no_more_messages_of_a_place_than_its_bucket
 
 
 def test_an_account_may_have_buckets_and_a_share_of_its_own(house: House) -> None:
-    """feature 69"""
+    """feature C2"""
     account = house.account(settings={"limits": {"share": 0.5, "requests": {"ec2.create-snapshot": [20, 2]}}})
     jobs(house, 300, kind="snapshot", lane=str(Lane.SNAPSHOT), service="ec2", account=account)
     assert send(house) == 10
@@ -166,7 +166,7 @@ def test_an_account_may_have_buckets_and_a_share_of_its_own(house: House) -> Non
 
 
 def test_a_throttle_lowers_the_pace_of_the_whole_fleet_and_it_grows_back(house: House) -> None:
-    """feature 69: halved at once, its burst gone, and a tenth more a minute later."""
+    """feature C2: halved at once, its burst gone, and a tenth more a minute later."""
     jobs(house, 900, kind="snapshot", lane=str(Lane.SNAPSHOT), service="ec2")
     name, usual = calls_of(1, "us-east-1", "ec2.create-snapshot"), USUAL.pace("ec2.create-snapshot")
     with transaction():
@@ -181,7 +181,7 @@ def test_a_throttle_lowers_the_pace_of_the_whole_fleet_and_it_grows_back(house: 
 
 
 def test_each_family_of_calls_has_a_pace_of_its_own(house: House) -> None:
-    """feature 69: copies do not wait for the snapshots of the same place, nor databases for machines."""
+    """feature C2: copies do not wait for the snapshots of the same place, nor databases for machines."""
     jobs(house, 100, kind="snapshot", lane=str(Lane.SNAPSHOT), service="ec2")
     jobs(house, 100, kind="snapshot", lane=str(Lane.SNAPSHOT), service="rds", account=1)
     jobs(house, 20, kind="copy", lane=str(Lane.COPY), service="ec2", account=1, slots=2)
@@ -189,7 +189,7 @@ def test_each_family_of_calls_has_a_pace_of_its_own(house: House) -> None:
 
 
 def test_copies_of_others_and_a_refusal_of_the_cloud_take_slots(house: House) -> None:
-    """feature 53: EBS runs twenty copies into a region; 14 of others leave 6, a refusal leaves what runs, and both
+    """feature C3: EBS runs twenty copies into a region; 14 of others leave 6, a refusal leaves what runs, and both
     are forgotten after a while."""
     jobs(house, 60, kind="copy", lane=str(Lane.COPY), service="ec2", slots=1)
     with transaction():

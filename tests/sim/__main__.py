@@ -17,9 +17,9 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from tests.sim.hunt import hunt
+from tests.sim import pool
 from tests.sim.mutants import MUTANTS
-from tests.sim.story import SMALL, Options, Outcome, run_seed
+from tests.sim.story import SMALL, Options, run_seed
 
 
 def main() -> None:
@@ -50,14 +50,14 @@ def _replay(seed: int, folder: Path, options: Options) -> bool:
 def _run(seeds: range, processes: int, folder: Path) -> bool:
     began, totals = time.monotonic(), Counter[str]()
     points: set[str] = set()
-    with multiprocessing.get_context("spawn").Pool(processes, _quiet) as pool:
-        for outcome in pool.imap_unordered(partial(_one, folder=folder), seeds, chunksize=4):
+    with multiprocessing.get_context("spawn").Pool(processes, pool.quiet) as crew:
+        for outcome in crew.imap_unordered(partial(pool.one, folder=folder), seeds, chunksize=4):
             totals.update(outcome.verdict.figures())
             totals.update(jobs=outcome.jobs, deaths=outcome.deaths, defects=len(outcome.verdict.defects))
             points |= outcome.points
             for story in outcome.verdict.stories:
                 print(f"seed {outcome.seed}: {story}  (python -m tests.sim --seed {outcome.seed})", flush=True)
-        hunted = pool.map(partial(hunt, folder=folder), [one.name for one in MUTANTS], chunksize=1)
+        hunted = crew.map(partial(pool.mutant, folder=folder), [one.name for one in MUTANTS], chunksize=1)
     for one in hunted:
         print(f"mutant {one.mutant}: {'killed by seed ' + str(one.seed) if one.seed else 'ALIVE'}, {one.story}")
     figures = {
@@ -71,16 +71,6 @@ def _run(seeds: range, processes: int, folder: Path) -> bool:
     print(json.dumps(figures))
     wrong = sum(totals[name] for name in ("lost", "doubled", "dangling", "below_floor", "defects"))
     return bool(wrong or figures["mutants"] != figures["mutants_killed"])
-
-
-def _quiet() -> None:
-    logging.disable(logging.CRITICAL)
-
-
-def _one(seed: int, folder: Path) -> Outcome:
-    outcome = run_seed(seed, folder / multiprocessing.current_process().name)
-    outcome.trace.clear()
-    return outcome
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tasks.catalog import Account, Job, Point, transaction
+from tasks.catalog import Account, CopySlots, Job, Point, session, transaction
 from tasks.lanes import Lane
 from tasks.states import JobState, PointState
 from tests.workers.world import AWAY, World
@@ -80,3 +80,15 @@ def test_a_failed_copy_leaves_its_source_good_and_goes_again_as_a_new_point(worl
     world.work(job)
     world.poll(region=AWAY)
     assert world.point(job).state is PointState.GOOD
+
+
+def test_a_refusal_for_want_of_a_slot_tells_admission_how_many_run(world: World) -> None:
+    """feature C3: the job is put off and burns no attempt, and no further copy goes there for a while."""
+    source = world.good_point()
+    world.copies_run_on()
+    jobs = [copy_job(world, source) for _ in range(11)]
+    assert [world.work(job) for job in jobs] == ["waiting"] * 10 + ["deferred"]
+    assert world.row(jobs[-1]).attempt == 0
+    with session():
+        (row,) = CopySlots.select()
+    assert (row.region, row.service, row.most, row.refused_at) == (AWAY, "ec2", 20, world.clock.timer())

@@ -1,15 +1,31 @@
 """Asking in groups, concluding once, and one unit for all volumes of a machine."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from tasks.catalog import Account, Job, Operation, Part, close_catalog, database, session, transaction
+from tasks.catalog import (
+    Account,
+    CopySlots,
+    Job,
+    Operation,
+    Outbox,
+    Part,
+    close_catalog,
+    database,
+    session,
+    transaction,
+)
 from tasks.catalog.fields import is_postgres
+from tasks.lanes import Lane
 from tasks.states import JobState, OperationState, PointState
-from tests.workers.world import World
+from tests.fakes.driver import FakeDriver
+from tests.workers.world import AWAY, World
+from workers import driver
 from workers.handlers import poll
 
 
@@ -267,3 +283,55 @@ def test_no_connection_outlives_a_poll(world: World) -> None:
     close_catalog()
     if is_postgres(database):
         assert not database.obj._in_use
+
+
+def copy_job(world: World, source: Any, **columns: Any) -> Job:
+    spec = {"point": source.id, "destination": f"prod/{AWAY}"}
+    return world.job("copy", Lane.COPY, resource=world.resource, spec=spec, region=AWAY, slots=2, **columns)
+
+
+def test_while_copies_wait_for_a_slot_those_that_run_are_asked_about_at_the_shortest_pause(world: World) -> None:
+    """feature C3: a slot that came free is taken within one poll, however long the copy has run."""
+    source = world.good_point()
+
+    class Patient(FakeDriver):
+        def progress(self, operations: Sequence[driver.Operation]) -> list[driver.Progress]:
+            return [replace(one, ask_again=timedelta(minutes=5)) for one in super().progress(operations)]
+
+    world.context = replace(world.context, drivers=dict.fromkeys(world.context.drivers, Patient(world.cloud)))
+    world.copies_run_on()
+    running = copy_job(world, source)
+    world.work(running)
+    with transaction():
+        Outbox.delete().execute()  # as publishing does
+    waits: list[timedelta] = []
+    for waiting in (False, True):
+        if waiting:
+            copy_job(world, source)
+        world.poll(after=timedelta(hours=1), region=AWAY)
+        at = world.clock.timer()
+        waits.append(max(row.next_poll_at for row in world.operations(running)) - at)
+    assert waits == [timedelta(minutes=5), world.context.settings.poll_floor]
+
+
+def test_copies_of_others_are_counted_now_and_then(world: World) -> None:
+    """feature C3: what runs there and does not carry our tag takes slots from us; one look in two minutes."""
+    looks: list[tuple[str, str]] = []
+
+    class Seeing(FakeDriver):
+        def copies_of_others(self, account: driver.Account, region: str, installation: str) -> int:
+            looks.append((region, installation))
+            return 7
+
+    world.context = replace(world.context, drivers=dict.fromkeys(world.context.drivers, Seeing(world.cloud)))
+    source = world.good_point()
+    world.copies_run_on()
+    world.work(copy_job(world, source))
+    for _ in range(3):
+        world.poll(after=timedelta(seconds=50), region=AWAY)
+    assert looks == [(AWAY, "inst-1")]
+    world.poll(after=timedelta(seconds=50), region=AWAY)
+    assert len(looks) == 2
+    with session():
+        (row,) = CopySlots.select()
+    assert (row.account_id, row.region, row.service, row.others) == (world.account.id, AWAY, "ec2", 7)

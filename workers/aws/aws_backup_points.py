@@ -93,7 +93,7 @@ def delete_point(clients: Clients, part: Part) -> Deleted:
     shown = backup.describe_recovery_point(BackupVaultName=vault, RecoveryPointArn=arn)
     # what was copied here from a vault of the same name was copied by us: no tag is promised to come along
     copied = str(shown.get("SourceBackupVaultArn", "")).endswith(f":{vault}")
-    if not (copied or is_ours(tags_of(clients, arn))):
+    if not (copied or is_ours(tags_of(clients, arn), clients.account.installation)):
         raise foreign(arn)
     if not clients.account.may_delete:
         mark(clients, arn)

@@ -198,7 +198,7 @@ def undo_table(clients: Clients, name: str) -> str:
         return "already-gone"
     tags = read_tags(dynamodb.list_tags_of_resource(ResourceArn=table["TableArn"]).get("Tags"))
     # the tags come only with the last step; until then a table that was restored at all is this restore's
-    if not (is_ours(tags) or table.get("RestoreSummary")):
+    if not (is_ours(tags, clients.account.installation) or table.get("RestoreSummary")):
         raise Refused(f"The table {name} was not made by a restore, so it stays.", code="not-ours")
     if table["TableStatus"] != "ACTIVE":
         raise InUse(f"The table {name} is {table['TableStatus']}.", wait=timedelta(seconds=15))

@@ -28,6 +28,7 @@ from workers.driver import (
     Scope,
     Started,
     StepStarted,
+    Tagged,
 )
 from workers.pace import Pace
 
@@ -91,6 +92,14 @@ class Ec2Driver:
     def find(self, account: Account, region: str, key: str) -> list[Found]:
         with translated("a look-up"):
             return ec2_lookup.find(self._at(account, region), key)
+
+    def copies_of_others(self, account: Account, region: str, installation: str) -> int:
+        with translated("a look at copies"):
+            return ec2_lookup.copies_of_others(self._at(account, region), installation)
+
+    def tagged(self, account: Account, region: str, installation: str) -> list[Tagged]:
+        with translated("a look for what is ours"):
+            return ec2_lookup.tagged(self._at(account, region), installation)
 
     def delete(self, points: Sequence[Point]) -> list[Deleted]:
         answers: list[Deleted] = []

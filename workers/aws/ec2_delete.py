@@ -47,7 +47,7 @@ class _Deletion:
             return Deleted(external_id, "deleted")
         if found is None:
             return Deleted(external_id, "already-gone")
-        if not is_ours(read_tags(found.get("Tags"))):
+        if not is_ours(read_tags(found.get("Tags")), self._clients.account.installation):
             return Deleted(external_id, "kept", _foreign(external_id))
         if self._stop:
             return Deleted(external_id, "kept", self._stop)
@@ -75,7 +75,8 @@ class _Deletion:
 
 
 def _mark(clients: Clients, ids: Sequence[str], known: Found) -> list[Deleted]:
-    ours = [one for one in ids if one in known and is_ours(read_tags(known[one].get("Tags")))]
+    mine = clients.account.installation
+    ours = [one for one in ids if one in known and is_ours(read_tags(known[one].get("Tags")), mine)]
     for some in batches(ours):
         clients.read().create_tags(Resources=list(some), Tags=[{"Key": TAG_OUTDATED, "Value": "true"}])
     return [_marked(clients, one, known, ours) for one in ids]

@@ -9,8 +9,9 @@ from tasks.errors import NotReady, SnapfleetError
 from tasks.states import OperationState
 from workers.aws.session import Client, Clients
 from workers.aws.tags import key_filter, name_for, part_key, read_tags
-from workers.driver import TAG_JOB, Found
+from workers.driver import TAG_INSTALLATION, TAG_JOB, Found, Tagged
 
+_COPIED = "vol-ffffffff"
 # EC2's words for what exists; every other word (error, recoverable, failed, deregistered) means that it is lost.
 _STATES: Mapping[str, OperationState] = {
     "pending": OperationState.RUNNING,
@@ -37,6 +38,57 @@ def tagged_snapshots(ec2: Client, keys: Sequence[str]) -> Iterator[dict[str, Any
         OwnerIds=["self"], Filters=[key_filter(keys)], PaginationConfig={"PageSize": 1000}
     )
     return (snapshot for page in pages for snapshot in page["Snapshots"])
+
+
+def copies_of_others(clients: Clients, installation: str) -> int:
+    """How many copies run into this account and region that are not this installation's.
+
+    A copy's own volume id is arbitrary: AWS shows `vol-ffffffff`, and a description that says what was copied.
+    """
+    pages = (
+        clients.read()
+        .get_paginator("describe_snapshots")
+        .paginate(
+            OwnerIds=["self"],
+            Filters=[{"Name": "status", "Values": ["pending"]}],
+            PaginationConfig={"PageSize": 1000},
+        )
+    )
+    running = (snapshot for page in pages for snapshot in page["Snapshots"])
+    return sum(
+        (one["VolumeId"] == _COPIED or one.get("Description", "").startswith("[Copied snap-"))
+        and read_tags(one.get("Tags")).get(TAG_INSTALLATION) != installation
+        for one in running
+    )
+
+
+def tagged(clients: Clients, installation: str) -> list[Tagged]:
+    """Every snapshot and image of this account and region that carries an installation's tag."""
+    ours = {"Name": f"tag:{TAG_INSTALLATION}", "Values": [installation]}
+    ec2 = clients.read()
+    pages = ec2.get_paginator("describe_snapshots").paginate(
+        OwnerIds=["self"], Filters=[ours], PaginationConfig={"PageSize": 1000}
+    )
+    found = [
+        Tagged(
+            "snapshot", one["SnapshotId"], one["StartTime"], read_tags(one.get("Tags")), one["VolumeId"],
+            one["VolumeSize"],
+        )
+        for page in pages
+        for one in page["Snapshots"]
+    ]  # fmt: skip
+    images = ec2.get_paginator("describe_images").paginate(Owners=["self"], Filters=[ours])
+    found += [
+        Tagged("image", one["ImageId"], _instant(one["CreationDate"]), read_tags(one.get("Tags")))
+        for page in images
+        for one in page["Images"]
+    ]
+    return [one for one in found if one.tags.get(TAG_INSTALLATION) == installation]
+
+
+def _instant(text: str) -> datetime:
+    """An image's creation date, which EC2 writes as text in UTC."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 @contextmanager

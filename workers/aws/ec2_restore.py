@@ -286,7 +286,7 @@ def _deregister_image(step: _Step) -> StepStarted:
     image_id = step.need("image_id")
     image = describe_by_id(step.clients, "image", [image_id]).get(image_id)
     if image is not None:
-        if not is_ours(read_tags(image.get("Tags"))):
+        if not is_ours(read_tags(image.get("Tags")), step.clients.account.installation):
             raise Refused(f"The image {image_id} is not ours, so it stays.", code="not-ours")
         step.clients.read().deregister_image(ImageId=image_id)
     return StepStarted(removed=(image_id,))
@@ -297,7 +297,7 @@ def _delete_volume(step: _Step) -> StepStarted:
     volume_id = step.need("volume_id")
     volume = describe_by_id(step.clients, "volume", [volume_id]).get(volume_id)
     if volume is not None:
-        if not is_ours(read_tags(volume.get("Tags"))):
+        if not is_ours(read_tags(volume.get("Tags")), step.clients.account.installation):
             raise Refused(f"The volume {volume_id} is not ours, so it stays.", code="not-ours")
         if volume.get("Attachments"):
             raise InUse(f"The volume {volume_id} is still attached.")
@@ -310,7 +310,7 @@ def _delete_snapshot(step: _Step) -> StepStarted:
     snapshot_id = step.need("snapshot_id")
     snapshot = describe_by_id(step.clients, "snapshot", [snapshot_id]).get(snapshot_id)
     if snapshot is not None:
-        if not is_ours(read_tags(snapshot.get("Tags"))):
+        if not is_ours(read_tags(snapshot.get("Tags")), step.clients.account.installation):
             raise Refused(f"The snapshot {snapshot_id} is not ours, so it stays.", code="not-ours")
         step.clients.read().delete_snapshot(SnapshotId=snapshot_id)
     return StepStarted(removed=(snapshot_id,))

@@ -101,7 +101,7 @@ def _found(clients: Clients, kind: str, external_id: str) -> Mapping[str, Any]:
     thing = describe_by_id(clients, kind, [external_id]).get(external_id)
     if thing is None:
         raise Gone(f"{external_id} does not exist any more.")
-    if not is_ours(read_tags(thing.get("Tags"))):
+    if not is_ours(read_tags(thing.get("Tags")), clients.account.installation):
         raise Refused(f"{external_id} does not carry our tag, so it stays.", code="not-ours")
     return thing
 

@@ -174,7 +174,8 @@ def undo_restore(clients: Clients, job: str) -> str:
     if not name:
         return "already-gone"
     found = efs.describe_file_systems(FileSystemId=name)["FileSystems"][0]
-    if not (str(found["CreationToken"]).startswith("snapfleet-") or is_ours(read_tags(found.get("Tags")))):
+    ours = is_ours(read_tags(found.get("Tags")), clients.account.installation)
+    if not (ours or str(found["CreationToken"]).startswith("snapfleet-")):
         raise Refused(f"The file system {name} was not made by a restore of ours, so it stays.", code="not-ours")
     targets = mount_targets(efs, name)
     for target in targets:

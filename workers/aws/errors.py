@@ -30,7 +30,7 @@ from tasks.errors import (
 )
 
 EXPIRED_CODES = frozenset({"RequestExpired", "ExpiredToken", "ExpiredTokenException"})
-_THROTTLED = frozenset(
+THROTTLED_CODES = frozenset(
     {
         "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottledException", "RequestThrottled",
         "RequestLimitExceeded", "EC2ThrottledException", "TooManyRequestsException", "BandwidthLimitExceeded",
@@ -86,7 +86,7 @@ _IMPOSSIBLE = frozenset({"UnsupportedOperation", "OperationNotPermitted", "Inval
 _BY_CODE: Mapping[str, type[SnapfleetError]] = {
     code: kind
     for codes, kind in (
-        (EXPIRED_CODES, CredentialsExpired), (_THROTTLED, Throttled), (_QUOTA, QuotaReached), (_NOT_READY, NotReady),
+        (EXPIRED_CODES, CredentialsExpired), (THROTTLED_CODES, Throttled), (_QUOTA, QuotaReached), (_NOT_READY, NotReady),
         (_IN_USE, InUse), (_DENIED, Denied), (_REFUSED_ENTRY, CredentialsRefused), (_TRANSIENT, Transient),
         (_IMPOSSIBLE, Impossible),
         (_INVALID, Invalid),

@@ -245,7 +245,7 @@ def delete_backup(clients: Clients, part: Part) -> Deleted:
     found = _batch(fsx, [name]).get(name)
     if found is None or found["Lifecycle"] == "DELETED":
         return Deleted(name, "already-gone")
-    if not is_ours(read_tags(found.get("Tags"))):
+    if not is_ours(read_tags(found.get("Tags")), clients.account.installation):
         raise foreign(name)
     if not clients.account.may_delete:
         mark(clients, str(found["ResourceARN"]))

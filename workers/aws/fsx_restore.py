@@ -178,7 +178,7 @@ def undo_made(clients: Clients, created: Created) -> str:
     thing = things(fsx, created.kind, [name]).get(name)
     if thing is None or thing["Lifecycle"] == "DELETING":
         return "already-gone"
-    if not is_ours(read_tags(thing.get("Tags"))):
+    if not is_ours(read_tags(thing.get("Tags")), clients.account.installation):
         raise Refused(f"{name} does not carry our tag, so it stays.", code="not-ours")
     if thing["Lifecycle"] == "CREATING":
         raise InUse(f"{name} is still being created.", wait=timedelta(minutes=1))

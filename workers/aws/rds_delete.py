@@ -55,7 +55,7 @@ def _one(family: Family, clients: Clients, name: str, found: Answer | None) -> D
         return Deleted(name, "already-gone")
     client = family.read(clients)
     try:
-        if not is_ours(_tags(family, clients, found)):
+        if not is_ours(_tags(family, clients, found), clients.account.installation):
             return Deleted(name, "kept", _foreign(name))
         if not clients.account.may_delete:
             client.add_tags_to_resource(ResourceName=found[family.arn], Tags=[{"Key": TAG_OUTDATED, "Value": "true"}])

@@ -205,7 +205,7 @@ def _undo_one(family: Family, clients: Clients, one: Created) -> Deleted:
         found = _found(family, clients, kind, one.external_id)
         if found is None or str(found.get("Status") or found.get("DBInstanceStatus")) == "deleting":
             return Deleted(one.external_id, "already-gone")
-        if not is_ours(_tags(family, clients, found, kind)):
+        if not is_ours(_tags(family, clients, found, kind), clients.account.installation):
             raise Refused(f"{one.external_id} does not carry our tag, so it stays.", code="not-ours")
         _delete(family, clients, one.kind, one.external_id, bool(found.get("DeletionProtection")))
     except SnapfleetError as error:

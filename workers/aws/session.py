@@ -20,10 +20,11 @@ from urllib.request import proxy_bypass
 
 import botocore.session
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from tasks.secrets import Secret
 from workers.aws.credentials import assumed_role
-from workers.aws.errors import EXPIRED_CODES, outcome_code
+from workers.aws.errors import EXPIRED_CODES, THROTTLED_CODES, outcome_code
 from workers.aws.models import instant, models
 from workers.driver import Account
 from workers.repository.http import proxy_for
@@ -32,8 +33,13 @@ Client = Any  # a botocore client: its methods are generated from AWS's models a
 Flavour = Literal["read", "create"]
 # service, operation, account name, region, outcome ('ok' or the error's code), seconds
 OnCall = Callable[[str, str, str, str, str, float], None]
+# service, operation, account name, region: may raise the error family, and then the call is not sent
+BeforeCall = Callable[[str, str, str, str], None]
 
 _ATTEMPTS: dict[Flavour, int] = {"read": 5, "create": 1}
+# A throttled look is taken once more within a second. The SDK's further pauses, up to 20 s, would be a thread asleep
+# beside a queue of work for others: the job is put off instead.
+_THROTTLED_ATTEMPTS = 2
 # Credentials are fetched inside the call that needs them. STS answers in tens of milliseconds; with at most 50 s for it
 # a creating call is over before its job's lease is (workers.fence).
 _STS_ATTEMPTS, _STS_READ_TIMEOUT = 3, 10.0
@@ -82,9 +88,14 @@ class Entry:
 class Sessions:
     """Makes and keeps clients; safe to be shared by threads."""
 
-    def __init__(self, settings: AwsSettings | None = None, on_call: OnCall | None = None) -> None:
+    def __init__(
+        self,
+        settings: AwsSettings | None = None,
+        on_call: OnCall | None = None,
+        before_call: BeforeCall | None = None,
+    ) -> None:
         self._settings = settings or AwsSettings()
-        self._on_call = on_call
+        self._on_call, self._before_call = on_call, before_call
         self._lock = threading.RLock()
         self._sessions: dict[Entry, botocore.session.Session] = {}
         self._clients: OrderedDict[Hashable, Client] = OrderedDict()
@@ -158,10 +169,17 @@ class Sessions:
         session = botocore.session.Session(profile=profile or None)
         session.register_component("data_loader", models())
         session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=instant)
-        session.register("before-call", _note_start)
+        session.register("before-call", lambda **event: self._begins(entry, **event))
+        session.register("needs-retry", _give_way)
         session.register("after-call", lambda **event: self._ended(entry, **event))
         session.register("after-call-error", lambda **event: self._ended(entry, **event))
         return session
+
+    def _begins(self, entry: Entry, event_name: str, context: dict[str, Any], **event: Any) -> None:  # noqa: ARG002
+        if self._before_call is not None:
+            service, operation = event_name.split(".", 2)[1:]
+            self._before_call(service, operation, entry.name, entry.region)
+        context["snapfleet_started"] = time.monotonic()
 
     def _ended(self, entry: Entry, event_name: str, context: dict[str, Any], **event: Any) -> None:
         code = outcome_code(event.get("parsed"), event.get("exception"))
@@ -222,5 +240,9 @@ def _entry(account: Account, region: str) -> Entry:
     return Entry(account.name, account.role_arn, account.external_id, account.profile, region)
 
 
-def _note_start(**event: Any) -> None:
-    event["context"]["snapfleet_started"] = time.monotonic()
+def _give_way(**event: Any) -> None:
+    """Ends a throttled call after its second attempt, before the SDK sleeps. Raises what the SDK would in the end."""
+    parsed: Any = event["response"][1] if event["response"] else {}
+    code = str(parsed.get("Error", {}).get("Code", ""))
+    if event["attempts"] >= _THROTTLED_ATTEMPTS and code in THROTTLED_CODES:
+        raise ClientError(parsed, event["operation"].name)

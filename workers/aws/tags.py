@@ -49,9 +49,11 @@ def specify(tags: Mapping[str, str], *types: str) -> list[dict[str, Any]]:
     return [{"ResourceType": type_, "Tags": write_tags(tags)} for type_ in types]
 
 
-def is_ours(tags: Mapping[str, str]) -> bool:
-    """Whether an object carries an installation's tag: nothing else is ever deleted."""
-    return bool(tags.get(TAG_INSTALLATION))
+def is_ours(tags: Mapping[str, str], installation: str = "") -> bool:
+    """Whether an object carries the tag of this installation ('' for any): nothing else is ever deleted, and nothing of
+    another installation that works in the same account."""
+    owner = tags.get(TAG_INSTALLATION, "")
+    return bool(owner) and installation in ("", owner)
 
 
 def part_key(key: str, part: str) -> str:

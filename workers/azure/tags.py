@@ -26,6 +26,7 @@ def _allowed(name: str) -> bool:
     return 0 < len(name) <= _NAME_LENGTH and not _FORBIDDEN & set(name) and not name.lower().startswith(_RESERVED)
 
 
-def is_ours(tags: Mapping[str, str] | None) -> bool:
-    """Whether an object carries an installation's tag: nothing else is ever deleted."""
-    return bool((tags or {}).get(TAG_INSTALLATION))
+def is_ours(tags: Mapping[str, str] | None, installation: str = "") -> bool:
+    """Whether an object carries the tag of this installation ('' for any): nothing else is ever deleted."""
+    owner = (tags or {}).get(TAG_INSTALLATION, "")
+    return bool(owner) and installation in ("", owner)

@@ -1,19 +1,26 @@
 """Asking one cloud service about everything it is doing for us, and concluding the jobs whose work has ended."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from peewee import Case
 
-from tasks.catalog import Job, Operation, lock_rows, session, transaction
+from tasks.catalog import Job, Operation, Outbox, lock_rows, session, transaction
+from tasks.catalog.copy_slots import note_others, seen_others_at
 from tasks.catalog.transitions import fail_attempt, finish_operations, move_operation
 from tasks.crash import reach
 from tasks.errors import CloudFailed, Retry, SnapfleetError
+from tasks.lanes import Lane
 from tasks.states import JobState, OperationState, PointState
-from workers import driver, operations, points, steps, together
+from workers import driver, operations, orphans, points, steps, together
 from workers.context import Context
 
+log = logging.getLogger("snapfleet.worker")
+
+# Slots of others change with their own nightly copies: a look in two minutes costs one call for each busy place.
+OTHERS_EVERY = timedelta(minutes=2)
 # As many as EC2 describes in five calls of its largest page; keeps one poll within seconds.
 MOST_AT_ONCE = 1000
 # A poll takes along what will be due within half of the shortest pause: operations begun one after the other are then
@@ -39,6 +46,7 @@ def run(context: Context, job: Job) -> None:
         except Exception as error:
             _put_off(context, rows, error.wait if isinstance(error, SnapfleetError) else timedelta(0))
             raise
+        orphans.look(context, job)
     reach("poll.recorded")
     together.finish(job, context.clock.timer(), {"asked": len(rows)})
 
@@ -49,7 +57,36 @@ def _ask(context: Context, job: Job, rows: Sequence[Operation]) -> None:
     answers = context.drivers_of(job.service)[0].progress([_value(account, row) for row in rows])
     reach("poll.asked")
     context.counters.add("snapfleet_operations_polled_total", len(rows), service=job.service)
-    _write(context, list(zip(rows, answers, strict=True)))
+    _write(context, list(zip(rows, answers, strict=True)), eager=_eager(job))
+    if any(row.kind == "copy" for row in rows):
+        _look_at_others(context, job, account)
+
+
+def _eager(job: Job) -> bool:
+    """Whether copies wait for a slot at this place: a slot that came free is then worth a question at the shortest
+    pause, since one question asks about all of them."""
+    place = [Outbox.account_id == job.account_id, Outbox.region == job.region, Outbox.service == job.service]
+    with session():
+        return bool(Outbox.select(Outbox.id).where(Outbox.lane == Lane.COPY, *place).limit(1).exists())
+
+
+def _look_at_others(context: Context, job: Job, account: driver.Account) -> None:
+    """Now and then, while copies of ours run: how many slots others hold. What keeps it from being known is no
+    concern of the operations."""
+    finder, at = context.drivers_of(job.service)[0], context.clock.timer()
+    if not isinstance(finder, driver.SeesCopies):
+        return
+    with session():
+        last = seen_others_at(job.account_id, job.region, job.service)
+    if last is not None and at - last < OTHERS_EVERY:
+        return
+    try:
+        others = finder.copies_of_others(account, job.region, context.installation)
+    except SnapfleetError as error:
+        log.info("how many copies others run in %s is not known: %s", job.region, error.text)
+        return
+    with transaction():
+        note_others(job.account_id, job.region, job.service, others, at)
 
 
 def _due(job: Job, until: datetime) -> list[Operation]:
@@ -83,9 +120,9 @@ def _update_running(rows: Sequence[Operation], **columns: object) -> None:
     Operation.update(**columns).where(Operation.id.in_(ids), Operation.state == OperationState.RUNNING).execute()
 
 
-def _write(context: Context, answers: Answers) -> None:
+def _write(context: Context, answers: Answers, *, eager: bool = False) -> None:
     """Those still running in a few statements, then what has ended: good jobs together, each other one by itself."""
-    _note_running(context, [pair for pair in answers if pair[1].state is OperationState.RUNNING])
+    _note_running(context, [pair for pair in answers if pair[1].state is OperationState.RUNNING], eager=eager)
     ended: dict[int, Answers] = defaultdict(list)
     for row, answer in answers:
         if answer.state is not OperationState.RUNNING:
@@ -135,12 +172,13 @@ def _conclude_good(context: Context, ended: Mapping[int, Answers]) -> set[int]:
     return set(jobs)
 
 
-def _note_running(context: Context, answers: Answers) -> None:
+def _note_running(context: Context, answers: Answers, *, eager: bool) -> None:
     """In a statement for each pause, however many operations: pauses are cut to a third of the shortest one."""
     at, step = context.clock.timer(), context.settings.poll_floor / 3
     pauses: dict[timedelta, list[tuple[Operation, int]]] = defaultdict(list)
     for row, answer in answers:
-        wait = max(answer.ask_again, context.settings.poll_floor)
+        usual = timedelta(0) if eager and row.kind == "copy" else answer.ask_again
+        wait = max(usual, context.settings.poll_floor)
         pauses[wait // step * step if step else wait].append((row, answer.percent))
     with transaction():
         for wait, pairs in pauses.items():
