@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import http.client
+import select
 import socket
 import struct
 import threading
@@ -43,6 +44,18 @@ def login_proxy(user: str, password: str) -> Iterator[tuple[int, list[str]]]:
 
         do_GET = do_PUT = do_POST = do_DELETE = _pass_on
 
+        def do_CONNECT(self) -> None:
+            if self.headers.get("Proxy-Authorization") != wanted:
+                self.send_error(407)
+                return
+            hosts.append(self.path)
+            host, port = self.path.rsplit(":", 1)
+            with socket.create_connection((host, int(port)), timeout=10) as onward:
+                self.send_response(200)
+                self.end_headers()
+                _relay(self.connection, onward)
+            self.close_connection = True
+
         def log_message(self, *arguments: object) -> None:
             pass
 
@@ -53,6 +66,20 @@ def login_proxy(user: str, password: str) -> Iterator[tuple[int, list[str]]]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def _relay(one: socket.socket, other: socket.socket) -> None:
+    """Pass bytes on in both directions until one side has nothing more to say."""
+    onward = {one: other, other: one}
+    while True:
+        ready, _, _ = select.select([one, other], [], [], 10)
+        if not ready:
+            return
+        for side in ready:
+            data = side.recv(65536)
+            if not data:
+                return
+            onward[side].sendall(data)
 
 
 class FaultProxy:

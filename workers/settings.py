@@ -65,17 +65,17 @@ def _azure(settings: Settings, counters: Counters, clock: Clock) -> Mapping[str,
         endpoint=settings.azure_endpoint,
         authority=settings.azure_authority,
         ca=settings.azure_ca,
+        blob_endpoint=settings.azure_blob_endpoint,
         proxy_address=host,
         proxy_port=int(port or 0),
         proxy_user=settings.proxy_user,
         proxy_password=settings.proxy_password,
         connections=max(32, settings.threads),
-        blob_endpoint=settings.azure_blob_endpoint,
     )
 
-    def count(service: str, operation: str, _account: str, code: str, seconds: float) -> None:
+    def count(service: str, operation: str, _: str, code: str, seconds: float) -> None:
         counters.api_call(service, operation, code, seconds)
 
     floor = max(settings.poll_floor, timedelta(milliseconds=1))
     guard = timedelta(seconds=settings.guard_seconds)
-    return build_drivers(Subscriptions(reach, count), Pace(floor=floor, guard=guard, clock=clock))
+    return build_drivers(Subscriptions(reach, count, Allowance(clock)), Pace(floor=floor, guard=guard, clock=clock))

@@ -106,11 +106,8 @@ def test_a_name_that_carries_another_jobs_tag_is_not_written_to(rig: SqlRig) -> 
 
 
 def test_a_worker_that_was_overtaken_makes_nothing(rig: SqlRig) -> None:
-    def overtaken() -> None:
-        raise errors.FenceLost("Job 1 was taken over by another worker.")
-
     with pytest.raises(errors.FenceLost):
-        rig.backup(proceed=overtaken)
+        rig.backup(proceed=_overtaken)
     assert rig.names() == []
 
 
@@ -288,6 +285,25 @@ def test_what_a_dead_attempt_staged_is_found_by_its_key(rig: SqlRig) -> None:
         name_for("job-1")
     ]
     assert rig.driver.find(rig.account, seed.AWAY, "job-1") == []
+
+
+def test_copies_and_staging_copies_are_found_by_the_installations_tag_and_restored_databases_are_not(
+    rig: SqlRig,
+) -> None:
+    """A staging copy that no record was left of is found by the daily look for orphans, and goes with its point."""
+    point = rig.point(rig.backup())
+    rig.restore(point)
+    with pytest.raises(errors.FenceLost):
+        rig.exported("job-2", proceed=_overtaken)
+    rig.exported("job-3")
+    found = rig.driver.tagged(rig.account, seed.HOME, "it")
+    assert {one.external_id.rsplit("/", 1)[1] for one in found} == {name_for("job-1"), name_for("job-3")}
+    assert rig.driver.tagged(rig.account, seed.HOME, "another") == []
+    assert rig.driver.tagged(rig.account, seed.AWAY, "it") == []
+
+
+def _overtaken() -> None:
+    raise errors.FenceLost("Job 1 was taken over by another worker.")
 
 
 @pytest.mark.parametrize("container", ["http://a.example/c", "https://a.example/c?sig=secret", "https://a.example", ""])

@@ -5,13 +5,14 @@ POST included (azure-core 1.41, measured 2026-11). HTTPS always; where Azure is 
 sovereign clouds and tests need no other code. Clients are cheap (0.15 ms and 2 KiB with a shared transport).
 """
 
+import json
 import logging
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 from urllib.request import proxy_bypass
 
@@ -26,14 +27,26 @@ from azure.mgmt.compute import ComputeManagementClient
 from azure.mgmt.sql import SqlManagementClient
 from requests.adapters import HTTPAdapter
 
-from tasks.errors import Invalid
+from tasks.errors import Invalid, Throttled
 from tasks.secrets import Secret
 from workers.azure.errors import translated
+from workers.azure.rates import Rates
 from workers.driver import Account
 from workers.repository.places import BLOB_SUFFIX
 
 # service, operation, account name, outcome ('ok' or the status), seconds
 OnCall = Callable[[str, str, str, str, float], None]
+
+
+class Budget(Protocol):
+    """The fleet's paces. A call is named by service ('azure-compute'), operation, account and region ('' for none)."""
+
+    def take(self, service: str, operation: str, account: str, region: str) -> None:
+        """Count a call that is about to be sent. Raises Throttled when it should not be."""
+
+    def throttled(self, service: str, operation: str, account: str, region: str) -> None:
+        """Azure refused a call because there were too many."""
+
 
 # Resource manager and login of each cloud (azure-mgmt-core, ARM_ENDPOINTS; azure-identity, AzureAuthorityHosts).
 CLOUDS: Mapping[str, tuple[str, str]] = {
@@ -48,6 +61,10 @@ _BLOB_SUFFIXES: Mapping[str, str] = {
     "china": "blob.core.chinacloudapi.cn",
 }
 _STORAGE_AUDIENCE = "https://storage.azure.com/.default"  # of all clouds
+_TOO_MANY = 429
+# A machine's identity endpoint answers within milliseconds where there is one; the SDK's five retries of growing pauses
+# would hold a thread for a minute where there is none.
+_IDENTITY_RETRIES = 1
 _NETWORK_VERSION = "2024-05-01"  # of Microsoft.Network, for reading interfaces
 # One audience for blobs in every cloud; a token takes this version or a later one ("Authorize access to blobs using
 # Microsoft Entra ID").
@@ -99,21 +116,46 @@ class AzureSettings:
 
 
 class Watch(SansIOHTTPPolicy[Any, Any]):
-    """Sees every call and answer: what it was, how it ended, how long it took."""
+    """Sees every call and answer: what it was, how it ended, how long it took, what is left of the rates. A call for
+    which the rates leave nothing is not sent: Throttled."""
 
-    def __init__(self, service: str, account: str, on_call: OnCall | None):
+    def __init__(
+        self, service: str, account: str, on_call: OnCall | None, rates: Rates, budget: Budget | None = None
+    ) -> None:
         self._service, self._account, self._on_call = service, account, on_call
+        self._rates, self._budget = rates, budget
 
     def on_request(self, request: PipelineRequest[Any]) -> None:
-        request.context["snapfleet_started"] = time.monotonic()
+        operation, region = operation_name(request.http_request), _region(request.http_request)
+        wait = self._rates.hold((self._account, region), operation)
+        if wait is not None:
+            text = f"Azure's rate for {operation} is nearly used up in {self._account}: others go first."
+            raise Throttled(text, code="rate-low", wait=wait)
+        if self._budget is not None:
+            self._budget.take(self._service, operation, self._account, region)
+        request.context["snapfleet_call"] = (operation, region, time.monotonic())
 
     def on_response(self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]) -> None:
-        if self._on_call is None:
-            return
+        operation, region, began = request.context["snapfleet_call"]
         status = int(response.http_response.status_code)
-        seconds = time.monotonic() - request.context.get("snapfleet_started", time.monotonic())
-        outcome = "ok" if status < 400 else str(status)
-        self._on_call(self._service, operation_name(request.http_request), self._account, outcome, seconds)
+        self._rates.note((self._account, region), operation, response.http_response.headers)
+        if self._budget is not None and status == _TOO_MANY:
+            self._budget.throttled(self._service, operation, self._account, region)
+        if self._on_call is not None:
+            outcome = "ok" if status < 400 else str(status)
+            self._on_call(self._service, operation, self._account, outcome, time.monotonic() - began)
+
+
+def _region(request: Any) -> str:
+    """The region that a request's body names; '' for calls of the whole subscription."""
+    body = request.content if isinstance(request.content, str | bytes) else ""
+    if not body:
+        return ""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return ""
+    return str(found.get("location") or "") if isinstance(found, dict) else ""
 
 
 def operation_name(request: Any) -> str:
@@ -133,11 +175,13 @@ def operation_name(request: Any) -> str:
 class Subscriptions:
     """Makes and keeps clients; safe to be shared by threads."""
 
-    def __init__(self, settings: AzureSettings | None = None, on_call: OnCall | None = None) -> None:
+    def __init__(
+        self, settings: AzureSettings | None = None, on_call: OnCall | None = None, budget: Budget | None = None
+    ) -> None:
         self._settings = settings or AzureSettings()
         # The SDK logs every call and answer with its headers at level INFO: a night of polls would fill a disk.
         logging.getLogger("azure").setLevel(logging.WARNING)
-        self._on_call = on_call
+        self._on_call, self._budget, self.rates = on_call, budget, Rates()
         self._lock = threading.Lock()
         self._clients: OrderedDict[Account, Clients] = OrderedDict()
         self._tokens: dict[Account, Any] = {}
@@ -169,7 +213,7 @@ class Subscriptions:
         }
 
         def make(client: Any, service: str) -> Any:
-            policies = [Watch(service, account.name, self._on_call)]
+            policies = [self._watch(service, account)]
             return client(credential, account.number, per_call_policies=policies, **given)
 
         compute, sql = make(ComputeManagementClient, "azure-compute"), make(SqlManagementClient, "azure-sql")
@@ -178,7 +222,7 @@ class Subscriptions:
             transport=self._shared(),
             policies=[
                 BearerTokenCredentialPolicy(credential, _STORAGE_SCOPE),
-                Watch("azure-storage", account.name, self._on_call),
+                self._watch("azure-storage", account),
             ],
         )
         return Clients(account, compute, sql, storage)
@@ -201,11 +245,14 @@ class Subscriptions:
         """Proxy and certificate authorities for an address, as the engine's HTTP client takes them, '' for none."""
         return self._settings.proxies(url or self._settings.places()[0]).get("https", ""), self._settings.ca
 
+    def _watch(self, service: str, account: Account) -> Watch:
+        return Watch(service, account.name, self._on_call, self.rates, self._budget)
+
     def _credential(self, account: Account, authority: str) -> Any:
         """A service principal where a secret is configured, else the machine's managed identity."""
         reach = self._reach(authority)
         if not account.client_secret:
-            return ManagedIdentityCredential(client_id=account.client_id or None)
+            return ManagedIdentityCredential(client_id=account.client_id or None, retry_total=_IDENTITY_RETRIES)
         return ClientSecretCredential(
             account.tenant_id,
             account.client_id,

@@ -29,6 +29,7 @@ from workers.driver import (
     Scope,
     Started,
     StepStarted,
+    Tagged,
 )
 from workers.pace import Pace
 
@@ -116,6 +117,11 @@ class ComputeDriver:
             here = [one for one in models if describe.region_of(one) == region]
             of_machines = instants.find(self._at(account), region, key)
         return [*(Found("snapshot", normal(one["id"]), _state(one)) for one in here), *of_machines]
+
+    def tagged(self, account: Account, region: str, installation: str) -> list[Tagged]:
+        """Every snapshot there that carries this installation's tag. Raises the family."""
+        with translated("a look-up"):
+            return snapshots.tagged(self._at(account), region, installation)
 
     def shut_forgotten(self, account: Account, region: str, in_use: frozenset[str]) -> list[str]:
         """Revoke access to blocks that no work needs any more; the ids of what was open. Raises the family."""

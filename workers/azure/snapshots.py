@@ -5,25 +5,30 @@ made. A PUT on a name in use changes its tags and takes no new snapshot (azure-c
 wish's tag, or is older than the wish, never counts.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from azure.core.exceptions import ResourceNotFoundError
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
 
 from tasks.errors import CloudFailed, Gone, NotReady, SnapfleetError
 from tasks.states import OperationState
 from workers.azure import lro
 from workers.azure.clients import Clients
+from workers.azure.describe import region_of
 from workers.azure.errors import shorten
 from workers.azure.ids import id_of, name_for, normal, read_id
 from workers.azure.tags import fit_tags
-from workers.driver import TAG_JOB, Operation, Progress
+from workers.driver import TAG_INSTALLATION, TAG_JOB, Operation, Progress, Tagged
 from workers.pace import Pace
+
+log = logging.getLogger("snapfleet.azure")
 
 # Clocks of Azure and of the database may differ by this much before a snapshot counts as older than its wish.
 _SKEW = timedelta(minutes=10)
+_CONFLICT = 409
 # From so many questions at once on the subscription's snapshots are listed: a page holds more than one answer.
 _LIST_FROM = 10
 
@@ -55,6 +60,9 @@ def start(clients: Clients, wish: Wish, pace: Pace, proceed: Any) -> tuple[Opera
     snapshot_id = id_of(clients.subscription, wish.group, "snapshots", wish.name)
     detail: dict[str, Any] = {"started_at": pace.clock.timer().isoformat(), "key": wish.key, "source": wish.source}
     there = None if wish.fresh else get(clients, snapshot_id)
+    if there is not None and _left_behind(clients, snapshot_id, there, wish.key):
+        text = f"The snapshot {wish.name}, which an earlier refusal left behind, is being deleted."
+        raise NotReady(text, code="deleting", wait=pace.floor)
     if there is not None:
         if (there.get("tags") or {}).get(TAG_JOB) != wish.key:
             raise NotReady(f"The snapshot {wish.name} has our name and another job's tag.", code="name-taken")
@@ -71,8 +79,33 @@ def start(clients: Clients, wish: Wish, pace: Pace, proceed: Any) -> tuple[Opera
         },
     }
     proceed()
-    token = lro.begin(clients.compute.snapshots.begin_create_or_update, wish.group, wish.name, body)
+    try:
+        token = lro.begin(clients.compute.snapshots.begin_create_or_update, wish.group, wish.name, body)
+    except HttpResponseError as error:
+        if error.status_code == _CONFLICT:
+            _clean_up(clients, snapshot_id, wish.key)
+        raise
     return Operation(kind, snapshot_id, clients.account, wish.region, {**detail, "token": token}), False, lost
+
+
+def _left_behind(clients: Clients, snapshot_id: str, model: Mapping[str, Any], key: str) -> bool:
+    """Whether this is what a refusal for a limit may leave: our own snapshot, failed. Its deletion is begun."""
+    ours = (model.get("tags") or {}).get(TAG_JOB) == key
+    if not ours or model.get("properties", {}).get("provisioningState") != "Failed":
+        return False
+    parts = read_id(snapshot_id)
+    lro.begin(clients.compute.snapshots.begin_delete, parts.group, parts.name)
+    return True
+
+
+def _clean_up(clients: Clients, snapshot_id: str, key: str) -> None:
+    """After a refusal. What cannot be looked at or deleted now is met by the next attempt, by its name."""
+    try:
+        model = get(clients, snapshot_id)
+        if model is not None:
+            _left_behind(clients, snapshot_id, model, key)
+    except (AzureError, SnapfleetError) as error:
+        log.info("what a refusal may have left of %s could not be looked at: %s", snapshot_id, type(error).__name__)
 
 
 def get(clients: Clients, snapshot_id: str) -> dict[str, Any] | None:
@@ -178,6 +211,23 @@ def with_key(clients: Clients, key: str) -> list[dict[str, Any]]:
     """Every snapshot of the subscription under a key, those of its parts included. Raises the SDK's errors."""
     models = (item.as_dict() for item in clients.compute.snapshots.list())
     return [one for one in models if _carries(one, key)]
+
+
+def tagged(clients: Clients, region: str, installation: str) -> list[Tagged]:
+    """The snapshots of a region that carry an installation's tag. Raises the SDK's errors."""
+    models = (item.as_dict() for item in clients.compute.snapshots.list())
+    return [
+        Tagged(
+            "snapshot",
+            normal(one["id"]),
+            datetime.fromisoformat(str(one["properties"]["timeCreated"])),
+            dict(one["tags"]),
+            normal(str(one["properties"].get("creationData", {}).get("sourceResourceId", ""))),
+            int(one["properties"].get("diskSizeGB", 0)),
+        )
+        for one in models
+        if (one.get("tags") or {}).get(TAG_INSTALLATION) == installation and region_of(one) == region
+    ]
 
 
 def _carries(model: Mapping[str, Any], key: str) -> bool:

@@ -39,6 +39,7 @@ from workers.driver import (
     Scope,
     Started,
     StepStarted,
+    Tagged,
 )
 from workers.pace import Pace
 
@@ -131,6 +132,11 @@ class SqlDriver:
                     state = OperationState.DONE if online else OperationState.RUNNING
                     found.append(Found("database", place.database(name), state))
         return found
+
+    def tagged(self, account: Account, region: str, installation: str) -> list[Tagged]:
+        """Every copy and staging copy there that carries this installation's tag. Raises the family."""
+        with translated("a look-up"):
+            return sql_describe.tagged(self._at(account), region, installation)
 
     def delete(self, points: Sequence[Point]) -> list[Deleted]:
         answers: list[Deleted] = []

@@ -97,6 +97,8 @@ class Application:
         item, listing, operation = _ITEM.match(path), _LIST.match(path), _OPERATION.match(path)
         if operation:
             return self._operation(operation[2], monitored="monitor" in query)
+        if item or listing:
+            self.world.draw(path.split("/")[2], "reads" if method == "GET" else "writes")
         if item and item[4].lower() in _KINDS:
             return self._item(method, item, body)
         if listing and listing[3].lower() in _KINDS and method == "GET":
@@ -312,6 +314,7 @@ class Application:
         recent = [at for at in self.world.writes.get(key, []) if at > now - 180]
         if len(recent) >= self.world.settings["writes_per_3_minutes"]:
             wait = max(1, round(recent[0] + 180 - now))
+            self.world.counts["metered", "throttled"] += 1
             raise Refusal(429, "TooManyRequests", "The request is being throttled.", {"Retry-After": str(wait)})
         self.world.writes[key] = [*recent, now]
 
@@ -319,7 +322,11 @@ class Application:
         subscription = resource_id.split("/")[2].lower()
         used = max((len(at) for key, at in self.world.writes.items() if key[0] == subscription), default=0)
         left = self.world.settings["writes_per_3_minutes"] - used
-        return {"x-ms-ratelimit-remaining-resource": f"Microsoft.Compute/HighCostSnapshotCreateHydrate3Min;{left}"}
+        told = {"x-ms-ratelimit-remaining-resource": f"Microsoft.Compute/HighCostSnapshotCreateHydrate3Min;{left}"}
+        for what in ("reads", "writes"):
+            known = self.world.buckets.get((subscription, what))
+            told |= {f"x-ms-ratelimit-remaining-subscription-{what}": str(int(known[0]))} if known else {}
+        return told
 
     def _note(
         self, method: str, kind: str, subscription: str, name: str, action: str, fault: Any, body: dict[str, Any]

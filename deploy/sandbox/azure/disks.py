@@ -165,7 +165,7 @@ def _of_disk(world: World, made: Thing, disk: Thing, incremental: bool) -> None:
         raise Refusal(400, "InvalidParameter", "Incremental snapshots stay in the subscription of their disk.")
     unique = disk.properties["uniqueId"]
     since = world.now() - _FIVE_MINUTES
-    of_disk = [one for one in world.of_kind("snapshots") if one.fields.get("_disk") == unique]
+    of_disk = [one for one in world.of_kind("snapshots", disk.subscription) if one.fields.get("_disk") == unique]
     limit = world.settings["snapshots_per_disk_and_5_minutes"]
     if incremental and limit and len([one for one in of_disk if one.begun > since]) >= limit:
         text = "Incremental snapshots of a disk can be taken seven times in five minutes."
@@ -192,7 +192,7 @@ def _of_snapshot(world: World, made: Thing, source: Thing, _: bool) -> None:
         raise Refusal(409, "OperationNotAllowed", f"The snapshot {source.name} is not ready to be copied.")
     under_way = [
         one
-        for one in world.of_kind("snapshots")
+        for one in world.of_kind("snapshots", made.subscription)
         if one.location == made.location and "_copied_at" in one.fields and not whole(world, one)
     ]
     family = source.properties["incrementalSnapshotFamilyId"]
