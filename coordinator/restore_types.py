@@ -16,6 +16,7 @@ from coordinator.restore_draft import Draft
 from coordinator.restore_facts import option
 from coordinator.restore_options import chosen
 from coordinator.restore_storage import plan_file_system, plan_table
+from coordinator.restore_warehouse import plan_warehouse
 from tasks.errors import Invalid
 from tasks.resources import type_of
 
@@ -27,6 +28,7 @@ PLANNERS: Mapping[str, Planner] = {
     "dynamodb": plan_table,
     "efs": plan_file_system,
     "s3": plan_bucket,
+    "redshift": plan_warehouse,
     "azure-disk": plan_azure,
     "azure-vm": plan_azure,
     "azure-sql": plan_sql,

@@ -92,7 +92,7 @@ _CLUSTER_OPTIONS = (
 _NAMESPACE_OPTIONS = (
     Option("into", "an existing namespace, whose database is replaced (needs replace=yes)"),
     Option("replace", "yes: the database of the namespace named with into is lost", choices=("yes",)),
-    Option("workgroup", "name of its workgroup; default: as the namespace"),
+    Option("workgroup", "name of its workgroup; default: ID-workgroup"),
     Option("base_capacity", "capacity units (RPU)", "number", captured="base_capacity"),
     Option("max_capacity", "most capacity units", "number", captured="max_capacity"),
     Option("subnets", "subnets", "list", captured="subnet_ids", local=True),
@@ -207,6 +207,5 @@ KINDS = (
             "redshift-serverless:TagResource",
         ),
         key_actions=EBS_KEY_ACTIONS,
-        built=False,
     ),
 )

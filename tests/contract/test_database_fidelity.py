@@ -4,13 +4,12 @@ from typing import Any
 
 import pytest
 
-from coordinator.restore import RestoreRequest, plan_restore, resolve
-from coordinator.restore_facts import PartFacts, PointFacts
 from tests.contract.databases import DatabaseRig, make_aurora, make_cluster, make_documentdb, make_instance, rig_of
+from tests.contract.planning import restore_by_plan
 from tests.contract.rig import HOME, PROD, TAGS
 from tests.contract.test_database_drivers import FULL, groups
 from tests.sandbox import Sandbox
-from workers.driver import Point, RestoreStep, Scope
+from workers.driver import Point, Scope
 
 # What is another database's own, and what a restore has no say in.
 OWN = {"identifier", "state", "engine_version", "kms_key_id", "zones"}
@@ -18,24 +17,7 @@ OWN = {"identifier", "state", "engine_version", "kms_key_id", "zones"}
 
 def restored(rig: DatabaseRig, point: Point, word: str, **settings: str) -> dict[str, Any]:
     """Every step of the plan through the driver; the attributes of what came of it, as discovery sees them."""
-    facts = PointFacts(
-        id="rp-1",
-        type=rig.type,
-        resource_id=point.resource.external_id,
-        account="production",
-        region=HOME,
-        parts=tuple(PartFacts(part.external_id, size_gib=part.size_gib) for part in point.parts),
-        resource_name=point.resource.name,
-        attributes=point.resource.attributes,
-        tags=point.resource.attributes["tags"],
-    )
-    outputs: dict[str, dict[str, Any]] = {}
-    for number, step in enumerate(
-        plan_restore(facts, RestoreRequest(word, settings={"id": "again", **settings})).steps
-    ):
-        params = resolve(step.params, outputs)
-        started = rig.driver.start_restore(point, RestoreStep(step.kind, params), f"restore-{number}", TAGS)
-        outputs[step.name] = {**started.outputs, **rig.followed(started)}
+    restore_by_plan(rig, point, word, id="again", **settings)
     found = rig.driver.discover(Scope(rig.production, HOME, (rig.type,)), None).resources
     return dict(next(one for one in found if one.name == "again").attributes)
 

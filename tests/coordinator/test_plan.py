@@ -149,3 +149,14 @@ def test_a_destination_that_cannot_be_is_refused(entry: dict[str, str], code: st
     refusal = plan_copy(policy(), 9, SOURCE, entry, ACCOUNTS, 50)
     assert isinstance(refusal, Refusal)
     assert refusal.code == code
+
+
+def test_where_the_cloud_carries_backups_to_goes_with_the_backup_if_the_policy_consents() -> None:
+    """Feature 42: Redshift copies nothing that is there before the setting is."""
+    consent = {"region": "eu-west-1", "kms_key": "alias/dr", "options": {"cluster_copy": "yes"}}
+    near = {"account": "vault", "region": "us-east-1", "options": {"mode": "share-only"}}
+    spec = planned(policy(dr=[near, consent]), [target(1, "redshift")])[0]["spec"]
+    assert spec["options"] == {"copy_region": "eu-west-1", "copy_key": "alias/dr"}
+    for entries in ([], [near], [{"region": "eu-west-1"}], [{**consent, "region": "us-east-1"}]):
+        assert "options" not in planned(policy(dr=entries), [target(1, "redshift")])[0]["spec"]
+    assert "options" not in planned(policy(dr=[consent]), [target(1, "rds")])[0]["spec"]

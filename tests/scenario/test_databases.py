@@ -1,4 +1,5 @@
-"""Databases are protected, lost and restored by one `snapfleet up`: RDS, Aurora and DocumentDB, each from every place.
+"""Databases are protected, lost and restored by one `snapfleet up`: RDS, Aurora, DocumentDB and Redshift, each from
+every place.
 
 The story is told once for the module; each test looks at one type. Rows that were written into a database are compared
 with those of what is restored from its snapshot, from the copy in another region and from the one in another account.
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from tests.contract.databases import make_aurora, make_documentdb, make_instance
+from tests.contract.warehouses import make_namespace, make_warehouse
 from tests.sandbox import FAST, SOON, Sandbox, start
 from tests.scenario.installation import Installation
 
@@ -20,11 +22,19 @@ PROD, VAULT, HOME, AWAY, FAR = "111111111111", "222222222222", "us-east-1", "eu-
 ALIAS = "alias/estate"
 WORDS = {"rds": "database", "aurora": "cluster", "documentdb": "cluster"}
 PLACES = {"": (PROD, HOME), f"prod/{AWAY}": (PROD, AWAY), f"vault/{FAR}": (VAULT, FAR)}
+# Redshift crosses accounts inside its region only. By policy: what it is restored as, its name, where it lies.
+SHARED = f"vault/{HOME}"
+WAREHOUSES = {
+    "warehouses": ("cluster", "sales", ("", f"prod/{AWAY}", SHARED)),
+    "lakes": ("namespace", "lake", ("", SHARED)),
+}
+POLICIES = ("data", *WAREHOUSES)
+NAMES = ("shop", "ledger", "papers", "sales", "lake")
 ESTATE = {
     "version": 1,
     "accounts": [
         {"name": "prod", "role_arn": f"arn:aws:iam::{PROD}:role/snapfleet", "regions": [HOME, AWAY, FAR]},
-        {"name": "vault", "kind": "dr", "role_arn": f"arn:aws:iam::{VAULT}:role/snapfleet-dr", "regions": [FAR]},
+        {"name": "vault", "kind": "dr", "role_arn": f"arn:aws:iam::{VAULT}:role/snapfleet-dr", "regions": [FAR, HOME]},
     ],
     "policies": [
         {
@@ -35,7 +45,22 @@ ESTATE = {
                 {"region": AWAY},
                 {"account": "vault", "region": FAR, "kms_key": ALIAS, "reencrypt_key": ALIAS},
             ],
-        }
+        },
+        {
+            "name": "warehouses",
+            "targets": [{"tag": {"backup": "silver"}, "types": ["redshift"], "accounts": ["prod"], "regions": [HOME]}],
+            "generations": 1,
+            "dr": [
+                {"region": AWAY, "options": {"cluster_copy": "yes"}},
+                {"account": "vault", "region": HOME, "kms_key": ALIAS, "options": {"mode": "materialise"}},
+            ],
+        },
+        {
+            "name": "lakes",
+            "targets": [{"tag": {"backup": "bronze"}, "types": ["redshift"], "accounts": ["prod"], "regions": [HOME]}],
+            "generations": 1,
+            "dr": [{"account": "vault", "region": HOME, "options": {"mode": "share-only"}}],
+        },
     ],
 }
 
@@ -50,9 +75,7 @@ class Story:
     points: list[dict[str, Any]] = field(default_factory=list)
     restored: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     made: dict[tuple[str, str], list[str]] = field(default_factory=dict)
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [point for point in self.points if point["type"] == kind]
+    costs: list[dict[str, Any]] = field(default_factory=list)
 
 
 def _key(sandbox: Sandbox, account: str, region: str) -> str:
@@ -74,12 +97,14 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     for number, role in ((PROD, "snapfleet"), (VAULT, "snapfleet-dr")):
         sandbox.role(f"arn:aws:iam::{number}:role/{role}")
     key = _key(sandbox, PROD, HOME)
-    for account in (PROD, VAULT):
-        _key(sandbox, account, FAR)
+    for account, region in ((PROD, FAR), (VAULT, FAR), (VAULT, HOME)):
+        _key(sandbox, account, region)
     more = {"StorageEncrypted": True, "KmsKeyId": key, "Tags": [{"Key": "backup", "Value": "gold"}]}
     make_instance(sandbox, "shop", **more)
     make_aurora(sandbox, name="ledger", members=2, **more)
     make_documentdb(sandbox, name="papers", **more)
+    make_warehouse(sandbox, "sales", Encrypted=True, KmsKeyId=key, Tags=[{"Key": "backup", "Value": "silver"}])
+    make_namespace(sandbox, "lake", tags=[{"key": "backup", "value": "bronze"}])
     home = tmp_path_factory.mktemp("databases") / "home"
     settings = {"poll_floor_seconds": "0.2", "tick_seconds": "0.2", "retention_seconds": "1"}
     told = Story(sandbox, Installation(home, sandbox.environment, **settings))
@@ -98,31 +123,35 @@ def _protect(story: Story) -> None:
     here.type("init", "--yes")
     file = here.home.parent / "estate.yaml"
     file.write_text(yaml.safe_dump(ESTATE))
-    here.type("apply", "-f", str(file))
+    story.costs = here.type("apply", "-f", str(file))["costs"]
     here.up()
-    assert here.type("run", "data", "--wait")["state"] == "done"
+    for policy in POLICIES:
+        assert here.type("run", policy, "--wait")["state"] == "done"
     story.first = here.type("points")
-    for name in ("shop", "ledger", "papers"):
+    for name in NAMES:
         story.sandbox.write_rows(PROD, HOME, name, "later", f"second rows of {name}")
-    assert here.type("run", "data", "--wait")["state"] == "done"
+    for policy in POLICIES:
+        assert here.type("run", policy, "--wait")["state"] == "done"
 
     def only_the_second() -> list[dict[str, Any]]:
         points: list[dict[str, Any]] = here.type("points")
         old = {point["id"] for point in story.first}
         good = [point for point in points if point["state"] == "good" and point["kind"] != "intermediate"]
-        return [] if old & {point["id"] for point in good} or len(good) < 9 else good
+        return [] if old & {point["id"] for point in good} or len(good) < 14 else good
 
     story.points = here.until("the first points are gone", only_the_second, 90)
 
 
 def _lose_and_restore(story: Story) -> None:
-    for name in ("shop", "ledger", "papers"):
+    for name in NAMES:
         story.sandbox.destroy(PROD, HOME, name)
     for point in story.points:
-        kind, place = point["type"], point["destination"]
+        place, warehouse = point["destination"], WAREHOUSES.get(point["policy"])
+        kind = point["policy"] if warehouse else point["type"]
+        word = warehouse[0] if warehouse else WORDS[kind]
         name = f"back-{kind}-{len(story.restored)}"
-        done = story.here.type("restore", point["id"], "--to", WORDS[kind], "--set", f"id={name}", "--wait")
-        account, region = PLACES[place]
+        done = story.here.type("restore", point["id"], "--to", word, "--set", f"id={name}", "--wait")
+        account, region = {**PLACES, SHARED: (VAULT, HOME)}[place]
         story.restored[kind, place] = story.sandbox.rows(account, region, name)
         story.made[kind, place] = [item["kind"] for item in done["made"]]
 
@@ -172,3 +201,36 @@ def test_copies_lie_under_the_keys_that_the_policy_names(story: Story) -> None:
         *rds.describe_db_cluster_snapshots()["DBClusterSnapshots"],
     ]
     assert {one["KmsKeyId"] for one in snapshots} == {key}
+
+
+@pytest.mark.parametrize("policy", list(WAREHOUSES))
+def test_warehouses_are_restored_from_each_place_with_the_rows_of_the_last_backup(story: Story, policy: str) -> None:
+    """Feature 17, feature 42, feature 43: carried by the cluster, materialised, lent; lost, restored from each."""
+    _, name, places = WAREHOUSES[policy]
+    rows = {"orders": f"rows of {name}", "later": f"second rows of {name}"}
+    assert {place: found for (one, place), found in story.restored.items() if one == policy} == dict.fromkeys(
+        places, rows
+    )
+
+
+def test_temporary_clusters_are_gone_and_one_snapshot_is_left_in_each_place(story: Story) -> None:
+    """Feature 43: what a materialised copy went through is taken away when the copy is there."""
+    vault = story.sandbox.client(VAULT, HOME, "redshift")
+    story.here.until(
+        "the temporary clusters are gone",
+        lambda: all(one["ClusterIdentifier"].startswith("back-") for one in vault.describe_clusters()["Clusters"]),
+    )
+    for account, region in ((PROD, HOME), (PROD, AWAY), (VAULT, HOME)):
+        held = story.sandbox.client(account, region, "redshift").describe_cluster_snapshots()["Snapshots"]
+        assert len(held) == 1, (account, region)
+        assert {tag["Key"] for tag in held[0]["Tags"]} >= {"snapfleet:installation", "snapfleet:job"}
+    lent = story.sandbox.client(PROD, HOME, "redshift-serverless").list_snapshots()["snapshots"]
+    assert [one["accountsWithRestoreAccess"] for one in lent] == [[VAULT]]
+
+
+def test_what_copies_of_warehouses_cost_was_said_when_the_estate_was_applied(story: Story) -> None:
+    """Feature 43: told before anything ran; the materialised copy as full."""
+    assert [(one["policy"], one["destination"], one["full"]) for one in story.costs] == [
+        ("warehouses", AWAY, False),
+        ("warehouses", SHARED, True),
+    ]

@@ -74,6 +74,21 @@ def _half_copied(world: World, point: Point) -> None:
         )
 
 
+def _lent(world: World, point: Point) -> None:
+    with transaction():
+        Point.create(
+            resource=world.resource,
+            policy=world.policy,
+            account=world.account,
+            region=AWAY,
+            destination="vault/x",
+            kind="share",
+            state=PointState.GOOD,
+            copy_of=point.id,
+            taken_at=START,
+        )
+
+
 def _worked_on(world: World, point: Point) -> None:
     world.job("verify", Lane.REPOSITORY, point_id=point.id)
 
@@ -92,6 +107,7 @@ def _restoring(world: World, point: Point) -> None:
         (_lock, "locked"),
         (_copying, "needs it"),
         (_half_copied, "needs it"),
+        (_lent, "needs it"),
         (_worked_on, "needs it"),
         (_restoring, "needs it"),
     ],

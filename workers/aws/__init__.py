@@ -7,6 +7,7 @@ from workers.aws.ec2 import Ec2Driver
 from workers.aws.efs import EfsDriver
 from workers.aws.fsx import FsxDriver
 from workers.aws.rds import AuroraDriver, DocumentDbDriver, RdsDriver
+from workers.aws.redshift import RedshiftDriver
 from workers.aws.s3 import S3Driver
 from workers.aws.session import Sessions
 from workers.driver import Driver
@@ -19,6 +20,7 @@ DRIVERS: Mapping[str, Callable[[Sessions, Pace | None], Driver]] = {
     "rds": RdsDriver,
     "aurora": AuroraDriver,
     "documentdb": DocumentDbDriver,
+    "redshift": RedshiftDriver,
     "dynamodb": DynamoDbDriver,
     "efs": EfsDriver,
     "fsx-lustre": FsxDriver,

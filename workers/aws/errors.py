@@ -43,7 +43,7 @@ _QUOTA = frozenset(
         "ResourceLimitExceeded", "ConcurrentSnapshotLimitExceeded", "PendingSnapshotLimitExceeded",
         "SnapshotLimitExceeded", "SnapshotCreationPerVolumeRateExceeded", "ConcurrentLimitExceededException",
         "ServiceQuotaExceededException", "LimitExceededException", "VolumeLimitExceeded", "InstanceLimitExceeded",
-        "VcpuLimitExceeded", "MaxIOPSLimitExceeded",
+        "VcpuLimitExceeded", "MaxIOPSLimitExceeded", "LimitExceededFault",
     }
 )  # fmt: skip
 _NOT_READY = frozenset(
@@ -57,6 +57,7 @@ _NOT_READY = frozenset(
         "InvalidDBInstanceState", "InvalidDBClusterStateFault", "InvalidDBSnapshotState",
         "InvalidDBClusterSnapshotStateFault", "InsufficientDBInstanceCapacity", "InsufficientDBClusterCapacityFault",
         "InsufficientStorageClusterCapacity",
+        "InvalidClusterState", "InvalidClusterSnapshotState", "InsufficientClusterCapacity",
     }
 )  # fmt: skip
 _IN_USE = frozenset(
@@ -66,8 +67,11 @@ _IN_USE = frozenset(
     }
 )  # fmt: skip
 _DENIED = frozenset(
-    {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "OptInRequired", "Blocked", "UnauthorizedAccess"}
-)
+    {
+        "UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "OptInRequired", "Blocked",
+        "UnauthorizedAccess", "AccessToSnapshotDenied", "DependentServiceAccessDenied",
+    }
+)  # fmt: skip
 _REFUSED_ENTRY = frozenset(
     {
         "AuthFailure", "InvalidClientTokenId", "SignatureDoesNotMatch", "UnrecognizedClientException",

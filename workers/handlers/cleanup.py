@@ -124,7 +124,8 @@ def _busy(rows: Sequence[Point]) -> set[int]:
 
 def _for_cleanup(context: Context, row: Point) -> driver.Point:
     point = context.point(row)
-    return replace(point, account=entered(point.account, row.account, "cleanup"))
+    home = replace(point.resource, account=entered(point.resource.account, row.resource.account, "cleanup"))
+    return replace(point, account=entered(point.account, row.account, "cleanup"), resource=home)
 
 
 def _delete(context: Context, points: Sequence[driver.Point]) -> list[driver.Deleted]:

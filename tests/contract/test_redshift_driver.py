@@ -1,0 +1,514 @@
+"""The contract, kept by Redshift's clusters and namespaces; and what only warehouses have."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tasks import errors
+from tasks.states import OperationState
+from tests.contract.driver_suite import overtaken
+from tests.contract.planning import restore_by_plan
+from tests.contract.rig import AWAY, HOME, PROD, TAGS, VAULT
+from tests.contract.service_suite import ServiceContract
+from tests.contract.warehouses import WarehouseRig, clusters, make_namespace, make_warehouse, namespaces
+from tests.sandbox import Sandbox
+from workers.aws.tags import name_for
+from workers.driver import TAG_JOB, TAG_OUTDATED, CopyRequest, Created, Destination, Point, RestoreStep, Scope, Started
+
+LEND, MELT = {"mode": "share-only"}, {"mode": "materialise"}
+CARRY = {"copy_region": AWAY, "copy_key": ""}
+
+
+def copied(rig: WarehouseRig, point: Point, to: Destination, key: str = "copy-1", **options: str) -> Point:
+    """A finished copy, as a point of its own."""
+    request = CopyRequest(key, TAGS, options=options)
+    started: Started = rig.finished(rig.driver.start_copy(point, to, request))
+    return replace(point, account=to.account, region=to.region, parts=started.parts)
+
+
+class WarehouseContract(ServiceContract):
+    """What both houses keep: names as tokens, tags in the same call, loans, the cluster's own copying."""
+
+    def test_the_name_is_the_token_and_tags_and_backstop_go_out_in_the_same_call(self, rig: WarehouseRig) -> None:
+        """Feature 17: an abandoned installation's snapshots end by themselves in ten years."""
+        started = rig.backup(rig.resource())
+        asked = {name.lower(): value for name, value in rig.parameters(rig.creating()).items()}
+        days = asked["retentionperiod" if rig.serverless else "manualsnapshotretentionperiod"]
+        name = asked["snapshotname" if rig.serverless else "snapshotidentifier"]
+        assert (name, days, started.parts[0].external_id) == (name_for("job-1"), 3653, name)
+        pairs = [{key.lower(): value for key, value in one.items()} for one in asked["tags"]]
+        tags = {one["key"]: one["value"] for one in pairs}
+        assert tags.items() >= {**TAGS, TAG_JOB: "job-1", "team": "a"}.items()
+        assert rig.sandbox.count("CreateTags") == rig.sandbox.count("TagResource") == 0
+
+    def test_a_fresh_repeat_of_a_lost_call_meets_the_name_and_adopts(self, rig: WarehouseRig) -> None:
+        """Feature 31: AlreadyExists is an answer, not a failure."""
+        resource = rig.resource()
+        rig.sandbox.fault("drop_after", operation=rig.creating(), count=1)
+        with pytest.raises(errors.Transient):
+            rig.backup(resource, fresh=True)
+        again = rig.backup(resource, fresh=True)
+        assert again.adopted
+        assert rig.finished(again).parts
+
+    def test_what_vanished_after_its_backup_had_begun_is_adopted_all_the_same(self, rig: WarehouseRig) -> None:
+        resource = rig.resource()
+        first = rig.backup(resource)
+        rig.drop(rig.sandbox, resource.external_id)
+        again = rig.backup(resource)
+        assert [part.external_id for part in again.parts] == [part.external_id for part in first.parts]
+        assert any("was deleted after" in warning for warning in again.warnings)
+
+    def test_a_quota_of_snapshots_is_waited_for_and_burns_no_attempt(self, rig: WarehouseRig) -> None:
+        resource = rig.resource()
+        rig.sandbox.configure(redshift_snapshots_per_region=0)
+        with pytest.raises(errors.QuotaReached) as caught:
+            rig.backup(resource)
+        assert caught.value.retry is errors.Retry.FREE
+
+    def test_somebody_elses_snapshot_is_never_deleted(self, rig: WarehouseRig) -> None:
+        point = rig.taken()
+        arn = point.parts[0].attributes["arn"]
+        if rig.serverless:
+            rig.client().untag_resource(resourceArn=arn, tagKeys=["snapfleet:installation"])
+        else:
+            rig.client().delete_tags(ResourceName=arn, TagKeys=["snapfleet:installation"])
+        answers = rig.driver.delete([point])
+        assert [(one.outcome, one.error and one.error.code) for one in answers] == [("kept", "not-ours")]
+        assert rig.sandbox.count(rig.ways["delete"]) == 0
+
+    def test_a_snapshot_that_failed_is_tried_again(self, rig: WarehouseRig) -> None:
+        started = rig.backup(rig.resource())
+        rig.sandbox.fail(PROD, HOME, started.parts[0].external_id)
+        answer = rig.driver.progress(started.operations)[0]
+        assert (answer.state, type(answer.error)) == (OperationState.FAILED, errors.CloudFailed)
+
+    def test_a_loan_is_the_source_itself_and_ends_by_being_revoked(self, rig: WarehouseRig) -> None:
+        """Feature 43: share-only. The other account sees it, restores it, and owns nothing."""
+        point = rig.taken()
+        started = rig.driver.start_copy(point, Destination(rig.vault, HOME), CopyRequest("copy-1", TAGS, options=LEND))
+        again = copied(rig, point, Destination(rig.vault, HOME), **LEND)
+        assert started.lent
+        assert again.parts[0].external_id == started.parts[0].external_id == point.parts[0].attributes["arn"]
+        assert [one.outcome for one in rig.driver.delete([again])] == ["deleted"]
+        assert {one.state for one in rig.driver.progress(started.operations)} == {OperationState.RUNNING}
+        assert len(rig.driver.find(rig.production, HOME, "job-1")) == 1
+        assert [one.outcome for one in rig.driver.delete([again])] == ["deleted"]
+
+    def test_a_loan_of_what_vanished_is_gone_and_ends_as_already_gone(self, rig: WarehouseRig) -> None:
+        point = rig.taken()
+        there = copied(rig, point, Destination(rig.vault, HOME), **LEND)
+        rig.sandbox.destroy(PROD, HOME, point.parts[0].external_id)
+        with pytest.raises(errors.Gone):
+            copied(rig, point, Destination(rig.vault, HOME), "copy-2", **LEND)
+        assert rig.driver.delete([there])[0].outcome in ("already-gone", "deleted")
+
+    def test_a_snapshot_that_others_may_restore_is_deleted_after_they_may_no_more(self, rig: WarehouseRig) -> None:
+        """DeleteClusterSnapshot: all authorizations are revoked first."""
+        point = rig.taken()
+        copied(rig, point, Destination(rig.vault, HOME), **LEND)
+        assert [one.outcome for one in rig.driver.delete([point])] == ["deleted"]
+        if not rig.serverless:
+            assert rig.sandbox.count("RevokeSnapshotAccess") == 1
+
+    def test_the_clusters_own_copying_is_set_before_the_backup_where_the_policy_consents(
+        self, rig: WarehouseRig
+    ) -> None:
+        """Feature 42: only with the option; the copy is found under the source's name and gets our tags."""
+        resource = rig.resource()
+        setting = "CreateSnapshotCopyConfiguration" if rig.serverless else "EnableSnapshotCopy"
+        rig.finished(rig.backup(resource))
+        assert rig.sandbox.count(setting) == 0
+        started = rig.finished(rig.backup(resource, "job-2", options=CARRY))
+        rig.backup(rig.found(resource.external_id), "job-3", options=CARRY)
+        assert rig.sandbox.count(setting) == 1
+        point = rig.point(resource, started)
+        there = copied(rig, point, rig.away(), cluster_copy="yes")
+        assert there.parts[0].external_id == point.parts[0].external_id
+        assert rig.rows(there.parts[0].external_id, region=AWAY) == {"orders": f"rows of {resource.name}"}
+        tagged = rig.sandbox.calls("TagResource" if rig.serverless else "CreateTags")
+        assert {one["region"] for one in tagged} == {AWAY}
+        rig.sandbox.clear_calls()
+        assert [one.outcome for one in rig.driver.delete([there])] == ["deleted"]
+        assert [one.outcome for one in rig.driver.delete([there])] == ["already-gone"]
+        assert {one["region"] for one in rig.sandbox.calls(rig.ways["delete"])} == {AWAY}
+
+    def test_a_backup_from_before_the_setting_is_never_copied_and_says_why(self, rig: WarehouseRig) -> None:
+        point = rig.taken()
+        with pytest.raises(errors.Impossible) as caught:
+            copied(rig, point, rig.away(), cluster_copy="yes")
+        assert caught.value.code == "not-carried"
+        rig.sandbox.destroy(PROD, HOME, point.parts[0].external_id)
+        with pytest.raises(errors.Gone):
+            copied(rig, point, rig.away(), "copy-2", cluster_copy="yes")
+
+    def test_a_cluster_that_copies_elsewhere_is_backed_up_with_a_warning(self, rig: WarehouseRig) -> None:
+        resource = rig.resource()
+        rig.backup(resource, options=CARRY)
+        resource = rig.found(resource.external_id)
+        other = rig.finished(rig.backup(resource, "job-2", options={**CARRY, "copy_region": "eu-central-1"}))
+        assert any(AWAY in warning and "one region only" in warning for warning in other.warnings)
+        point = rig.point(resource, other)
+        with pytest.raises(errors.Impossible, match=AWAY):
+            copied(rig, point, Destination(rig.production, "eu-central-1"), cluster_copy="yes")
+
+    def test_a_missing_right_to_set_the_copying_costs_the_copy_and_not_the_backup(self, rig: WarehouseRig) -> None:
+        resource = rig.resource()
+        setting = "CreateSnapshotCopyConfiguration" if rig.serverless else "EnableSnapshotCopy"
+        rig.sandbox.fault("denied", operation=setting)
+        started = rig.finished(rig.backup(resource, options=CARRY))
+        assert any(f"does not copy its snapshots to {AWAY}" in warning for warning in started.warnings)
+
+    def test_nothing_goes_to_a_separate_cloud_nor_to_account_and_region_at_once(self, rig: WarehouseRig) -> None:
+        point = rig.taken()
+        assert "separate clouds" in rig.driver.plan_copy_problem(point, Destination(rig.production, "cn-north-1"))
+        assert "own region" in rig.driver.plan_copy_problem(point, Destination(rig.vault, AWAY))
+        with pytest.raises(errors.Impossible):
+            copied(rig, point, Destination(rig.vault, AWAY), **LEND)
+        assert rig.driver.plan_copy_problem(point, Destination(rig.vault, HOME)) == ""
+
+
+class TestClusters(WarehouseContract):
+    """Feature 17: provisioned clusters."""
+
+    @pytest.fixture
+    def rig(self, cloud: Sandbox) -> WarehouseRig:
+        return clusters(cloud)
+
+
+class TestNamespaces(WarehouseContract):
+    """Feature 17: Redshift Serverless."""
+
+    @pytest.fixture
+    def rig(self, cloud: Sandbox) -> WarehouseRig:
+        return namespaces(cloud)
+
+
+@pytest.fixture
+def rig(cloud: Sandbox) -> WarehouseRig:
+    return clusters(cloud)
+
+
+def materialised(rig: WarehouseRig, point: Point, key: str = "", name: str = "copy") -> tuple[Point, Point]:
+    """Both hops: the temporary cluster as an intermediate point, and the copy made of it."""
+    to = Destination(rig.vault, HOME, key)
+    middle = copied(rig, point, to, f"{name}-1", **MELT)
+    return middle, copied(rig, middle, to, f"{name}-2", **MELT)
+
+
+def test_a_materialised_copy_outlives_its_source_and_leaves_no_cluster(rig: WarehouseRig) -> None:
+    """Feature 43: through a temporary cluster in the other account, closed to the world, and full."""
+    point = rig.taken()
+    middle, there = materialised(rig, point)
+    asked = rig.parameters("RestoreFromClusterSnapshot")
+    assert (asked["OwnerAccount"], asked["PubliclyAccessible"], asked["AutomatedSnapshotRetentionPeriod"]) == (
+        PROD,
+        False,
+        1,
+    )
+    assert asked["ClusterIdentifier"] == middle.parts[0].external_id == name_for("copy-1")
+    held = rig.client(rig.vault).describe_clusters()["Clusters"][0]
+    assert {one["Key"] for one in held["Tags"]} >= {*TAGS, TAG_JOB}
+    assert [one["account"] for one in rig.sandbox.calls("CreateClusterSnapshot")] == [PROD, VAULT]
+    assert [one.outcome for one in rig.driver.delete([middle])] == ["deleted"]
+    assert [one.outcome for one in rig.driver.delete([middle])] == ["already-gone"]
+    assert rig.client(rig.vault).describe_clusters()["Clusters"] == []
+    assert rig.parameters("DeleteCluster")["SkipFinalClusterSnapshot"] is True
+    assert [one.outcome for one in rig.driver.delete([point])] == ["deleted"]
+    restore_by_plan(rig, there, "cluster", id="again")
+    assert rig.rows("again", rig.vault) == {"orders": "rows of sales-0"}
+
+
+def test_both_hops_are_adopted_when_their_answers_were_lost(rig: WarehouseRig) -> None:
+    """Feature 31: killed between the call and its record, before and after the tags; nothing is made twice."""
+    point, to = rig.taken(), Destination(rig.vault, HOME)
+    rig.sandbox.fault("drop_after", operation="RestoreFromClusterSnapshot", count=1)
+    with pytest.raises(errors.Transient) as caught:
+        copied(rig, point, to, "copy-1", **MELT)
+    assert caught.value.code == "unknown-effect"
+    first = rig.driver.start_copy(point, to, CopyRequest("copy-1", TAGS, options=MELT))
+    assert first.adopted
+    middle = replace(point, account=rig.vault, parts=rig.finished(first).parts)
+    held = rig.client(rig.vault).describe_clusters()["Clusters"][0]
+    assert TAG_JOB in {one["Key"] for one in held["Tags"]}
+    rig.sandbox.fault("drop_after", operation="CreateClusterSnapshot", count=1)
+    with pytest.raises(errors.Transient):
+        copied(rig, middle, to, "copy-2", **MELT)
+    assert rig.driver.start_copy(middle, to, CopyRequest("copy-2", TAGS, options=MELT)).adopted
+    assert rig.sandbox.count("RestoreFromClusterSnapshot") == 1
+    assert [one["account"] for one in rig.sandbox.calls("CreateClusterSnapshot")] == [PROD, VAULT]
+    assert {one.kind for one in rig.driver.find(rig.vault, HOME, "copy-1")} == {"cluster"}
+
+
+def test_a_hop_of_somebody_else_by_now_is_not_begun(rig: WarehouseRig) -> None:
+    point, to = rig.taken(), Destination(rig.vault, HOME)
+    for options in (LEND, MELT):
+        with pytest.raises(errors.FenceLost):
+            rig.driver.start_copy(point, to, CopyRequest("copy-1", TAGS, proceed=overtaken, options=options))
+    assert rig.sandbox.count("RestoreFromClusterSnapshot") == 0
+    assert rig.client(rig.vault).describe_clusters()["Clusters"] == []
+
+
+def test_a_copy_of_what_is_encrypted_lies_under_the_other_accounts_key(rig: WarehouseRig) -> None:
+    ours, theirs = rig.shared_key(PROD, HOME), rig.shared_key(VAULT, HOME)
+    resource = rig.found(make_warehouse(rig.sandbox, "sealed", Encrypted=True, KmsKeyId=ours))
+    point = rig.point(resource, rig.finished(rig.backup(resource)))
+    assert point.parts[0].attributes["default_key"] is False
+    _, there = materialised(rig, point, theirs)
+    assert rig.parameters("RestoreFromClusterSnapshot")["KmsKeyId"] == theirs
+    assert (there.parts[0].encrypted, there.parts[0].kms_key_id) == (True, theirs)
+
+
+def test_under_the_default_key_nothing_goes_to_another_account(rig: WarehouseRig) -> None:
+    """Feature 44: seen at the backup, refused before any call."""
+    resource = rig.found(make_warehouse(rig.sandbox, "sealed", Encrypted=True))
+    point = rig.point(resource, rig.finished(rig.backup(resource)))
+    assert point.parts[0].attributes["default_key"] is True
+    assert "aws/redshift" in rig.driver.plan_copy_problem(point, Destination(rig.vault, HOME))
+    with pytest.raises(errors.Impossible):
+        copied(rig, point, Destination(rig.vault, HOME), **LEND)
+    assert rig.sandbox.count("AuthorizeSnapshotAccess") == 0
+
+
+def test_an_encrypted_cluster_copies_under_a_grant_made_in_the_other_region(rig: WarehouseRig) -> None:
+    """EnableSnapshotCopy, SnapshotCopyGrantName; automated snapshots stay there for the least time."""
+    ours, theirs = rig.shared_key(PROD, HOME), rig.shared_key(PROD, AWAY)
+    resource = rig.found(make_warehouse(rig.sandbox, "sealed", Encrypted=True, KmsKeyId=ours))
+    started = rig.finished(rig.backup(resource, options={**CARRY, "copy_key": theirs}))
+    grants = rig.sandbox.calls("CreateSnapshotCopyGrant")
+    assert [(one["region"], one["parameters"]["KmsKeyId"]) for one in grants] == [(AWAY, theirs)]
+    asked = rig.parameters("EnableSnapshotCopy")
+    assert (asked["DestinationRegion"], asked["RetentionPeriod"], asked["ManualSnapshotRetentionPeriod"]) == (
+        AWAY,
+        1,
+        3653,
+    )
+    assert asked["SnapshotCopyGrantName"] == grants[0]["parameters"]["SnapshotCopyGrantName"]
+    there = copied(rig, rig.point(resource, started), rig.away(theirs), cluster_copy="yes")
+    assert there.parts[0].kms_key_id in ("", theirs)
+
+
+def test_a_share_that_the_other_side_does_not_see_yet_is_waited_for(rig: WarehouseRig) -> None:
+    point = rig.taken()
+    for code in ("ClusterSnapshotNotFound", "AccessToSnapshotDenied"):
+        rig.sandbox.fault("error", operation="RestoreFromClusterSnapshot", count=1, code=code, status=400)
+        with pytest.raises(errors.NotReady) as caught:
+            copied(rig, point, Destination(rig.vault, HOME), **MELT)
+        assert caught.value.code == "share-unseen"
+
+
+def test_a_temporary_cluster_is_ready_when_its_data_is_there(rig: WarehouseRig) -> None:
+    """RestoreStatus: a restored cluster answers while its data still comes."""
+    point = rig.taken()
+    rig.sandbox.configure(backup_restore_seconds=100.0)
+    started = rig.driver.start_copy(point, Destination(rig.vault, HOME), CopyRequest("copy-1", TAGS, options=MELT))
+    assert rig.driver.progress(started.operations)[0].state is OperationState.RUNNING
+    rig.sandbox.advance(101)
+    assert rig.driver.progress(started.operations)[0].state is OperationState.DONE
+
+
+def test_where_deleting_is_not_allowed_things_are_tagged_as_outdated(rig: WarehouseRig) -> None:
+    middle, there = materialised(rig, rig.taken())
+    guarded = replace(rig.vault, may_delete=False)
+    answers = rig.driver.delete([replace(one, account=guarded) for one in (middle, there)])
+    assert {(one.outcome, one.error and one.error.code) for one in answers} == {("kept", "outdated")}
+    client = rig.client(rig.vault)
+    held = [*client.describe_clusters()["Clusters"], *client.describe_cluster_snapshots()["Snapshots"]]
+    assert all(TAG_OUTDATED in {tag["Key"] for tag in one["Tags"]} for one in held)
+
+
+def test_a_renamed_cluster_is_found_by_its_namespace(rig: WarehouseRig) -> None:
+    resource = rig.resource()
+    rig.client().modify_cluster(ClusterIdentifier=resource.name, NewClusterIdentifier="new-name")
+    assert rig.backup(resource, fresh=True).captured["identifier"] == "new-name"
+    assert rig.backup(resource, "job-2").parts[0].source_id == "new-name"
+
+
+def test_clusters_and_namespaces_are_walked_in_pages(rig: WarehouseRig) -> None:
+    wanted = {make_warehouse(rig.sandbox), make_namespace(rig.sandbox), make_namespace(rig.sandbox, group=False)}
+    found, page = set(), None
+    while True:
+        answer = rig.driver.discover(Scope(rig.production, HOME, ("redshift",)), page)
+        found |= {one.external_id for one in answer.resources}
+        page = answer.next_page
+        if page is None:
+            break
+    assert found == wanted
+
+
+def test_a_namespace_without_a_workgroup_is_refused_before_any_call(cloud: Sandbox) -> None:
+    rig = namespaces(cloud)
+    resource = rig.found(make_namespace(cloud, group=False))
+    with pytest.raises(errors.Impossible, match="workgroup"):
+        rig.backup(resource)
+    assert rig.sandbox.count("CreateSnapshot") == 0
+
+
+FULL: dict[str, Any] = {
+    "ClusterSubnetGroupName": "private",
+    "ClusterParameterGroupName": "tuned",
+    "VpcSecurityGroupIds": ["sg-1", "sg-2"],
+    "AvailabilityZone": f"{HOME}b",
+    "Port": 6000,
+    "PubliclyAccessible": True,
+    "EnhancedVpcRouting": True,
+    "IamRoles": [f"arn:aws:iam::{PROD}:role/load"],
+    "DefaultIamRoleArn": f"arn:aws:iam::{PROD}:role/load",
+    "PreferredMaintenanceWindow": "sun:04:00-sun:04:30",
+    "MaintenanceTrackName": "trailing",
+    "AllowVersionUpgrade": False,
+    "AutomatedSnapshotRetentionPeriod": 9,
+    "ManualSnapshotRetentionPeriod": 99,
+    "AvailabilityZoneRelocation": True,
+    "SnapshotScheduleIdentifier": "nightly",
+    "ManageMasterPassword": True,
+    "IpAddressType": "ipv4",
+}
+# What is another warehouse's own, and what a restore has no say in.
+OWN = {"identifier", "arn", "state", "name", "tags", "own_tags", "workgroup", "workgroup_tags", "copy_region"}
+
+
+def comparable(attributes: Any) -> dict[str, Any]:
+    return {name: value for name, value in attributes.items() if name not in OWN and value != ""}
+
+
+@pytest.mark.parametrize("more", [{}, {"MultiAZ": True}])
+def test_every_captured_attribute_of_a_cluster_comes_back(rig: WarehouseRig, more: dict[str, Any]) -> None:
+    """Feature 17: nodes, network, parameters, roles, windows, retention, key, password, tags."""
+    redshift = rig.client()
+    redshift.create_cluster_subnet_group(ClusterSubnetGroupName="private", Description="x", SubnetIds=["subnet-1"])
+    redshift.create_cluster_parameter_group(
+        ParameterGroupName="tuned", ParameterGroupFamily="redshift-2.0", Description="x"
+    )
+    key = rig.shared_key(PROD, HOME)
+    zone = {} if more else {"AvailabilityZone": FULL["AvailabilityZone"]}
+    asked = {**{k: v for k, v in FULL.items() if k != "AvailabilityZone"}, **zone, **more}
+    resource = rig.found(make_warehouse(rig.sandbox, "web", Encrypted=True, KmsKeyId=key, **asked))
+    point = rig.point(resource, rig.finished(rig.backup(resource)))
+    rig.drop(rig.sandbox, resource.external_id)
+    restore_by_plan(rig, point, "cluster", id="again")
+    found = rig.driver.discover(Scope(rig.production, HOME, ("redshift",)), None).resources
+    (again,) = [one for one in found if one.name == "again"]
+    assert comparable(again.attributes) == comparable(point.resource.attributes)
+    assert again.tags.items() >= {"team": "a", **TAGS}.items()
+    assert rig.rows("again") == {"orders": "rows of web"}
+    assert "Tags" not in rig.parameters("RestoreFromClusterSnapshot")
+
+
+def test_every_captured_attribute_of_a_namespace_comes_back_with_its_workgroup(cloud: Sandbox) -> None:
+    """Feature 17: capacity, network, parameters, roles, logs, key, password, tags."""
+    rig = namespaces(cloud)
+    group = {
+        "baseCapacity": 32, "maxCapacity": 64, "subnetIds": ["subnet-1"], "securityGroupIds": ["sg-1"], "port": 6000,
+        "publiclyAccessible": True, "enhancedVpcRouting": True, "trackName": "trailing", "ipAddressType": "ipv4",
+        "configParameters": [{"parameterKey": "require_ssl", "parameterValue": "true"}],
+        "pricePerformanceTarget": {"level": 50, "status": "ENABLED"},
+    }  # fmt: skip
+    role = f"arn:aws:iam::{PROD}:role/load"
+    more = {"dbName": "shop", "iamRoles": [role], "defaultIamRoleArn": role, "logExports": ["userlog"]}
+    key = rig.shared_key(PROD, HOME)
+    made = make_namespace(cloud, "web", group, kmsKeyId=key, manageAdminPassword=True, **more)
+    resource = rig.found(made)
+    point = rig.point(resource, rig.finished(rig.backup(resource)))
+    restore_by_plan(rig, point, "namespace", id="again")
+    found = rig.driver.discover(Scope(rig.production, HOME, ("redshift",)), "serverless:").resources
+    (again,) = [one for one in found if one.name == "again"]
+    # whoever administers a namespace comes with the snapshot
+    assert comparable({**again.attributes, "admin": "admin1"}) == comparable(point.resource.attributes)
+    assert again.tags.items() >= {"team": "a", **TAGS}.items()
+    assert rig.rows("again") == {"orders": "rows of web"}
+
+
+def test_a_restore_into_an_existing_namespace_asks_for_consent_and_replaces_its_database(cloud: Sandbox) -> None:
+    rig = namespaces(cloud)
+    point = rig.taken()
+    make_namespace(cloud, "other")
+    with pytest.raises(errors.Invalid, match="replace=yes"):
+        restore_by_plan(rig, point, "namespace", into="other")
+    restore_by_plan(rig, point, "namespace", into="other", replace="yes")
+    assert rig.rows("other") == {"orders": "rows of lake-0"}
+    assert rig.parameters("RestoreFromSnapshot")["workgroupName"] == "other-group"
+
+
+def test_a_lent_snapshot_is_restored_by_the_other_account(cloud: Sandbox) -> None:
+    """Feature 43: share-only, both houses, by the snapshot's ARN."""
+    for rig, word in ((clusters(cloud), "cluster"), (namespaces(cloud), "namespace")):
+        point = rig.taken(f"job-{word}")
+        there = copied(rig, point, Destination(rig.vault, HOME), f"copy-{word}", **LEND)
+        restore_by_plan(rig, there, word, id="again")
+        assert rig.rows("again", rig.vault) == {"orders": f"rows of {point.resource.name}"}
+        rig.sandbox.destroy(VAULT, HOME, "again")
+
+
+def test_a_serverless_policy_that_others_have_written_keeps_its_readers(cloud: Sandbox) -> None:
+    rig = namespaces(cloud)
+    point, other = rig.taken(), "999999999999"
+    arn = point.parts[0].attributes["arn"]
+    allow = {"Effect": "Allow", "Principal": {"AWS": other}, "Action": ["redshift-serverless:RestoreFromSnapshot"]}
+    rig.client().put_resource_policy(resourceArn=arn, policy=json.dumps({"Statement": [allow]}))
+    there = copied(rig, point, Destination(rig.vault, HOME), **LEND)
+    rig.driver.delete([there])
+    left = json.loads(rig.client().get_resource_policy(resourceArn=arn)["resourcePolicy"]["policy"])
+    assert left["Statement"][0]["Principal"]["AWS"] == [other]
+
+
+def step(rig: WarehouseRig, point: Point, kind: str, **params: Any) -> Any:
+    return rig.driver.start_restore(point, RestoreStep(kind, params), "restore-1", TAGS)
+
+
+def test_a_restore_whose_answer_was_lost_makes_one_cluster_and_names_it_once(rig: WarehouseRig) -> None:
+    """Feature 31: no tags in the call, so the name is the step's own until the cluster is there."""
+    point = rig.taken()
+    params = {"backup_id": point.parts[0].external_id, "id": "again", "tags": {"team": "a"}}
+    rig.sandbox.fault("drop_after", operation="RestoreFromClusterSnapshot", count=1)
+    with pytest.raises(errors.Transient):
+        step(rig, point, "restore-cluster", **params)
+    made = step(rig, point, "restore-cluster", **params)
+    assert rig.sandbox.count("RestoreFromClusterSnapshot") == 1
+    assert made.created == (Created("cluster", made.outputs["cluster"]),)
+    rig.followed(made)
+    for _ in range(2):
+        named = step(rig, point, "name-cluster", cluster=made.outputs["cluster"], id="again")
+        rig.followed(named)
+    assert rig.sandbox.count("ModifyCluster") == 1
+    assert named.removed == (made.outputs["cluster"],)
+    assert [one["ClusterIdentifier"] for one in rig.client().describe_clusters()["Clusters"]] == ["sales-0", "again"]
+
+
+def test_a_name_that_is_taken_is_refused_before_anything_is_restored(cloud: Sandbox) -> None:
+    rig = clusters(cloud)
+    point = rig.taken()
+    with pytest.raises(errors.Invalid) as caught:
+        step(rig, point, "restore-cluster", backup_id=point.parts[0].external_id, id="SALES-0")
+    assert caught.value.code == "identifier-taken"
+    assert rig.sandbox.count("RestoreFromClusterSnapshot") == 0
+    other = namespaces(cloud)
+    point = other.taken("job-2")
+    with pytest.raises(errors.Invalid) as caught:
+        step(other, point, "make-namespace", id="lake-0", workgroup="w")
+    assert caught.value.code == "identifier-taken"
+
+
+def test_a_failed_restore_is_taken_back_twice_and_nothing_that_is_not_ours(cloud: Sandbox) -> None:
+    rig = clusters(cloud)
+    point = rig.taken()
+    made = step(rig, point, "restore-cluster", backup_id=point.parts[0].external_id, id="again")
+    assert [rig.undone(rig.production, *made.created)[0].outcome for _ in range(2)] == ["deleted", "already-gone"]
+    kept = rig.undone(rig.production, Created("cluster", "sales-0"))
+    assert [(one.outcome, one.error and one.error.code) for one in kept] == [("kept", "not-ours")]
+    other = namespaces(cloud)
+    point = other.taken("job-2")
+    made = step(other, point, "make-namespace", id="again", workgroup="again-group", tags={})
+    again = step(other, point, "make-namespace", id="again", workgroup="again-group", tags={})
+    assert again.created == made.created
+    outcomes = [[one.outcome for one in other.undone(other.production, *made.created)] for _ in range(2)]
+    assert outcomes == [["deleted", "deleted"], ["already-gone", "already-gone"]]
+    kept = other.undone(other.production, Created("namespace", "lake-0"))
+    assert [(one.outcome, one.error and one.error.code) for one in kept] == [("kept", "not-ours")]
+
+
+def test_an_unknown_step_is_refused(rig: WarehouseRig) -> None:
+    with pytest.raises(errors.Invalid):
+        step(rig, rig.taken(), "dance", id="x")
