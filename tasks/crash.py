@@ -1,16 +1,16 @@
 """Named crash points: the lines between which a process may die, so that tests can kill it exactly there.
 
-Off unless SNAPFLEET_CRASH_AT is set in the environment as `NAME` or `NAME:NTH`: then the process writes a line to the
-file in SNAPFLEET_CRASH_LOG, synced to disk, and kills itself (SIGKILL, as the kernel would) when the point is reached
-for the nth time. A point that the file already names is passed, so that a supervisor can start the process again in
-the same environment. For tests only; an operator never sets it. A simulator that is a whole fleet in one process
-listens instead (`listen`), and decides itself who dies.
+Off unless SNAPFLEET_CRASH_AT is set in the environment as `NAME` or `NAME:NTH`, or several with commas between: then
+the process writes a line to the file in SNAPFLEET_CRASH_LOG, synced to disk, and kills itself (SIGKILL, as the kernel
+would) when the first of these points is reached for the nth time. A point that the file already names is passed, so
+that a supervisor can start the process again in the same environment. For tests only; an operator never sets it. A
+simulator that is a whole fleet in one process listens instead (`listen`), and decides itself who dies.
 """
 
 import itertools
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 # Name -> what has just happened when the point is reached. Every literal in the code is here, and nothing else is.
@@ -67,14 +67,8 @@ POINTS: dict[str, str] = {
 }
 
 
-def _wish(environment: Mapping[str, str]) -> tuple[str, int]:
-    name, _, nth = environment.get("SNAPFLEET_CRASH_AT", "").partition(":")
-    return name, int(nth or 1)
-
-
-_NAME, _NTH = _wish(os.environ)
-_LOG = os.environ.get("SNAPFLEET_CRASH_LOG", "")
-_passes = itertools.count(1)  # next() of it is atomic, so threads count together
+_wishes: dict[str, tuple[int, Iterator[int]]] = {}  # by name: at which pass, and the passes so far
+_logs: list[Path] = []  # one, or none
 _listeners: list[Callable[[str], None]] = []
 
 
@@ -83,22 +77,37 @@ def listen(listener: Callable[[str], None] | None) -> None:
     _listeners[:] = [] if listener is None else [listener]
 
 
+def arm(environment: Mapping[str, str]) -> None:
+    """Take the wishes of an environment: done once at the start of a process."""
+    log = environment.get("SNAPFLEET_CRASH_LOG")
+    _logs[:] = [Path(log)] if log else []
+    _wishes.clear()
+    for wish in filter(None, environment.get("SNAPFLEET_CRASH_AT", "").split(",")):
+        name, _, nth = wish.partition(":")
+        _wishes[name] = int(nth or 1), itertools.count(1)  # next() of it is atomic, so threads count together
+
+
 def reach(name: str) -> None:
-    """Die here when this is the chosen point; otherwise nothing, at the cost of two comparisons."""
+    """Die here when this is a chosen point; otherwise nothing, at the cost of two comparisons."""
     if _listeners:
         _listeners[0](name)
-    if name == _NAME and next(_passes) == _NTH and not _happened(name):
-        _die(name)
+    if name in _wishes:
+        nth, passes = _wishes[name]
+        if next(passes) == nth and not _happened(name):
+            _die(name)
 
 
 def _happened(name: str) -> bool:
-    return bool(_LOG) and Path(_LOG).exists() and name in Path(_LOG).read_text().split()
+    return any(log.exists() and name in log.read_text().split() for log in _logs)
 
 
 def _die(name: str) -> None:
-    if _LOG:
-        with Path(_LOG).open("a") as file:
+    for log in _logs:
+        with log.open("a") as file:
             file.write(f"{name}\n")
             file.flush()
             os.fsync(file.fileno())
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+arm(os.environ)

@@ -1,10 +1,14 @@
 """A real fleet for tests: coordinators and workers as processes, on RabbitMQ, PostgreSQL and a fake cloud in a file.
 
 Each seat of the fleet is one process that is started again when it dies, as a supervisor would. A seat may be given
-crash points: it then kills itself (SIGKILL) at each of them in turn, and the log proves that the point was reached.
+crash points: it then kills itself (SIGKILL) at one after the other, and the log proves that the point was reached.
+Several seats may draw from one line of points; each process is then armed with a few of them and dies at whichever it
+comes by first.
 """
 
+import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -21,6 +25,7 @@ from tasks.catalog import Account, Meta, Policy, PolicySchedule, Schedule, datab
 from tasks.catalog.migrate import migrate
 from tasks.secrets import MasterKey
 from tests.fakes.cloud import FakeCloud
+from tests.scenario.nursery import Child
 
 SNAPFLEET = Path(sys.executable).parent / "snapfleet"
 ROOT = Path(__file__).parent.parent.parent
@@ -44,47 +49,51 @@ class Seat:
     env: dict[str, str]
     folder: Path
     points: deque[str] = field(default_factory=deque)
+    arms: int = 1  # points of different names that a process has at once
     reached: list[str] = field(default_factory=list)
     other_ends: int = 0
-    process: subprocess.Popen[bytes] | None = None
-    wish: str = ""
+    process: subprocess.Popen[bytes] | Child | None = None
+    wishes: tuple[str, ...] = ()
     log: Path = Path()
-    _since: tuple[tuple[str, int, int], float] = (("", 0, 0), 0.0)
+    _since: tuple[tuple[int, int], float] = ((0, 0), 0.0)
 
     def start(self) -> None:
-        """Start the process with the next crash point, if one is left."""
+        """Start the process with some of the crash points that are left, by the dice."""
         env = dict(self.env)
-        self.wish = self.points[0] if self.points else ""
-        if self.wish:
+        different = {point.split(":")[0]: point for point in self.points.copy()}
+        dice = random.Random(f"{self.name} {len(self.reached)} {self.other_ends}")
+        self.wishes = tuple(dice.sample(list(different.values()), min(self.arms, len(different))))
+        if self.wishes:
             self.log = self.folder / f"{self.name}-{len(self.reached)}-{self.other_ends}.crash"
-            env |= {"SNAPFLEET_CRASH_AT": self.wish, "SNAPFLEET_CRASH_LOG": str(self.log)}
-        with (self.folder / f"{self.name}.log").open("ab") as out:
+            env |= {"SNAPFLEET_CRASH_AT": ",".join(self.wishes), "SNAPFLEET_CRASH_LOG": str(self.log)}
+        log = self.folder / f"{self.name}.log"
+        if env["PYTHONPATH"] == str(ROOT):
+            self.process = Child(self.command, env, log)
+            return
+        with log.open("ab") as out:  # with modules of its own it needs an interpreter of its own
             self.process = subprocess.Popen(self.command, env=env, stdout=out, stderr=out, cwd=ROOT)
 
     def look(self) -> None:
         """Start again what has died, and note where it died."""
         if self.process is None or self.process.poll() is None:
             return
-        died_there = self.wish and self.log.exists() and self.wish.split(":")[0] in self.log.read_text().split()
-        if died_there and self.process.returncode == -signal.SIGKILL:
-            self.points.remove(self.wish)
-            self.reached.append(self.wish)
+        there = self.log.read_text().split() if self.wishes and self.log.exists() else []
+        if there and self.process.returncode == -signal.SIGKILL:
+            reached = next(point for point in self.wishes if point.split(":")[0] == there[-1])
+            with contextlib.suppress(ValueError):  # another seat has died there too
+                self.points.remove(reached)
+            self.reached.append(reached)
         else:
             self.other_ends += 1
         self.start()
 
     def put_off_when_unreached(self, patience: float) -> None:
-        """Try the present point again after the others when this process has not come by it for so many seconds."""
-        state = (self.wish, len(self.reached), self.other_ends)
+        """Try others when this process has not come by any of its present points for so many seconds."""
+        state = (len(self.reached), self.other_ends)
         if self._since[0] != state:
             self._since = (state, time.monotonic())
-        elif self.wish and time.monotonic() - self._since[1] > patience:
-            self.put_off()
-
-    def put_off(self) -> None:
-        """Try the present point again after the others: this process does not come by it just now."""
-        self.points.rotate(-1)
-        self.kill()
+        elif self.wishes and time.monotonic() - self._since[1] > patience:
+            self.kill()
 
     def kill(self) -> None:
         """SIGKILL, as the kernel would."""
@@ -96,9 +105,9 @@ class Seat:
         """An orderly end."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(30)
-            except subprocess.TimeoutExpired:
+            if self.process.poll() is None:
                 self.kill()
 
 
@@ -149,10 +158,11 @@ class Fleet:
                 policy = Policy.create(name=name, spec=spec, created_at=at, changed_at=at)
                 PolicySchedule.create(policy=policy, schedule=grid, last_slot_at=VIRTUAL, next_start_at=VIRTUAL)
 
-    def seat(self, role: str, points: Iterable[str] = (), **more: str) -> Seat:
-        """Add a process; it is started by `start` or at once when the fleet runs."""
+    def seat(self, role: str, points: Iterable[str] = (), *, arms: int = 1, **more: str) -> Seat:
+        """Add a process; it is started by `start` or at once when the fleet runs. A deque of points may be shared."""
         name = f"{role}-{len(self.seats)}"
-        seat = Seat(name, (str(SNAPFLEET), role), self.env | more, self.folder, deque(points))
+        line = points if isinstance(points, deque) else deque(points)
+        seat = Seat(name, (str(SNAPFLEET), role), self.env | more, self.folder, line, arms)
         self.seats.append(seat)
         if self._thread.is_alive():
             seat.start()
@@ -176,7 +186,7 @@ class Fleet:
             answer = ready()
             if answer:
                 return answer
-            time.sleep(0.1)
+            time.sleep(0.3)
         tails = "\n".join(f"{log.name}: {log.read_text()[-1500:]}" for log in sorted(self.folder.glob("*.log")))
         raise AssertionError(f"{what} did not happen within {seconds:.0f} s\n{tails}")
 

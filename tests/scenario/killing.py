@@ -8,7 +8,7 @@ import itertools
 import json
 import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,11 @@ RARE = ("coordinator.mark", "undo", "restore", "job.fail", "cleanup", "discover"
 HEALING = 400.0
 # Seconds: longer than the lease of the sweep (9 s), shorter than the patience for a point.
 UNSEAT_EVERY = 12.0
-# A point that a process does not come by within this time is tried again later.
+# Seconds between two looks at what is under way: each asks the catalog five questions.
+LOOK_EVERY = 0.3
+# What a process may die at: of so many points one comes by soon, and work gets done in between.
+ARMS = 8
+# When a process comes by none of its points within this time, it is given others.
 POINT_PATIENCE = 15.0
 
 
@@ -96,7 +100,7 @@ class Spree:
         trouble: Trouble | None = None,
     ) -> None:
         dice = random.Random(seed)
-        self._trouble = trouble
+        self._kills, self._trouble = kills, trouble
         links = (trouble.catalog_url, trouble.broker_url) if trouble else (catalog_url, broker_url)
         self.fleet = Fleet(folder, catalog_url, broker_url, links)
         self.fleet.estate(VOLUMES, POLICIES, schedule={"every": "15m", "starts_at": "2026-01-01T00:00"})
@@ -105,15 +109,15 @@ class Spree:
             trouble.cloud = self.fleet.cloud
         self.fleet.cloud.set("page", 3)  # so that a look takes several pages
         share = max(len(COORDINATOR_POINTS), kills * len(COORDINATOR_POINTS) // len(MINE))
-        coordinator_points = points_for(COORDINATOR_POINTS, share, dice)
-        worker_points = points_for(WORKER_POINTS, kills - share, dice)
+        coordinator_points = deque(points_for(COORDINATOR_POINTS, share, dice))
+        worker_points = deque(points_for(WORKER_POINTS, kills - share, dice))
         dying = max(2, workers // 4)
-        for number in range(dying):
-            self.fleet.seat("coordinator", coordinator_points[number::dying])
+        for _ in range(dying):
+            self.fleet.seat("coordinator", coordinator_points, arms=ARMS)
         self._steady = self.fleet.seat("coordinator")  # it has no point to die at, and must do no harm
         self._unseated_at = time.monotonic()
-        for number in range(workers):
-            self.fleet.seat("worker", worker_points[number::workers])
+        for _ in range(workers):
+            self.fleet.seat("worker", worker_points, arms=ARMS)
         self.outcome = Outcome()
         self._faults = itertools.cycle(FAULTS)
         self._planted_at = 0.0
@@ -126,13 +130,13 @@ class Spree:
         try:
             while time.monotonic() - began < seconds and self._goes_on():
                 self._meanwhile()
-                time.sleep(0.1)
+                time.sleep(LOOK_EVERY)
             if self._trouble:
                 self._trouble.end()
                 self.outcome.faults = self._trouble.faults
             for seat in self.fleet.seats:
                 self.outcome.missed += list(seat.points)
-                seat.points.clear()
+                seat.points.clear()  # seats of one role have one line
                 seat.env.pop("SNAPFLEET_CRASH_AT", None)
                 self.fleet.cloud.forgive()
                 seat.kill()  # it still has its wish in its environment: the supervisor starts it without
@@ -146,8 +150,13 @@ class Spree:
         return self._judge()
 
     def _goes_on(self) -> bool:
-        """While a point is still to be reached, or a fault to come."""
-        return any(seat.points for seat in self.fleet.seats) or (self._trouble is not None and self._trouble.left > 0)
+        """While a kill is still wanted and a point left, a name never reached, or a fault to come."""
+        if self._trouble is not None and self._trouble.left > 0:
+            return True
+        reached = [point for seat in self.fleet.seats for point in seat.reached]
+        left = {point for seat in self.fleet.seats for point in seat.points.copy()}
+        names = {point.split(":")[0] for point in left} - {point.split(":")[0] for point in reached}
+        return bool(names) or (bool(left) and len(reached) < self._kills)
 
     def _meanwhile(self) -> None:
         with contextlib.suppress(Unavailable):  # this process's own connection may be cut too
@@ -161,7 +170,7 @@ class Spree:
     def _unseat(self) -> None:
         """Kill the steady coordinator now and then: as long as it has the lease of the sweep, nobody else comes by the
         points inside."""
-        wanted = any(seat.wish.startswith("coordinator.mark") for seat in self.fleet.seats)
+        wanted = any(point.startswith("coordinator.mark") for seat in self.fleet.seats for point in seat.points.copy())
         if wanted and time.monotonic() - self._unseated_at > UNSEAT_EVERY:
             self._unseated_at = time.monotonic()
             self._steady.kill()
