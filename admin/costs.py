@@ -6,7 +6,7 @@ its bytes as stored.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,4 +43,23 @@ def estimate(size_gib: int, volumes: int, share: float, given: Mapping[str, Any]
             "month_usd": round(stored_gib * price["gib_month"], 4),
         }
         for name, price in given["classes"].items()
+    ]
+
+
+def estimate_import(found: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Taking in snapshots of others (`volume`, `size_gib`), oldest first: the first of a volume whole, later ones by
+    changed blocks; one row for each storage class."""
+    sizes: dict[str, int] = {}
+    later = 0
+    for one in found:
+        if one["volume"] in sizes:
+            later += int(one["size_gib"])
+        else:
+            sizes[one["volume"]] = int(one["size_gib"])
+    whole = estimate(sum(sizes.values()), len(sizes), 1.0, given)
+    changes = estimate(later, len(found) - len(sizes), CHANGED, given)
+    numbers = ("ebs_requests", "s3_requests", "stored_gib", "once_usd", "month_usd")
+    return [
+        {"class": one["class"], **{name: round(one[name] + two[name], 4) for name in numbers}}
+        for one, two in zip(whole, changes, strict=True)
     ]

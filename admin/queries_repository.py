@@ -5,7 +5,7 @@ from typing import Any
 from peewee import JOIN, fn
 
 from admin.progress import progress_row
-from admin.queries import Row
+from admin.queries import Row, find_point
 from tasks.catalog import Job, Part, Point, Policy, Repository, Request, Resource, Transfer, session
 from tasks.catalog.archives import ARCHIVE, IMPORT, parts_of_archives, repository_destination
 from tasks.errors import Invalid
@@ -110,6 +110,25 @@ def find_work(job_id: int, wish: int) -> Row:
     over = row.finished_at is not None and row.finished_at >= asked_at
     state = "open" if not over or row.state in JOB_OPEN else "done" if row.state == JobState.DONE else "failed"
     return {"state": state, "result": dict(row.result), "reason": row.error_text}
+
+
+def size_of_point(text: str, repository: str = "") -> tuple[int, int, bool]:
+    """Volumes and GiB of a point, and whether its archive into a repository ('' for its policy's) would be the first of
+    its resource there. Raises Invalid."""
+    with session():
+        point = find_point(text)
+        name = repository or str((point.policy.spec.get("repository") or {}).get("name", ""))
+        if not name:
+            raise Invalid(f"The policy {point.policy.name} names no repository.", advice="Say which one with --to.")
+        _found(name)
+        known = Point.select().where(
+            Point.resource == point.resource_id,
+            Point.destination == repository_destination(name),
+            Point.state == PointState.GOOD,
+        )
+        parts: Any = Part.select(fn.COUNT(Part.id), fn.SUM(Part.size_gib)).where(Part.point == point.id)
+        count, size = parts.tuples().first()
+        return int(count or 0), int(size or 0), not known.exists()
 
 
 def sizes_of(policy: str) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from admin.cli.repository_keys import (
     repository_remove_key,
     repository_rotate_key,
 )
-from admin.cli.repository_work import follow_work
+from admin.cli.repository_work import COSTS, follow_work
 from admin.costs import CHANGED, estimate, prices
 from admin.progress import timed
 from admin.queries_repository import find_repository, list_repositories, show_repository, sizes_of
@@ -33,10 +33,6 @@ _LIST = columns(
 _UNDER_WAY = columns(
     "kind", "resource", "volume", "state", "percent#", "moved#=moved_bytes", "MiB/s#=mib_per_second",
     "left#=time_left", "full because=why_full", "reason",
-)  # fmt: skip
-_COSTS = columns(
-    "archive", "class", "EBS requests#=ebs_requests", "S3 requests#=s3_requests", "GiB stored#=stored_gib",
-    "USD once#=once_usd", "USD a month#=month_usd",
 )  # fmt: skip
 _wait = click.option("--wait", is_flag=True, help="Wait until a worker has done it, and exit by its outcome.")
 
@@ -197,7 +193,7 @@ def repository_estimate(at: Context, policy: str) -> None:
         at.output.value({"policy": policy, "volumes": volumes, "size_gib": size, "costs": found})
         return
     at.output.line(f"{policy}: {volumes} volumes, {size} GiB")
-    at.output.rows(found, _COSTS)
+    at.output.rows(found, COSTS)
 
 
 @command(name="export-key", example="snapfleet repository export-key cold cold.key")

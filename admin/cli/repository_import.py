@@ -8,7 +8,9 @@ from admin.cli.command import command
 from admin.cli.completion import complete_point, complete_policy
 from admin.cli.context import Context
 from admin.cli.output import columns
-from admin.cli.repository_work import follow_work
+from admin.cli.repository_work import COSTS, follow_work
+from admin.costs import CHANGED, estimate, estimate_import, prices
+from admin.queries_repository import size_of_point
 from admin.requests_repository import AdoptWish, ImportWish, request_adopt, request_archive, request_import
 from tasks.errors import Invalid
 
@@ -18,16 +20,31 @@ _FOUND = columns("snapshot", "volume", "GiB#=size_gib", "taken=taken_at")
 @command(name="archive", example="snapfleet repository archive rp-12 --wait")
 @click.argument("point", shell_complete=complete_point)
 @click.option("--to", "name", default="", metavar="NAME", help="Into this repository, not that of the point's policy.")
+@click.option("--dry-run", is_flag=True, help="Say what it would cost at most, by storage class, and do nothing.")
 @click.option("--wait", is_flag=True, help="Wait until it is archived, and exit by the outcome.")
-def repository_archive(at: Context, point: str, name: str, wait: bool) -> int | None:
+def repository_archive(at: Context, point: str, name: str, dry_run: bool, wait: bool) -> int | None:
     """Archive a good recovery point at once.
 
     Whatever turn its policy's repository is at. What it makes is a recovery point as any archive.
     """
     at.open()
+    if dry_run:
+        _show_costs(at, point, name)
+        return None
     number = request_archive(point, name, who=at.who, clock=at.clock)
     said = f"Asked a worker to archive {point}; see `snapfleet repository list`."
     return follow_work(at, number, lambda _: said, what=f"The archive of {point}", wait=wait)
+
+
+def _show_costs(at: Context, point: str, name: str) -> None:
+    volumes, size, first = size_of_point(point, name)
+    found = estimate(size, volumes, 1.0 if first else CHANGED, prices())
+    if at.output.json:
+        at.output.value({"point": point, "volumes": volumes, "size_gib": size, "first": first, "costs": found})
+        return
+    kind = "the first archive, which is a full one" if first else "a later archive, of 2 % changed blocks"
+    at.output.line(f"{point}: {volumes} volumes, {size} GiB; {kind}")
+    at.output.rows(found, COSTS[1:])
 
 
 @command(name="import", example="snapfleet repository import cold --account prod --region us-east-1 --tag team=web")
@@ -40,7 +57,7 @@ def repository_archive(at: Context, point: str, name: str, wait: bool) -> int | 
 @click.option("--until", default="", metavar="DATE", help="Only those taken before then (UTC).")
 @click.option("--policy", default="", shell_complete=complete_policy, help="Let them age by this policy's rule.")
 @click.option("--keep", default="", metavar="TIME", help="Keep them so long from when they were taken, as 7y or 90d.")
-@click.option("--dry-run", is_flag=True, help="List what would be taken in, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="List what would be taken in and what that costs, and do nothing.")
 @click.option("--wait", is_flag=True, help="Wait until a worker has looked; the imports themselves go on.")
 def repository_import(
     at: Context,
@@ -66,7 +83,8 @@ def repository_import(
     number = request_import(name, wish, who=at.who, clock=at.clock)
     said = f"Asked a worker to look and import what it finds; see `snapfleet points --destination repository:{name}`."
     what = f"A look for snapshots in {account}/{region}"
-    return follow_work(at, number, lambda _: said, what=what, wait=wait or dry_run, rows=("found", _FOUND))
+    costs = (lambda result: estimate_import(result["found"], prices())) if dry_run else None
+    return follow_work(at, number, lambda _: said, what=what, wait=wait or dry_run, rows=("found", _FOUND), costs=costs)
 
 
 @command(name="adopt", example="snapfleet repository adopt s3://acme-backups/cold --dry-run")

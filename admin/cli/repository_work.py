@@ -6,9 +6,15 @@ from typing import Any
 
 from admin.cli.context import Context
 from admin.cli.follow import LOOK_SECONDS, settle
-from admin.cli.output import Column
+from admin.cli.output import Column, columns
 from admin.queries_repository import find_work
 from tasks.errors import Exit, Refused
+
+# What archiving would cost at most, by storage class (admin.costs).
+COSTS = columns(
+    "archive", "class", "EBS requests#=ebs_requests", "S3 requests#=s3_requests", "GiB stored#=stored_gib",
+    "USD once#=once_usd", "USD a month#=month_usd",
+)  # fmt: skip
 
 
 def follow_work(
@@ -19,11 +25,12 @@ def follow_work(
     what: str,
     wait: bool,
     rows: tuple[str, Sequence[Column]] | None = None,
+    costs: Callable[[Mapping[str, Any]], list[dict[str, Any]]] | None = None,
 ) -> int | None:
     """Say that a worker was asked, or with `wait` what it found; the exit code says whether that has problems.
 
-    `rows` names a field of the result that is shown as a table, with its columns. Raises Refused with the worker's
-    reason.
+    `rows` names a field of the result that is shown as a table, with its columns; `costs` says what doing it would
+    cost. Raises Refused with the worker's reason.
     """
     found = settle(at, wish, said, wait=wait)
     if not wait or found is None:
@@ -32,16 +39,20 @@ def follow_work(
     if done["state"] == "failed":
         raise Refused(done["reason"] or f"{what} failed.", code="repository-failed")
     result = done["result"]
+    priced = costs(result) if costs else []
     if at.output.json:
-        at.output.value(result)
-    else:
-        listed = rows[0] if rows else ""
-        plain = tuple(name for name in result if name != listed)
-        if plain:
-            at.output.record(result, plain)
-        if rows and result.get(listed):
-            at.output.line() if plain else None
-            at.output.rows(result[listed], rows[1], "")
+        at.output.value({**result, "costs": priced} if costs else result)
+        return int(Exit.FAILED) if result.get("problems") else None
+    listed = rows[0] if rows else ""
+    plain = tuple(name for name in result if name != listed)
+    if plain:
+        at.output.record(result, plain)
+    if rows and result.get(listed):
+        at.output.line() if plain else None
+        at.output.rows(result[listed], rows[1], "")
+    if priced:
+        at.output.line()
+        at.output.rows(priced, COSTS)
     return int(Exit.FAILED) if result.get("problems") else None
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from admin.costs import BLOCKS_A_GIB, estimate, prices
 from coordinator.requests import handle_requests
-from tasks.catalog import Account, Audit, Job, Point, Repository, Request, session, transaction
+from tasks.catalog import Account, Audit, Job, Part, Point, Repository, Request, Run, session, transaction
 from tasks.clock import host_time
+from tasks.progress import Progress
 from tasks.secrets import Secret, seal, unseal
 from tasks.settings import load_settings
 from tasks.states import JobState
@@ -20,6 +21,7 @@ from tests.admin.cli.conftest import Cli
 pytestmark = pytest.mark.unit
 
 PASSPHRASE = "planted-repository-passphrase"
+KMS = "arn:aws:kms:us-east-1:111111111111:key/11111111-2222-3333-4444-555555555555"
 Background = Callable[[Callable[[], None]], None]
 
 
@@ -201,3 +203,99 @@ def test_keys_travel_sealed_and_one_kind_is_given_at_a_time(cli: Cli, background
         job = Job.get(Job.kind == "repository-keys")
     master = load_settings().master_key()
     assert unseal(master, job.spec["key_sealed"], "repository.slot.cold").reveal() == file.read_bytes().hex()
+
+
+def test_a_key_file_leaves_as_it_was_and_a_key_of_kms_never(cli: Cli, tmp_path: Path) -> None:
+    """feature 82: what cannot be exported says what to do instead."""
+    keep()
+    content, file = bytes(range(64)), tmp_path / "cold.key"
+    sealed = seal(load_settings().master_key(), Secret(content.hex()), "repository.key_file.cold")
+    spec = {"account": "prod", "url": "s3://acme/cold", "region": "us-east-1"}
+    with transaction():
+        Repository.update(spec={**spec, "key_file": "/safe/cold"}, key_sealed=sealed).execute()
+    assert cli("repository", "export-key", "cold", str(file)).code == 0
+    assert file.read_bytes() == content
+    with transaction():
+        Repository.update(spec={**spec, "kms_key": KMS}, key_sealed="").execute()
+    said = cli("repository", "export-key", "cold", str(tmp_path / "other"))
+    assert (said.code, "add-key cold --key-file" in said.err) == (4, True)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_repository_is_created_with_the_key_that_is_named(cli: Cli, tmp_path: Path) -> None:
+    """feature 82: a passphrase, a key file or a key of KMS; one of them."""
+    keep()
+    file = tmp_path / "file"
+    file.write_bytes(b"planted key file of 32 bytes.....")
+    assert cli("repository", "create", "cold", "--kms-key", "alias/x").code == 2
+    assert cli("repository", "create", "cold", "--kms-key", KMS, "--key-file", str(file)).code == 2
+    assert cli("repository", "create", "cold", "--kms-key", KMS).code == 0
+    assert cli("repository", "create", "cold", "--key-file", str(file)).code == 0
+    assert cli("repository", "create", "cold").code == 0
+    with session():
+        wishes = [row.payload for row in Request.select().order_by(Request.id)]
+    assert wishes[0] == {"name": "cold", "verb": "create", "how": "kms", "kms_key": KMS, "reference": KMS}
+    assert (wishes[1]["how"], wishes[1]["reference"]) == ("file", str(file))
+    assert wishes[2] == {"name": "cold", "verb": "create"}
+    assert file.read_bytes().hex() not in str(wishes)
+
+
+def test_what_an_archive_would_cost_is_said_and_nothing_is_asked_for(cli: Cli, background: Background) -> None:
+    """feature 82: a first one is full, a later one of what changed; an import's is that of all it would take in."""
+    keep()
+    with session():
+        point = Point.get()
+    with transaction():
+        Part.create(point=point.id, external_id="snap-1", source_id="vol-1", size_gib=100)
+    asked = ("repository", "archive", f"rp-{point.id}", "--to", "cold", "--dry-run")
+    first = cli(*asked, "-o", "json").json
+    assert (first["first"], first["size_gib"]) == (True, sum_of_parts(point))
+    with transaction():
+        columns = {"policy": point.policy_id, "account": point.account_id, "region": point.region}
+        Point.create(
+            resource=point.resource_id,
+            kind="archive",
+            destination="repository:cold",
+            state="good",
+            taken_at=AT,
+            **columns,
+        )
+    later = cli(*asked, "-o", "json").json
+    assert later["first"] is False
+    assert later["costs"][0]["once_usd"] < first["costs"][0]["once_usd"] / 20
+    assert "USD A MONTH" in cli(*asked).out
+    found = [{"snapshot": f"snap-{n}", "volume": "vol-7", "size_gib": 8, "taken_at": "2025-01-01"} for n in range(2)]
+    background(worker(JobState.DONE, {"snapshots": 2, "found": found}, kind="import-look"))
+    said = cli("repository", "import", "cold", "--account", "prod", "--region", "us-east-1", "--dry-run", "-o", "json")
+    assert said.json["costs"][0]["ebs_requests"] == 8 * BLOCKS_A_GIB + 2 + 328 + 1
+    with session():
+        assert not Job.select().where(Job.kind == "archive").exists()
+
+
+def sum_of_parts(point: Point) -> int:
+    """GiB of a point's parts."""
+    with session():
+        return sum(part.size_gib for part in Part.select().where(Part.point == point.id))
+
+
+def test_how_far_each_job_is_stands_beside_it_with_rate_and_time_left(cli: Cli) -> None:
+    """feature 61: archives, restores, verifications; figures as JSON, words for people, and nothing of what is over."""
+    keep()
+    far = Progress(25 << 30, 100 << 30, 10 << 30, 100 << 20, 250 << 20, AT.isoformat(), AT.isoformat()).to_json()
+    with transaction():
+        run = Run.get()
+        account = Account.get(Account.name == "prod")
+        row = {"account": account.id, "region": "us-east-1", "progress": far, "not_before_at": AT, "created_at": AT}
+        lane = {**row, "lane": "repository", "state": JobState.RUNNING}
+        Job.create(kind="archive", key="a", run=run.id, spec={"repository": "cold"}, **lane)
+        Job.create(kind="repository", key="v", spec={"repository": "cold", "verb": "verify"}, **lane)
+        Job.create(
+            kind="repository", key="p", spec={"repository": "cold", "verb": "prune"}, **{**lane, "state": "done"}
+        )
+    found = cli("repository", "show", "cold", "-o", "json").json["under_way"]
+    assert [one["kind"] for one in found] == ["archive", "verify"]
+    assert {(one["percent"], one["mib_per_second"], one["seconds_left"]) for one in found} == {(25, 100.0, 307)}
+    assert found[0]["done_bytes"] == 25 << 30
+    assert "5m 7s" in cli("repository", "show", "cold").out
+    shown = cli("runs", "show", f"run-{run.id}")
+    assert any("archive" in line and "25" in line and "5m 7s" in line for line in shown.out.splitlines())
