@@ -134,8 +134,9 @@ def request_adopt(wish: AdoptWish, master: KeyWrapper, *, who: str, clock: Clock
     Raises Invalid for an address that is none, a name that no estate file could have, and a key that cannot be read.
     """
     _checked("--name", checked_name, wish.name)
-    if not wish.url.startswith("s3://"):
-        raise Invalid(f"{wish.url!r} is no address of a repository.", advice="Write s3://BUCKET/PREFIX.")
+    if not wish.url.startswith(("s3://", "azure://")):
+        advice = "Write s3://BUCKET/PREFIX or azure://ACCOUNT/CONTAINER/PREFIX."
+        raise Invalid(f"{wish.url!r} is no address of a repository.", advice=advice)
     given = {name: value for name, value in asdict(wish).items() if value}
     if wish.key:
         _checked("--key", checked_secret, wish.key)

@@ -140,7 +140,7 @@ class AzureBlocks:
         group, name = str(params["group"]), str(params["name"])
         made_id = id_of(clients.subscription, group, "disks", name)
         there = _get(clients, group, name)
-        if there is not None and (there.get("tags") or {}).get(TAG_JOB) != token:
+        if there is not None and not _is_for(there, token):
             advice = "Choose another with --set name=..."
             raise Invalid(f"There is a disk called {name} in {group} already.", code="name-taken", advice=advice)
         if there is None:
@@ -179,6 +179,13 @@ def _get(clients: Clients, group: str, name: str) -> dict[str, Any] | None:
         except ResourceNotFoundError:
             return None
     return found
+
+
+def _is_for(model: Mapping[str, Any], token: str) -> bool:
+    """Whether a disk is this wish's: made for it, or for an earlier attempt and not whole yet. A token is KEY-EPOCH."""
+    tag = str((model.get("tags") or {}).get(TAG_JOB, ""))
+    waits = model.get("properties", {}).get("diskState") in UPLOADS
+    return tag == token or (waits and tag.rpartition("-")[0] == token.rpartition("-")[0])
 
 
 def _size(model: Mapping[str, Any]) -> int:

@@ -158,6 +158,8 @@ class BlobStore:
         """Why a blob was kept, '' when it is gone; in a container with versions, all of them."""
         key = self._prefix + name
         try:
+            if versions and self._is_locked(name):
+                return "locked"  # with versions the service would take it out of sight, and keep it
             self._delete_one(key, {})
             if versions:
                 for item in self._wire.list(key, {"include": "versions"}):
@@ -168,6 +170,13 @@ class BlobStore:
         except AccessRefused:
             return "no right"
         return ""
+
+    def _is_locked(self, name: str) -> bool:
+        try:
+            until = self._facts(name).get(_POLICY_UNTIL)
+        except Missing:
+            return False
+        return bool(until) and instant(str(until)) > self._wire.now()
 
     def _delete_one(self, key: str, which: Mapping[str, str]) -> None:
         try:

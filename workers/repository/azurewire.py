@@ -75,6 +75,10 @@ class BlobWire:
         self._authority, self._clock, self._pace = authority, clock, Pace(_REQUESTS_PER_SECOND)
         self.url = f"azure://{account}/{container}"
 
+    def now(self) -> datetime:
+        """The time, as requests are stamped with it."""
+        return self._clock()
+
     def put(self, key: str, body: bytes | bytearray, headers: Mapping[str, str]) -> Mapping[str, str]:
         """Write a block blob; the answer's headers."""
         named = {"x-ms-blob-type": "BlockBlob", **headers}

@@ -112,8 +112,6 @@ class BlobServer:
             blob.tier = headers["x-ms-access-tier"]
             return 200, {}, b""
         if method == "DELETE":
-            if blob.until and blob.until > datetime.now(UTC):
-                return _error(409, "BlobImmutableDueToPolicy")
             self.versions[name, blob.version] = self.blobs.pop(name)
             return 202, {}, b""
         if method == "GET" and blob.tier == "Archive":
@@ -152,8 +150,12 @@ class BlobServer:
         return 201, {"etag": made.tag, "x-ms-version-id": made.version}, b""
 
     def _delete_version(self, name: str, version: str) -> tuple[int, Any, bytes]:
-        if self.versions.pop((name, version), None) is None:
+        found = self.versions.get((name, version))
+        if found is None:
             return _error(404, "BlobNotFound")
+        if found.until and found.until > datetime.now(UTC):
+            return _error(409, "BlobImmutableDueToPolicy")
+        del self.versions[name, version]
         return 202, {}, b""
 
     def _list(self, query: dict[str, str]) -> bytes:

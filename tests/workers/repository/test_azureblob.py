@@ -211,6 +211,7 @@ def test_a_locked_blob_stays_and_the_reason_is_told(server: BlobServer) -> None:
     store.put("packs/locked", b"x", Put(retain_until=until))
     store.put("packs/free", b"x")
     assert store.delete(["packs/locked", "packs/free"]) == {"packs/locked": "locked"}
+    assert store.get("packs/locked")[0] == b"x"  # not even hidden
     store.extend_lock("packs/locked", until + timedelta(days=3))
     asked = len(server.calls)
     store.extend_lock("packs/locked", until)
