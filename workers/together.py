@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from tasks.catalog import Job, database, session, transaction
 from tasks.catalog.fields import is_postgres
 from tasks.catalog.transitions import Wanted, claim_all, finish_all
-from tasks.errors import FenceLost
+from tasks.errors import FenceLost, Unavailable
 from tasks.states import JobState
 
 # More than the threads of one process: the limit only keeps a statement small.
@@ -87,14 +87,31 @@ def _at_once() -> AbstractContextManager[None]:
 
 
 def _claim(wanted: Sequence[Wanted]) -> Sequence[Job | None]:
-    with _at_once():
-        return claim_all(wanted)
+    def write() -> Sequence[Job | None]:
+        with _at_once():
+            return claim_all(wanted)
+
+    return _once_more(write)
 
 
 def _finish(ended: Sequence[tuple[Job, datetime, dict[str, Any]]]) -> Sequence[bool]:
-    with _at_once():
-        done = finish_all([(job.id, job.fence, at, result) for job, at, result in ended])
+    def write() -> set[int]:
+        with _at_once():
+            return finish_all([(job.id, job.fence, at, result) for job, at, result in ended])
+
+    done = _once_more(write)
     return [job.id in done for job, _, _ in ended]
+
+
+def _once_more(write: Callable[[], _Out]) -> _Out:
+    """Messages arrive before their publisher has committed, and both write the same rows in an order of their own:
+    whom PostgreSQL chose to break a deadlock has written nothing, and finds the other one gone a moment later."""
+    try:
+        return write()
+    except Unavailable as error:
+        if "deadlock" not in error.text:
+            raise
+        return write()
 
 
 claim = Gather(_claim)

@@ -129,7 +129,7 @@ def _volume(
     for index, digest in enumerate(content):
         made.blocks.set_block(index * 16, digest)
     call.here.volumes[made.id] = made
-    call.here.tags.put(made, {"Name": instance.tags["Name"]})
+    call.here.tags.put(made, {"Name": instance.tags["Name"], "disk": "bulk"})
     attach(made, instance, device, born, device == instance.root_device)
     if device == instance.root_device:
         made.root_of = instance.id

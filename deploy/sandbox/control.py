@@ -13,7 +13,7 @@ PUT    rows/<account>/<region>/<database or cluster>/<table>     a client writes
 GET    s3                                    requests by operation and storage class, and what is stored
 DELETE s3                                    forgets the requests counted so far
 GET    state/<account>/<region>              ids of everything there
-GET    snapshots/<account>/<region>          id, volume, state and tags of every snapshot there
+GET    snapshots/<account>/<region>          id, volume, state, tags and times of every snapshot there
 """
 
 import json
@@ -203,7 +203,17 @@ class Control:
         with self.world.lock:
             now = self.world.settle()
             held = self.world.region(account, region).snapshots.values()
-            return [{"id": s.id, "volume": s.volume_id, "state": s.state(now), "tags": s.tags} for s in held]
+            return [
+                {
+                    "id": s.id,
+                    "volume": s.volume_id,
+                    "state": s.state(now),
+                    "tags": s.tags,
+                    "began_at": s.created_at,
+                    "ends_at": s.ready_at,
+                }
+                for s in held
+            ]
 
     def _state(self, account: str, region: str) -> dict:
         with self.world.lock:

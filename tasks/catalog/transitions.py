@@ -161,7 +161,8 @@ def claim_all(wanted: Sequence[Wanted]) -> list[Job | None]:
 def _claim_same(wanted: Sequence[Wanted]) -> list[Job]:
     owner, at, lease = wanted[0].owner, max(one.at for one in wanted), wanted[0].lease
     if is_postgres(database):
-        named = json.dumps([{"id": one.job, "fence": one.fence} for one in wanted])
+        # In the order in which `mark_published` writes them: messages arrive before their publisher has committed.
+        named = json.dumps([{"id": one.job, "fence": one.fence} for one in sorted(wanted)])
         return models_of(Job, database.execute_sql(_claim_statement(), [owner, at + lease, at, named]))
     return list(
         Job.update(

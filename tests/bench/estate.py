@@ -3,8 +3,8 @@
 The product runs as it is run in a fleet: coordinators and workers as processes, its own AWS drivers over HTTP against
 the sandbox, whose request limits and error codes are AWS's, one nightly policy by tag. Each night's snapshots are then
 compared with the catalog, one by one. A smaller estate in the same accounts and regions runs first, to show what the
-number of describe calls grows with: places (account and region) and time, not snapshots. Progress goes to standard
-error; the last line of standard output is one JSON object.
+number of describe calls grows with: places (account and region) and time, not snapshots. Then comes what admission is
+asked for (tests.bench.limits). Progress goes to standard error; the last line of standard output is one JSON object.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.bench import watch
+from tests.bench import limits, watch
 from tests.bench.answers import compare
 from tests.bench.house import House, Servers, Size, moved_in
 
@@ -28,29 +28,40 @@ A_DAY = 86_400.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench; 0 when every instance was protected exactly once each night, 1 otherwise."""
-    size, scales = _asked_for(arguments)
+    size, scales, asked = _asked_for(arguments)
     began = time.monotonic()
     servers = Servers()
     try:
         results = [measure(servers, replace(size, instances=count)) for count in scales]
+        admitted = limits.measure(servers, asked)
     finally:
         servers.close()
-    report = {**summary(results), "wall_s": round(time.monotonic() - began, 1), **_circumstances(size)}
+    nights = summary(results) if results else {"bench": "estate"}
+    report = {**nights, **admitted, "wall_s": round(time.monotonic() - began, 1), **_circumstances(size)}
     print(json.dumps(report), flush=True)
     return 0 if all(one["lost"] == one["doubled"] == 0 for one in results) else 1
 
 
-def _asked_for(arguments: Sequence[str] | None) -> tuple[Size, list[int]]:
+def _asked_for(arguments: Sequence[str] | None) -> tuple[Size, list[int], limits.Asked]:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.estate", description="protect a large estate")
     default = Size()
-    parser.add_argument("--scale", default="2500,10000", help="instances, comma-separated; the last counts")
+    parser.add_argument(
+        "--scale", default="2500,10000", help="instances, comma-separated; the last counts; 0: no nights"
+    )
     for name in ("accounts", "regions", "coordinators", "workers", "threads"):
         parser.add_argument(f"--{name}", type=int, default=getattr(default, name))
     for name in ("snapshot_seconds", "poll_floor", "head_start"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(default, name))
+    usual = limits.Asked()
+    parser.add_argument("--snapshots", type=int, default=usual.snapshots, help="against a request bucket; 0: none")
+    parser.add_argument("--copies", type=int, default=usual.copies, help="into twenty slots; 0: none")
+    parser.add_argument("--copy-seconds", type=float, default=usual.copy_seconds)
+    parser.add_argument("--crowds", default="1,8", help="workers for the snapshots, comma-separated")
     given = vars(parser.parse_args(arguments))
-    scales = [int(part) for part in given.pop("scale").split(",")]
-    return replace(default, instances=scales[-1], **given), scales
+    scales = [int(part) for part in given.pop("scale").split(",") if int(part)]
+    crowds = tuple(int(part) for part in given.pop("crowds").split(","))
+    asked = limits.Asked(given.pop("snapshots"), given.pop("copies"), given.pop("copy_seconds"), crowds)
+    return replace(default, instances=scales[-1] if scales else 0, **given), scales, asked
 
 
 def measure(servers: Servers, size: Size) -> dict[str, Any]:

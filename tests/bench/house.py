@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -126,11 +126,17 @@ class House:
 
 
 @contextlib.contextmanager
-def moved_in(servers: Servers, size: Size) -> Iterator[House]:
-    """A house of this size, its estate applied, nothing running yet but the sandbox."""
+def moved_in(
+    servers: Servers, size: Size, estate: Callable[[dict[str, Any]], dict[str, Any]] | None = None, **settings: Any
+) -> Iterator[House]:
+    """A house of this size, its estate applied, nothing running yet but the sandbox.
+
+    `estate` makes the estate file from what the sandbox was filled with (default: every machine by tag, each night);
+    `settings` are the sandbox's.
+    """
     folder = Path(tempfile.mkdtemp(prefix="snapfleet-bench-"))
     vhost, database = servers.rabbit.new_vhost(), servers.postgres.new_database()
-    process, url = sandbox.start(snapshot_seconds=size.snapshot_seconds)
+    process, url = sandbox.start(snapshot_seconds=size.snapshot_seconds, **settings)
     try:
         env = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SNAPFLEET_"))},
@@ -146,7 +152,7 @@ def moved_in(servers: Servers, size: Size) -> Iterator[House]:
             "EXTERNAL_ID": "bulk-external-id",
         }
         house = House(size, folder, env, ControlClient(url), process.pid)
-        _settle_in(house)
+        _settle_in(house, estate or _nightly)
         open_catalog(servers.postgres.url(database))
         yield house
     finally:
@@ -160,11 +166,18 @@ def moved_in(servers: Servers, size: Size) -> Iterator[House]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _settle_in(house: House) -> None:
+def _settle_in(house: House, made: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     size = house.size
     facts = house.cloud.seed(
         kind="bulk", accounts=size.accounts, regions=size.regions, instances=size.instances, volumes=size.volumes
     )
+    path = house.folder / "estate.yaml"
+    path.write_text(yaml.safe_dump(made(facts)))
+    house.command("init", "--yes")
+    house.command("apply", "-f", str(path))
+
+
+def _nightly(facts: dict[str, Any]) -> dict[str, Any]:
     accounts = [
         {
             "name": f"account-{number:02d}",
@@ -183,8 +196,4 @@ def _settle_in(house: House) -> None:
         "generations": 30,
         "retries": {"attempts": 3, "wait": "1m"},
     }
-    estate = {"version": 1, "accounts": accounts, "schedules": [nightly], "policies": [policy]}
-    path = house.folder / "estate.yaml"
-    path.write_text(yaml.safe_dump(estate))
-    house.command("init", "--yes")
-    house.command("apply", "-f", str(path))
+    return {"version": 1, "accounts": accounts, "schedules": [nightly], "policies": [policy]}

@@ -2,8 +2,8 @@
 
 Production worker processes (one handler more, whose cloud does nothing) and the production coordinator in this process,
 on a PostgreSQL that syncs every commit and a real RabbitMQ with quorum queues; the peers do no bookkeeping. All queues
-are filled beforehand. Sections: `rate`, `scale` (a cloud that takes its time), `restore` (behind a backlog). Progress
-goes to standard error; the last line of standard output is one JSON object.
+are filled beforehand. Sections: `rate`, `scale` (a cloud that takes its time), `restore` (behind a backlog), `fairness`
+(one account is throttled). Progress goes to standard error; the last line of standard output is one JSON object.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from typing import Any
 
 import psycopg
 
-from coordinator.admission import Admission
+from coordinator.admission import USUAL, Admission
 from coordinator.main import Coordinator, _loop
 from coordinator.publish import publish
 from coordinator.rabbitmq import ConfirmingPublisher
@@ -157,11 +157,12 @@ class Site:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench, or some of its sections."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.pool")
-    parser.add_argument("sections", nargs="*", default=["rate", "scale", "restore"])
+    parser.add_argument("sections", nargs="*", default=["rate", "scale", "restore", "fairness"])
     parser.add_argument("--jobs", type=int, default=20_000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--backlog", type=int, default=50_000)
+    parser.add_argument("--fair-seconds", type=int, default=40, help="of each of four rounds of `fairness`")
     parser.add_argument("--no-peers", action="store_true")
     given = parser.parse_args(arguments)
     postgres, rabbit = PostgresServer(durable=True), RabbitServer()
@@ -250,10 +251,66 @@ def restore(site: Site, given: argparse.Namespace) -> dict[str, Any]:
     return {"restore_p50_s": round(waits[len(waits) // 2], 3), "restore_p99_s": round(waits[-1], 3), "behind": left}
 
 
+def fairness(site: Site, given: argparse.Namespace) -> dict[str, Any]:
+    """20 accounts on 8 threads, jobs coming in steadily, without and with one account that the cloud throttles: how
+    much longer the other accounts' jobs wait (p95)."""
+    waits: dict[bool, float] = {}
+    site.coordinator.admission = USUAL
+    with _running(site):
+        site.hire(1, 8)
+        for throttled in (False, True, False, True):
+            _steady(site, throttled=throttled, seconds=given.fair_seconds)
+            wait = _others_wait(site, given.fair_seconds)
+            waits[throttled] = min(wait, waits.get(throttled, wait))
+            tried = site.connection.execute("select coalesce(sum(fence), 0) from job where account_id = 1").fetchone()
+            _say(f"throttled {throttled}: p95 of the others {wait} s, tries of the first account {tried}")
+            site.clear()
+            site.connection.execute("delete from budget")
+    site.dismiss()
+    site.coordinator.admission = BRISK
+    grows = waits[True] / waits[False] - 1
+    return {"fair_p95_s": waits[False], "fair_p95_throttled_s": waits[True], "fair_growth": round(grows, 3)}
+
+
+FAIR_ACCOUNTS, FAIR_CALL = 20, 0.25
+
+
+def _steady(site: Site, *, throttled: bool, seconds: int) -> None:
+    """Every account's jobs, one a second each: two thirds of what 8 threads can do."""
+    at = site.clock.timer()
+    rows_ = [
+        {
+            "kind": "noop",
+            "lane": str(Lane.SNAPSHOT),
+            "account": account,
+            "region": "us-east-1",
+            "service": "ec2",
+            "not_before_at": at + timedelta(seconds=1 + n + account / FAIR_ACCOUNTS),
+            "spec": {"seconds": FAIR_CALL, **({"throttled": True} if throttled and account == 1 else {})},
+        }
+        for n in range(seconds)
+        for account in range(1, FAIR_ACCOUNTS + 1)
+    ]
+    with transaction():
+        add_jobs(rows_, at)
+
+
+def _others_wait(site: Site, seconds: int) -> float:
+    """p95 in seconds from due to begun, over all accounts but the first."""
+    others = "account_id > 1 and state = 'done'"
+    site.wait(others, (FAIR_ACCOUNTS - 1) * seconds)
+    row = site.connection.execute(
+        "select percentile_cont(0.95) within group (order by extract(epoch from started_at - not_before_at))"
+        " from job where account_id > 1"
+    ).fetchone()
+    return round(float(row[0]), 3) if row else 0.0
+
+
 SECTIONS: dict[str, Callable[[Site, argparse.Namespace], dict[str, Any]]] = {
     "rate": rate,
     "scale": scale,
     "restore": restore,
+    "fairness": fairness,
 }
 
 

@@ -1,14 +1,16 @@
 """A production worker process for the pool bench, with one more handler: work that does nothing in the cloud.
 
-`spec.seconds` of a job is how long its cloud takes to answer. The claim, the fence, the lease, the commit and the
-acknowledgement are the product's.
+`spec.seconds` of a job is how long its cloud takes to answer, `spec.throttled` that it refuses then. The claim, the
+fence, the lease, the commit and the acknowledgement are the product's.
 """
 
 import threading
 
-from tasks.catalog import Job
+from tasks.catalog import Job, session
+from tasks.errors import Throttled
 from tasks.settings import load_settings
 from workers import app, together
+from workers.allowance import Allowance
 from workers.context import Context
 from workers.main import run
 
@@ -18,7 +20,17 @@ def noop(context: Context, job: Job) -> None:
     seconds = job.spec.get("seconds", 0)
     if seconds:
         threading.Event().wait(seconds)
+    if job.spec.get("throttled"):
+        throttled(context, job)
     together.finish(job, context.clock.timer(), {})
+
+
+def throttled(context: Context, job: Job) -> None:
+    """The cloud says that it is too much: what the drivers' SDK tells the fleet's paces, and what the driver raises."""
+    with session():
+        name = job.account.name
+    Allowance(context.clock).throttled("ec2", "CreateSnapshots", name, job.region)
+    raise Throttled("Request limit exceeded.")
 
 
 if __name__ == "__main__":

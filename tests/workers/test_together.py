@@ -7,10 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from tasks.catalog import Job, session, transaction
+from tasks.catalog import Job, database, session, transaction
+from tasks.catalog.fields import is_postgres
 from tasks.catalog.transitions import Wanted, claim_all, finish_all
 from tasks.errors import FenceLost, Unavailable
 from tasks.states import JobState
+from tests.services import wait_until
 from tests.workers.world import LEASE, World
 from workers import together
 
@@ -93,3 +95,38 @@ def test_what_was_taken_over_is_not_finished_and_its_company_is(world: World) ->
         together.finish(overtaken, at, {})
     with session():
         assert Job.select().where(Job.state == JobState.DONE).count() == 1
+
+
+def test_a_claim_that_loses_a_deadlock_against_the_publisher_is_made_once_more(world: World) -> None:
+    """A message that arrives before its publisher has committed is not lost for it, and its job not late."""
+    jobs = sorted(world.snapshot_job().id for _ in range(2))
+    if not is_postgres(database):
+        return  # SQLite has one writer at a time
+    held, claiming = threading.Event(), threading.Event()
+
+    def publisher() -> None:
+        with transaction():
+            database.execute_sql("set local deadlock_timeout = '20s'")  # so that the claim is the one to give way
+            Job.update(published_at=world.clock.timer()).where(Job.id == jobs[1]).execute()
+            held.set()
+            claiming.wait(10)
+            Job.update(published_at=world.clock.timer()).where(Job.id == jobs[0]).execute()
+
+    def claim() -> list[Job | None]:
+        owner, at = world.context.owner, world.clock.timer()
+        return list(together._claim([Wanted(number, 0, owner, at, LEASE) for number in jobs]))
+
+    with ThreadPoolExecutor(2) as threads:
+        other = threads.submit(publisher)
+        assert held.wait(10)
+        mine = threads.submit(claim)
+        wait_until(_waits_for_a_lock)
+        claiming.set()
+        other.result(20)
+        assert [job.id for job in mine.result(20) if job] == jobs
+
+
+def _waits_for_a_lock() -> bool:
+    with session():
+        query = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        return bool(database.execute_sql(query).fetchone()[0])

@@ -1,31 +1,14 @@
 """Calls and the fleet's paces at the edge of the SDK: over HTTP, against the emulated AWS with its request limits."""
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from tasks.errors import Throttled
-from tasks.secrets import Secret
-from tests.sandbox import Sandbox, sandbox, sandbox_process  # noqa: F401
+from tests.sandbox import Sandbox
+from tests.workers.aws.conftest import AWAY, HOME, PROD
 from workers.aws.ec2 import Ec2Driver
 from workers.aws.session import Sessions
-from workers.driver import Account
-
-ROLE = "arn:aws:iam::111111111111:role/backup"
-PROD = Account("prod", role_arn=ROLE, external_id=Secret("x-1"), number="111111111111")
-HOME, AWAY = "us-east-1", "eu-west-1"
-
-
-@pytest.fixture
-def cloud(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:  # noqa: F811
-    """The emulated AWS with a role in it, reached by the SDK's own settings."""
-    for name, value in sandbox.environment.items():
-        monkeypatch.setenv(name, value)
-    sandbox.role(ROLE, external_id="x-1")
-    yield sandbox
-    sandbox.clear_faults()
-    sandbox.configure(copy_seconds=None)
 
 
 def test_a_throttled_look_is_taken_once_more_and_then_given_up_before_the_sdk_sleeps(cloud: Sandbox) -> None:
