@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 SERVERS := rabbitmq-server postgresql e2fsprogs prometheus chromium libatomic1
 DEMO_TOOLS := e2fsprogs
 
-.PHONY: sim help setup datadog azurite check test demo sandbox sandbox-azure lock chaos chaos-archives chaos-engine bench-dispatch bench-pool bench-estate bench-repository clean
+.PHONY: sim help setup datadog azurite check test demo sandbox sandbox-azure lock chaos chaos-archives chaos-engine chaos-store bench-dispatch bench-pool bench-estate bench-repository clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -68,6 +68,10 @@ chaos-archives: setup ## 300 kills of processes that archive, restore, forget an
 
 chaos-engine: setup ## the repository engine under deaths at any call, by 3,000 seeds; figures as one JSON line
 	$(BIN)/python -m tests.workers.repository.chaos
+
+chaos-store: setup ## 700 kills of processes of the engine at every write, over HTTP, beside prunes; figures as JSON lines
+	$(BIN)/python -m tests.workers.repository.http_chaos --kills 400
+	$(BIN)/python -m tests.workers.repository.http_chaos --kills 300 --server moto --seed 2
 
 bench-estate: setup ## 10,000 instances in 20 accounts and 3 regions; figures as one JSON line
 	sh deploy/install-packages.sh $(SERVERS)
