@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from coordinator.restore_azure_in_place import plan_in_place
 from coordinator.restore_disks import clean_tags
 from coordinator.restore_draft import Draft
 from coordinator.restore_facts import PartFacts
@@ -30,6 +31,10 @@ def plan_azure(draft: Draft, values: Mapping[str, Any], tags: Mapping[str, str])
         raise Invalid("--set group=... is needed: the resource group of what is made.", code="option-missing")
     if draft.request.kind == "vm":
         _plan_machine(draft, values, prefix, tags)
+        return
+    if draft.request.kind == "in-place":
+        parts = [_one_part(draft, values)] if values.get("disk") else list(point.parts)
+        plan_in_place(draft, values, parts, lambda part, name: _create_disk(draft, values, part, name))
         return
     part = _one_part(draft, values)
     made = _create_disk(draft, values, part, prefix)

@@ -73,6 +73,13 @@ _POINT_DISKS = f"{_COLLECTIONS}/restorePoints/diskRestorePoints/read"
 _DELETE_POINTS = tuple(
     f"{_COLLECTIONS}{inner}/{verb}" for inner in ("", "/restorePoints") for verb in ("read", "delete")
 )
+# Restores in place: the machine stops, gets other disks, and starts.
+_POWER = (
+    "Microsoft.Compute/virtualMachines/instanceView/read",
+    "Microsoft.Compute/virtualMachines/start/action",
+    "Microsoft.Compute/virtualMachines/deallocate/action",
+)
+_IN_PLACE = (*_POWER, "Microsoft.Compute/virtualMachines/write")
 _DISK_OPTIONS = (
     Option("name", "name of the new disk, or the beginning of the names of several"),
     Option("group", "resource group of what is made", captured="group"),
@@ -135,7 +142,7 @@ KINDS = (
                 choices=("crash", "application"),
             ),
         ),
-        restores=("vm", "disk"),
+        restores=("vm", "disk", "in-place"),
         restore_options=(
             Option("name", "name of the new machine, with which the names of its disks begin"),
             Option("group", "resource group of what is made", captured="group"),
@@ -144,7 +151,8 @@ KINDS = (
             Option("zone", "availability zone", captured="zone", local=True),
             Option("subnet", "id of the subnet of the new interface", captured="subnet_id", local=True),
             Option("security_group", "id of its network security group", captured="security_group_id", local=True),
-            Option("disk", "id of the one disk to restore, with --to disk"),
+            Option("disk", "id of the one disk to restore, with --to disk and --to in-place"),
+            Option("start", "start the machine again, with --to in-place; default: yes", "flag"),
             Option("attach_to", "id of a machine that takes the disk, with --to disk"),
             Option("lun", "LUN at that machine; default: the first free one", "number"),
         ),
@@ -155,10 +163,10 @@ KINDS = (
             *_POINTS,
         ),
         copy_actions=_COPY,
-        restore_actions=(*_RESTORE_VM, _POINT_DISKS),
+        restore_actions=(*_RESTORE_VM, *_POWER, _POINT_DISKS),
         archive_actions=_ARCHIVE,
         fetch_actions=_FETCH,
-        undo_actions=_UNDO_VM,
+        undo_actions=(*_UNDO_VM, *_IN_PLACE),
         delete_actions=(*_DELETE, *_DELETE_POINTS),
     ),
 )

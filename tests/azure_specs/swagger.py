@@ -175,7 +175,8 @@ def answer_errors(operation: Operation, status: int, headers: Mapping[str, str],
     schema = resolve(declared, operation.file)[0].get("schema")
     if schema is None or (body is None and status == 202):
         return found
-    if operation.method in ("get", "put", "patch") and status < 202 and not {"id", "value"} & set(body or {}):
+    item = operation.path.endswith("}") and operation.method in ("get", "put", "patch")
+    if item and status < 202 and not {"id", "value"} & set(body or {}):
         found.append("an answer without a resource id")
     if status == 202 and "microsoft.sql" in operation.path.lower():
         return found  # recordings: an operation object, whatever the file says

@@ -14,9 +14,9 @@ pytestmark = pytest.mark.unit
 NOT_EMULATED = frozenset(
     f"{group}_{name}"
     for group, names in {
-        "VirtualMachines": "AssessPatches Capture ConvertToManagedDisks Deallocate Generalize InstallPatches "
-        "InstanceView ListAvailableSizes ListByLocation PerformMaintenance PowerOff Reapply Redeploy Reimage Restart "
-        "RetrieveBootDiagnosticsData SimulateEviction Start",
+        "VirtualMachines": "AssessPatches Capture ConvertToManagedDisks Generalize InstallPatches "
+        "ListAvailableSizes ListByLocation PerformMaintenance PowerOff Reapply Redeploy Reimage Restart "
+        "RetrieveBootDiagnosticsData SimulateEviction",
         "VirtualMachineExtensions": "CreateOrUpdate Delete Get List Update",
         "Databases": "Failover ListByElasticPool ListInaccessibleByServer Pause Rename Resume UpgradeDataWarehouse",
         "DatabaseExtensions": "CreateOrUpdate Get",

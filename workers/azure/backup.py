@@ -68,6 +68,8 @@ def _as_it_is(clients: Clients, resource: Resource, request: BackupRequest) -> t
     earlier attempt had taken it is taken all the same."""
     try:
         with translated("a description"):
+            if resource.type == "azure-disk" and request.fresh:
+                return resource, []
             if resource.type == "azure-disk":
                 return describe.disk(clients.account, describe.disk_now(clients, resource.external_id)), []
             now = resource if request.fresh else describe.machine_now(clients, resource.external_id)

@@ -10,7 +10,7 @@ from typing import Any
 from azure.core.exceptions import AzureError, ResourceNotFoundError
 
 from tasks.errors import Gone, NotReady, Refused, SnapfleetError
-from workers.azure import lro
+from workers.azure import in_place, lro
 from workers.azure.access import OPEN, revoke
 from workers.azure.clients import Clients
 from workers.azure.errors import translate
@@ -69,8 +69,15 @@ def _kept(resource_id: str, error: SnapfleetError) -> Deleted:
 
 
 def undo(clients: Clients, created: Sequence[Created]) -> list[Deleted]:
-    """Remove what a failed restore made, last made first. A disk waits for the machine that holds it."""
-    return [_undo_one(clients, one) for one in reversed(created)]
+    """Remove what a failed restore made, last made first. A disk waits for the machine that holds it; a machine that
+    was changed is put back when what was put into it is out."""
+    answers: list[Deleted] = []
+    for one in reversed(created):
+        if one.kind in in_place.CREATED_KINDS:
+            answers.append(in_place.undo(clients, one, any(answer.outcome == "kept" for answer in answers)))
+        else:
+            answers.append(_undo_one(clients, one))
+    return answers
 
 
 def _undo_one(clients: Clients, one: Created) -> Deleted:

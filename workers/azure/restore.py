@@ -12,7 +12,7 @@ from azure.core.exceptions import ResourceNotFoundError
 
 from tasks.errors import CloudFailed, Gone, Invalid, SnapfleetError
 from tasks.states import OperationState
-from workers.azure import lro
+from workers.azure import in_place, lro
 from workers.azure.access import UPLOADS
 from workers.azure.clients import Clients
 from workers.azure.ids import id_of, normal, read_id
@@ -21,7 +21,7 @@ from workers.azure.tags import fit_tags
 from workers.driver import TAG_JOB, Created, Operation, Point, Progress, RestoreStep, StepStarted
 from workers.pace import Pace
 
-OPERATION_KINDS = frozenset({"azure-disk", "azure-vm", "azure-attachment"})
+OPERATION_KINDS = frozenset({"azure-disk", "azure-vm", "azure-attachment"}) | in_place.OPERATION_KINDS
 _NETWORK_VERSION = "2022-11-01"  # for interfaces made with a machine (ComputeRP examples)
 
 
@@ -35,6 +35,8 @@ def start_step(
         return _create(clients, point, step.params, key, tags, pace, "azure-vm")
     if step.kind == "azure-attach-disk":
         return _attach(clients, point, step.params, pace)
+    if step.kind in in_place.STEPS:
+        return in_place.start_step(clients, point, step, pace)
     raise Invalid(f"This version knows no restore step {step.kind!r}.", code="unknown-step")
 
 
@@ -186,6 +188,8 @@ def _disks_held(model: Mapping[str, Any]) -> set[str]:
 
 def progress(clients: Clients, operation: Operation, pace: Pace) -> Progress:
     """How far a disk, a machine or an attachment is: only 'Succeeded' is done. Raises the SDK's errors."""
+    if operation.kind in in_place.OPERATION_KINDS:
+        return in_place.progress(clients, operation, pace)
     machine_id, _, disk_id = operation.external_id.partition("|")
     parts = read_id(machine_id)
     collection = clients.compute.disks if operation.kind == "azure-disk" else clients.compute.virtual_machines

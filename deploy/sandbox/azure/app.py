@@ -154,11 +154,10 @@ class Application:
             _refuse(fault)
         if action.lower() in ("begingetaccess", "endgetaccess") and kind in ("disks", "snapshots") and method == "POST":
             return self._access(self.world.need(resource_id), action.lower() == "begingetaccess", body, fault)
+        if action and kind == "virtualMachines":
+            return self._machine_action(method, resource_id, action.lower(), body)
         if action:
-            if kind != "virtualMachines" or action.lower() != "attachdetachdatadisks" or method != "POST":
-                raise Refusal(404, "InvalidResourceType", f"The action {action} is not emulated.")
-            machine = self.world.need(resource_id)
-            return self._accepted(machines.attach_detach(self.world, machine, body), None)
+            raise Refusal(404, "InvalidResourceType", f"The action {action} is not emulated.")
         answer = {"GET": self._get, "PUT": self._put, "PATCH": self._patch, "DELETE": self._delete}[method](
             resource_id, kind, body
         )
@@ -170,6 +169,16 @@ class Application:
         if fault and fault["kind"] == "drop_after":
             return answer[0], {**answer[1], "x-lost": "yes"}, answer[2]
         return answer
+
+    def _machine_action(self, method: str, resource_id: str, action: str, body: dict[str, Any]) -> Answer:
+        machine = self.world.need(resource_id)
+        if (method, action) == ("GET", "instanceview"):
+            return 200, self._rates(resource_id), machines.power_view(self.world, machine)
+        if (method, action) == ("POST", "attachdetachdatadisks"):
+            return self._accepted(machines.attach_detach(self.world, machine, body), None)
+        if method == "POST" and action in ("start", "deallocate"):
+            return self._accepted(machines.set_power(self.world, machine, action == "start"), None)
+        raise Refusal(404, "InvalidResourceType", f"The action {action} is not emulated.")
 
     def _access(self, thing: Thing, given: bool, body: dict[str, Any], fault: dict[str, Any] | None) -> Answer:
         made = pages.grant(self.world, thing, body, self.base) if given else pages.revoke(self.world, thing)
@@ -210,6 +219,9 @@ class Application:
     def _patch(self, resource_id: str, kind: str, body: dict[str, Any]) -> Answer:
         thing = self.world.need(resource_id)
         thing.tags = dict(body.get("tags", thing.tags))
+        wish = (body.get("properties") or {}).get("storageProfile", {}).get("osDisk", {})
+        if kind == "virtualMachines" and (wish.get("managedDisk") or {}).get("id"):
+            return self._accepted(machines.swap_os(self.world, thing, wish), self.view(thing), status=200)
         return 200, {}, self.view(thing)
 
     def _delete(self, resource_id: str, kind: str, _: dict[str, Any]) -> Answer:

@@ -4,7 +4,7 @@ import base64
 import json
 from typing import Any
 
-from deploy.sandbox.azure import pages, seed, seed_sql, sql_databases
+from deploy.sandbox.azure import machines, pages, seed, seed_sql, sql_databases
 from deploy.sandbox.azure.state import Principal, World
 
 
@@ -57,6 +57,10 @@ def _bacpacs(world: World, _: dict[str, Any]) -> dict[str, dict[str, str]]:
     for one in world.of_kind("databases"):
         sql_databases.transfers(world, one)
     return world.bacpacs
+
+
+def _power(world: World, wish: dict[str, Any]) -> dict[str, str]:
+    return {"power": machines.power_view(world, world.need(wish["id"]))["statuses"][1]["code"].split("/")[1]}
 
 
 def _destroy(world: World, wish: dict[str, Any]) -> dict[str, Any]:
@@ -130,6 +134,7 @@ _ACTIONS = {
     ("GET", "rows"): _rows,
     ("GET", "bacpacs"): _bacpacs,
     ("POST", "long-term"): seed_sql.long_term,
+    ("GET", "power"): _power,
     ("POST", "destroy"): _destroy,
     ("POST", "change"): _change,
     ("GET", "calls"): _calls,

@@ -159,6 +159,36 @@ def attach_detach(world: World, machine: Thing, body: dict[str, Any]) -> Operati
     return world.begin("operations", machine, machine.subscription, machine.location, world.settings["machine_seconds"])
 
 
+def set_power(world: World, machine: Thing, on: bool) -> Operation:
+    """POST start or deallocate: so when the operation is over."""
+    seconds = world.settings["machine_seconds"]
+    machine.fields["_power"] = ("running" if on else "deallocated", world.now() + seconds)
+    return world.begin("operations", machine, machine.subscription, machine.location, seconds)
+
+
+def power_view(world: World, machine: Thing) -> dict[str, Any]:
+    """The instance view, as far as its statuses."""
+    state, at = machine.fields.get("_power", ("running", 0.0))
+    shown = state if world.now() >= at else "starting" if state == "running" else "deallocating"
+    codes = (f"ProvisioningState/{machine.provisioning(world.now()).lower()}", f"PowerState/{shown}")
+    return {"statuses": [{"code": code, "level": "Info", "displayStatus": code.split("/")[1]} for code in codes]}
+
+
+def swap_os(world: World, machine: Thing, wish: dict[str, Any]) -> Operation:
+    """PATCH of the system disk, on a deallocated machine."""
+    if power_view(world, machine)["statuses"][1]["code"] != "PowerState/deallocated":
+        raise Refusal(409, "OperationNotAllowed", "The OS disk can be changed on a deallocated machine only.")
+    held = machine.properties["storageProfile"]["osDisk"]
+    new = {"createOption": "Attach", "managedDisk": {"id": wish["managedDisk"]["id"]}}
+    disk, old = _attachable(world, machine.location, new, machine.id), world.get(held["managedDisk"]["id"])
+    if old is not None:
+        old.fields.pop("managedBy", None)
+        old.properties["diskState"] = "Unattached"
+    held |= {"name": wish.get("name", disk.name), "managedDisk": {"id": disk.id}}
+    _attach(disk, machine, held)
+    return world.begin("operations", machine, machine.subscription, machine.location, world.settings["machine_seconds"])
+
+
 def release(world: World, machine: Thing, at: float) -> None:
     """A machine is being deleted: its disks and interfaces become free, or go with it where that was asked for."""
     storage = machine.properties.get("storageProfile", {})

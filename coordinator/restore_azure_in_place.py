@@ -1,0 +1,53 @@
+"""Restores of Azure's machines in place: the machine stays, and gets new disks in the places of the old ones. Pure.
+
+Steps, beside azure-create-disk and azure-attach-disk: azure-deallocate {vm_id}; azure-detach-disk {vm_id, lun, disk_id}
+-> old_disk_id; azure-swap-os {vm_id, disk_id} -> old_disk_id; azure-start {vm_id}.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from coordinator.restore_draft import Draft
+from coordinator.restore_facts import PartFacts
+from coordinator.restore_plan import ref
+from tasks.errors import Impossible
+
+_OS = "os"
+Create = Callable[[PartFacts, str], str]
+"""Adds the step that makes a disk of a part under a name; the step's name."""
+
+
+def plan_in_place(draft: Draft, values: Mapping[str, Any], parts: Sequence[PartFacts], create: Create) -> None:
+    """Add the steps that put `parts` in the places of the machine's disks. Raises Impossible and why."""
+    point = draft.point
+    if not point.here:
+        text = f"The point lies in {point.account}, {point.region}, and the machine in {point.home_region}"
+        raise Impossible(f"{text}: a machine takes disks of its own region only. Restore it as a new machine.")
+    machine = {"vm_id": point.resource_id}
+    prefix = str(values.get("name") or f"{point.resource_name}-{point.id}")
+    made = {part.device: create(part, f"{prefix}-{part.device}") for part in parts}
+    draft.title = f"into the machine {point.resource_name}, in place"
+    draft.interrupts = True
+    draft.add("deallocate", "azure-deallocate", machine, "Stop the machine and free it.", ("azure-stop",))
+    for part in parts:
+        new = {**machine, "disk_id": ref(made[part.device], "disk_id")}
+        if part.device == _OS:
+            draft.add(
+                "swap-os", "azure-swap-os", new, "Put the new system disk in the old one's place.", ("azure-os-swap",)
+            )
+            continue
+        _exchange(draft, part, new)
+    if values.get("start", True):
+        draft.add("start", "azure-start", machine, "Start the machine again.")
+    draft.notes.append("The old disks stay, unattached: delete them when nothing of them is needed any more.")
+
+
+def _exchange(draft: Draft, part: PartFacts, new: Mapping[str, Any]) -> None:
+    held: Mapping[str, Any] = next(
+        (one for one in draft.point.captured("disks", []) if one.get("id") == part.source_id), {}
+    )
+    lun = int(part.device.removeprefix("lun-"))
+    why = f"Take the disk at LUN {lun} off."
+    draft.add(f"detach-{lun}", "azure-detach-disk", {**new, "lun": lun}, why, ("azure-detachment",))
+    params = {**new, "lun": lun, "caching": held.get("caching")}
+    draft.add(f"attach-{lun}", "azure-attach-disk", params, f"Attach the new disk at LUN {lun}.", ("azure-attachment",))
