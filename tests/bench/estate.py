@@ -4,7 +4,8 @@ The product runs as it is run in a fleet: coordinators and workers as processes,
 the sandbox, whose request limits and error codes are AWS's, one nightly policy by tag. Each night's snapshots are then
 compared with the catalog, one by one. A smaller estate in the same accounts and regions runs first, to show what the
 number of describe calls grows with: places (account and region) and time, not snapshots. Then comes what admission is
-asked for (tests.bench.limits). Progress goes to standard error; the last line of standard output is one JSON object.
+asked for (tests.bench.limits), and a night of 20,000 disks in Azure (tests.bench.azure_estate). Progress goes to
+standard error; the last line of standard output is one JSON object.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.bench import limits, watch
+from tests.bench import azure_estate, limits, watch
 from tests.bench.answers import compare
 from tests.bench.house import House, Servers, Size, moved_in
 
@@ -28,12 +29,14 @@ A_DAY = 86_400.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench; 0 when every instance was protected exactly once each night, 1 otherwise."""
-    size, scales, asked = _asked_for(arguments)
+    size, scales, asked, disks = _asked_for(arguments)
     began = time.monotonic()
     servers = Servers()
     try:
         results = [measure(servers, replace(size, instances=count)) for count in scales]
         admitted = limits.measure(servers, asked)
+        if disks:
+            admitted["azure"] = azure_estate.measure(servers, azure_estate.AzureSize(disks=disks))
     finally:
         servers.close()
     nights = summary(results) if results else {"bench": "estate"}
@@ -42,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(one["lost"] == one["doubled"] == 0 for one in results) else 1
 
 
-def _asked_for(arguments: Sequence[str] | None) -> tuple[Size, list[int], limits.Asked]:
+def _asked_for(arguments: Sequence[str] | None) -> tuple[Size, list[int], limits.Asked, int]:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.estate", description="protect a large estate")
     default = Size()
     parser.add_argument(
@@ -56,12 +59,14 @@ def _asked_for(arguments: Sequence[str] | None) -> tuple[Size, list[int], limits
     parser.add_argument("--snapshots", type=int, default=usual.snapshots, help="against a request bucket; 0: none")
     parser.add_argument("--copies", type=int, default=usual.copies, help="into twenty slots; 0: none")
     parser.add_argument("--copy-seconds", type=float, default=usual.copy_seconds)
+    parser.add_argument("--azure", type=int, default=20_000, help="disks in 100 subscriptions of Azure; 0: none")
     parser.add_argument("--crowds", default="1,8", help="workers for the snapshots, comma-separated")
     given = vars(parser.parse_args(arguments))
     scales = [int(part) for part in given.pop("scale").split(",") if int(part)]
     crowds = tuple(int(part) for part in given.pop("crowds").split(","))
+    disks = given.pop("azure")
     asked = limits.Asked(given.pop("snapshots"), given.pop("copies"), given.pop("copy_seconds"), crowds)
-    return replace(default, instances=scales[-1] if scales else 0, **given), scales, asked
+    return replace(default, instances=scales[-1] if scales else 0, **given), scales, asked, disks
 
 
 def measure(servers: Servers, size: Size) -> dict[str, Any]:

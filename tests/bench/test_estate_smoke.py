@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PLACES = 4 * 3
 SIZE = ("--scale", "60", "--accounts", "4", "--regions", "3", "--workers", "1", "--coordinators", "1")
 PACE = ("--snapshot-seconds", "1", "--poll-floor", "2", "--head-start", "3")
-NO_LIMITS = ("--snapshots", "0", "--copies", "0")
+NO_LIMITS = ("--snapshots", "0", "--copies", "0", "--azure", "0")
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ PATIENCE = 900.0  # seconds for one night, several times what 10,000 instances t
 AT_LEAST = 10.0  # seconds that a backup in hand may take on a machine that is busy with other things
 
 
-def follow(house: House, night: int) -> dict[str, Any]:
+def follow(house: House, night: int, longest: float = PATIENCE) -> dict[str, Any]:
     """Wait until the night's run has ended; its times, and the largest of what was seen on the way.
 
     `threads_waiting` counts looks at which a thread had a backup in hand for as long as a snapshot takes.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + longest
     patience = timedelta(seconds=max(AT_LEAST, house.size.snapshot_seconds * 0.9))
     in_flight = waiting = 0
     while True:
