@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from admin.estate_buckets import check_buckets
 from admin.estate_checks import WRONG, Field, list_of, record, whole
 from admin.estate_policies import DEFAULT_PRIORITY, check_policy, policy_record
 from admin.estate_sections import account_record, check_account, check_repository, read_schedule, repository_record
@@ -47,11 +48,12 @@ def read_estate(
     name: str = "estate.yaml",
     existing: Estate | None = None,
     types: Mapping[str, ResourceType] = TYPES,
+    versioning: Mapping[str, str] | None = None,
 ) -> Estate:
     """Read and check a file. `existing` is what stays beside it, so that a policy may name what only the catalog has.
 
     Raises EstateRefused with every problem: unknown fields, wrong values, repeated names, names of nothing, and what
-    a resource type cannot do (`types` is the capability table).
+    a resource type cannot do (`types` is the capability table). `versioning` is what is known of buckets.
     """
     file = load(text, name)
     readers = {
@@ -68,6 +70,7 @@ def read_estate(
         sections = {section: dict(read.get(section) or {}) for section in SECTIONS}
         known = {section: {**kept.section(section), **sections[section]} for section in SECTIONS}
         _check_references(file, known, types)
+        check_buckets(file, known["policies"], known["accounts"], versioning or {})
     file.raise_problems()
     return Estate(**sections)
 

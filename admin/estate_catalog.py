@@ -26,6 +26,7 @@ from tasks.catalog import (
     PolicySchedule,
     Repository,
     Request,
+    Resource,
     Schedule,
     database,
     session,
@@ -126,11 +127,20 @@ def apply_estate(
     return plan
 
 
+def _versioning() -> dict[str, str]:
+    """What the last looks found of buckets: 'Enabled' for those that keep versions."""
+    with session():
+        found: Any = Resource.select(Resource.external_id, Resource.attributes).where(
+            Resource.type == "s3", Resource.gone_at.is_null()
+        )
+        return {name: str(attributes.get("versioning", "")) for name, attributes in found.tuples()}
+
+
 def _plan(
     text: str, name: str, key: KeyWrapper, env: Mapping[str, str], prune: bool
 ) -> tuple[EstatePlan, Estate, Secrets]:
     current = current_estate()
-    wanted = read_estate(text, name, None if prune else current)
+    wanted = read_estate(text, name, None if prune else current, versioning=_versioning())
     secrets = collect_secrets(text, name, wanted=wanted, current=current, held=held_secrets(), key=key, environment=env)
     plan = plan_changes(current, wanted, prune=prune, rotated=secrets.rotated)
     touched = [change.name for change in plan.of("policies", "add", "change")]

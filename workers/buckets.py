@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Protocol
+from urllib.parse import quote, unquote
 
 from workers.driver import Account, Resource
 
@@ -116,16 +117,31 @@ class Upload:
     version: str = ""
 
 
+_NAME = 200  # characters of a key in a report
+
+
+def shown(key: str) -> str:
+    """A key fit for a report: names in buckets are anybody's text."""
+    plain = "".join(char if char.isprintable() else "?" for char in key)
+    return plain if len(plain) <= _NAME else plain[: _NAME - 1] + "…"
+
+
+def kept(key: str) -> str:
+    """A key fit for the catalog, which takes no NUL; `key_of` reads it."""
+    return quote(key, safe="/ ")
+
+
+def key_of(text: str) -> str:
+    """What `kept` wrote."""
+    return unquote(text)
+
+
 class Buckets(Protocol):
     """Bucket access of one cloud."""
 
-    def prepare(
-        self, reader: Account, writer: Account, source: Resource, options: Mapping[str, str], others: Sequence[str]
-    ) -> Pair:
-        """Look at both buckets and try every right that a sync needs. Raises Impossible, Denied, Gone with what to do.
-
-        `others` are prefixes of the target under which other buckets are kept.
-        """
+    def prepare(self, reader: Account, writer: Account, source: Resource, options: Mapping[str, str]) -> Pair:
+        """Look at both buckets and try every right that a sync needs. Raises Impossible, Denied, Invalid with what to
+        do."""
 
     def prepare_restore(self, writer: Account, wish: Mapping[str, Any], tags: Mapping[str, str]) -> Pair:
         """The way back, into a bucket of `writer`, made when it does not exist. Raises as `prepare`."""
@@ -153,6 +169,9 @@ class Buckets(Protocol):
         late: Callable[[], bool], width: int
     ) -> Copied | None:  # fmt: skip
         """Copy what one key needs, part by part; None when it was late before the end. `note` keeps where it is."""
+
+    def abort(self, writer: Account, pair: Pair, upload: Upload) -> None:
+        """Give up an upload that nobody goes on with; already gone is success."""
 
     def delete(self, writer: Account, pair: Pair, keys: Sequence[str]) -> int:
         """Take these keys out of the target (where it keeps versions they only do not show any more); how many."""

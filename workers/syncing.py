@@ -18,7 +18,7 @@ from tasks.crash import reach
 from tasks.errors import CloudFailed, Impossible
 from tasks.states import JobState
 from workers import driver, fence
-from workers.buckets import Buckets, Pair
+from workers.buckets import Buckets, Pair, kept, key_of
 from workers.context import Context
 
 # More ranges than this are joined two by two, so that a lead's row stays small however large the bucket is.
@@ -73,9 +73,9 @@ class Lead:
         """Go on with the list of ranges; whether it is complete."""
         state, ended = self.state, False
         while not ended:
-            found, last, ended = self.buckets.bounds(self.writer, pair, state["after"], state["every"], late)
-            state["bounds"] += found
-            state["after"] = found[-1] if found and not ended else last
+            found, last, ended = self.buckets.bounds(self.writer, pair, key_of(state["after"]), state["every"], late)
+            state["bounds"] += [kept(one) for one in found]
+            state["after"] = kept(last)
             if len(state["bounds"]) > SHARDS_MOST:
                 state["bounds"], state["every"] = state["bounds"][1::2], state["every"] * 2
             if late() and not ended:

@@ -49,7 +49,7 @@ class S3Driver:
         self.buckets = S3Buckets(sessions, sizes or Sizes())
 
     def check(self, account: Account, region: str) -> list[Check]:
-        return check(self._sessions.at(account, region), self.looks)
+        return check(self._sessions.at(account, region), self.looks, self.types)
 
     def discover(self, scope: Scope, page: str | None) -> ResourcePage:
         with translated("discovery"):

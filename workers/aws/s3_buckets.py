@@ -14,15 +14,14 @@ from typing import Any
 from tasks.errors import CloudFailed, Denied, Gone, SnapfleetError
 from workers.aws import s3_listing, s3_prepare
 from workers.aws.errors import translated
-from workers.aws.s3_calls import Passed, answered
+from workers.aws.s3_calls import Passed
 from workers.aws.s3_compare import compared
 from workers.aws.s3_objects import Copier, Sizes
 from workers.aws.session import Client, Sessions
-from workers.buckets import Copied, Held, Page, Pair, Todo, Upload
+from workers.buckets import Copied, Held, Page, Pair, Todo, Upload, shown
 from workers.driver import Account, Resource
 
 EXAMPLES = 5  # objects named in a report of what could not be copied
-_NAME = 200  # characters of a key in a report
 _DELETES = 1000  # keys in one DeleteObjects (S3 API reference)
 
 
@@ -33,11 +32,9 @@ class S3Buckets:
     sessions: Sessions
     sizes: Sizes = Sizes()
 
-    def prepare(
-        self, reader: Account, writer: Account, source: Resource, options: Mapping[str, str], others: Sequence[str]
-    ) -> Pair:
+    def prepare(self, reader: Account, writer: Account, source: Resource, options: Mapping[str, str]) -> Pair:
         with translated("a look at the buckets"):
-            return s3_prepare.prepare(self.sessions, reader, writer, source, options, others)
+            return s3_prepare.prepare(self.sessions, reader, writer, source, options)
 
     def prepare_restore(self, writer: Account, wish: Mapping[str, Any], tags: Mapping[str, str]) -> Pair:
         with translated("a look at the buckets"):
@@ -121,13 +118,7 @@ class S3Buckets:
             except Gone as error:
                 if error.code == "no-bucket":
                     raise
-        if todo.hide:
-            self._hide(copier, todo.key)
         return moved
-
-    def _hide(self, copier: Copier, key: str) -> None:
-        named = {"Bucket": copier.pair.target, "Key": copier.pair.target_prefix + key}
-        answered("DeleteObject", lambda: copier.target.delete_object(**named))
 
     def copy_large(
         self, writer: Account, pair: Pair, todo: Todo, known: Upload | None, note: Callable[[Upload | None], None],
@@ -151,8 +142,6 @@ class S3Buckets:
             except Gone as error:
                 if error.code == "no-bucket":
                     raise
-        if todo.hide:
-            self._hide(copier, todo.key)
         return outcome
 
     def _begin(self, copier: Copier, key: str, entry: Any, note: Callable[[Upload | None], None]) -> Upload:
@@ -170,11 +159,14 @@ class S3Buckets:
             copier.abort(upload)
             note(None)
             raise CloudFailed(
-                f"{upload.key[:_NAME]} changed while it was copied.", code="source-changes", wait=timedelta(seconds=5)
+                f"{shown(upload.key)} changed while it was copied.", code="source-changes", wait=timedelta(seconds=5)
             ) from None
         if moved is not None:
             note(None)
         return moved
+
+    def abort(self, writer: Account, pair: Pair, upload: Upload) -> None:
+        self._copier(writer, pair).abort(upload)
 
     def delete(self, writer: Account, pair: Pair, keys: Sequence[str]) -> int:
         client = self._client(writer, pair.target_region)
@@ -187,7 +179,7 @@ class S3Buckets:
             gone += len(named) - len(failed)
             if failed:
                 first = failed[0]
-                text = f"{len(failed)} objects could not be deleted from {pair.target}, first {_short(first['Key'])}"
+                text = f"{len(failed)} objects could not be deleted from {pair.target}, first {shown(first['Key'])}"
                 if first.get("Code") == "AccessDenied":
                     raise Denied(f"{text}: {first['Code']}.", advice="Grant s3:DeleteObject, or lift their locks.")
                 raise CloudFailed(f"{text}: {first.get('Code', 'no reason given')}.")
@@ -217,10 +209,4 @@ def _pass(outcome: Copied, pair: Pair, key: str, error: Passed) -> None:
         return
     outcome.failed += 1
     if len(outcome.examples) < EXAMPLES:
-        outcome.examples.append(f"{_short(key)}: {error.text}")
-
-
-def _short(key: str) -> str:
-    """A key fit for a report: names in buckets are anybody's text."""
-    plain = "".join(char if char.isprintable() else "?" for char in key)
-    return plain if len(plain) <= _NAME else plain[: _NAME - 1] + "…"
+        outcome.examples.append(f"{shown(key)}: {error.text}")

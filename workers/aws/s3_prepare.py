@@ -5,7 +5,7 @@ Rights across accounts come from bucket policies, so a simulation of the role al
 "Cross-account policy evaluation logic").
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -19,21 +19,19 @@ from workers.aws.tags import fit_tags, write_tags
 from workers.buckets import Pair
 from workers.driver import TAG_JOB, Account, Resource
 
+# What a refusal says of the object and not of the right to it.
+_OF_THE_OBJECT = ("404", "NoSuchKey", "InvalidObjectState")
 PROBE = ".snapfleet-check"  # the key of the upload that is given up; no object ever has it
 _PERMISSIVE = {"us-east-1": "", "EU": "eu-west-1"}  # GetBucketLocation: null is us-east-1, EU an old name
 
 
-def prepare(
-    sessions: Sessions, reader: Account, writer: Account, source: Resource, options: Mapping[str, str],
-    others: Sequence[str]
-) -> Pair:  # fmt: skip
+def prepare(sessions: Sessions, reader: Account, writer: Account, source: Resource, options: Mapping[str, str]) -> Pair:
     """The pair of a sync, decided from the options and what the buckets are like. Raises the family."""
     name, prefix = options.get("bucket", ""), prefix_of(options, source.external_id)
     if not name:
         raise Invalid("The target names no bucket to keep this one in.", advice="Give its options `bucket: NAME`.")
     if name == source.external_id:
         raise Impossible("The bucket is its own destination.", code="same-bucket", advice="Name another bucket.")
-    _check_others(prefix, others, name)
     owner = sessions.number(writer, source.region)
     probe = _Probe(sessions, writer, source.region)
     region = probe.region_of(name, owner)
@@ -65,15 +63,6 @@ def prepare(
 def prefix_of(options: Mapping[str, str], bucket: str) -> str:
     """What keys begin with in the target; `{bucket}` stands for the source's name."""
     return options.get("prefix", "").replace("{bucket}", bucket)
-
-
-def _check_others(prefix: str, others: Sequence[str], name: str) -> None:
-    for other in others:
-        if prefix.startswith(other) or other.startswith(prefix):
-            raise Impossible(
-                f"Another bucket is kept in {name} under {other or 'no prefix'!r}, where this one would be mixed with "
-                "it.", code="two-sources", advice="Give each its own options.prefix.",
-            )  # fmt: skip
 
 
 def prepare_restore(sessions: Sessions, writer: Account, wish: Mapping[str, Any], tags: Mapping[str, str]) -> Pair:
@@ -193,7 +182,7 @@ class _Probe:
         try:
             return call()
         except ClientError as error:
-            if absent and error.response.get("Error", {}).get("Code") in ("404", "NoSuchKey"):
+            if absent and error.response.get("Error", {}).get("Code") in _OF_THE_OBJECT:
                 return None
             code = error.response.get("Error", {}).get("Code")
             found = translate(error, operation=right)

@@ -43,6 +43,7 @@ _THROTTLED_ATTEMPTS = 2
 # Credentials are fetched inside the call that needs them. STS answers in tens of milliseconds; with at most 50 s for it
 # a creating call is over before its job's lease is (workers.fence).
 _STS_ATTEMPTS, _STS_READ_TIMEOUT = 3, 10.0
+_BUSY = 8  # times the connections for objects: jobs copy sixteen at once each (workers.syncing)
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ class Sessions:
                 retries={"mode": "standard", "total_max_attempts": attempts},
                 connect_timeout=self._settings.connect_timeout,
                 read_timeout=patience,
-                max_pool_connections=self._settings.connections,
+                max_pool_connections=self._settings.connections * (_BUSY if service == "s3" else 1),
                 tcp_keepalive=True,
                 user_agent_extra="snapfleet",
                 proxies=proxies,

@@ -37,7 +37,7 @@ def run(context: Context, job: Job) -> None:
         reading = _is_read(row.id)
     pair = lead.pair
     if pair is None:
-        pair = lead.buckets.prepare(source.account, lead.writer, source, options, ())
+        pair = lead.buckets.prepare(source.account, lead.writer, source, options)
         if reading and not pair.versioned:
             raise QuotaReached(f"A restore reads {pair.target}, which keeps no versions.", code="being-restored")
         if _same_second(lead, pair, row):
@@ -130,6 +130,9 @@ def _wants_deletions(lead: Lead, pair: Pair, figures: dict[str, Any], options: M
     most = int(options.get("delete_most", DELETE_MOST))
     if wanted == "dry-run":
         lead.state["warnings"] = [f"Dry run: {found}; they would be deleted."]
+        return False
+    if not lead.writer.may_delete:
+        lead.state["warnings"] = [f"Nothing was deleted: {found}; the account may not delete."]
         return False
     if vanished > max(1, there * most // 100):
         lead.state["warnings"] = [

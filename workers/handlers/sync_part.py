@@ -15,8 +15,9 @@ from tasks.crash import reach
 from tasks.errors import Gone, Throttled
 from tasks.states import JobState
 from workers import driver, fence
-from workers.buckets import Buckets, Copied, Page, Pair, Upload
+from workers.buckets import Buckets, Copied, Page, Pair, Upload, kept, key_of, shown
 from workers.context import Context
+from workers.duties import entered
 from workers.repositories import slice_end
 from workers.syncing import SHOWN, WIDTH, again, buckets_of, slow_down, slow_until
 
@@ -25,8 +26,11 @@ def run(context: Context, job: Job) -> None:
     """Do what is left of the range, for one slice at most. Raises the family; FenceLost when overtaken."""
     with session():
         lead = _lead(job)
-        pair, writer = Pair.from_json(lead.result["pair"]), context.account(job.account)
-    part = _Part(context, job, pair, writer, buckets_of(context), slice_end(context))
+        duty = "snapshot" if lead.restore_id is None else "restore"
+        account = context.account(job.account)
+        writer, remover = (entered(account, job.account, one) for one in (duty, "cleanup"))
+        pair = Pair.from_json(lead.result["pair"])
+    part = _Part(context, job, pair, writer, remover, buckets_of(context), slice_end(context))
     try:
         part.work()
     except Throttled:
@@ -46,17 +50,17 @@ class _Part:
     """A range on its way. `state` is what the row says of it: up to which key, figures, and an upload under way."""
 
     def __init__(
-        self, context: Context, job: Job, pair: Pair, writer: driver.Account, buckets: Buckets,
-        late: Callable[[], bool],
+        self, context: Context, job: Job, pair: Pair, writer: driver.Account, remover: driver.Account,
+        buckets: Buckets, late: Callable[[], bool],
     ) -> None:  # fmt: skip
-        self._context, self._job, self._pair, self._writer = context, job, pair, writer
+        self._context, self._job, self._pair, self._writer, self._remover = context, job, pair, writer, remover
         self._buckets, self._late = buckets, late
         self._state: dict[str, Any] = {"after": job.spec["after"], "width": WIDTH, **job.result}
 
     def work(self) -> None:
         """Page after page, until the range or the slice is over."""
-        until = self._job.spec["until"]
-        for page in self._buckets.pages(self._writer, self._pair, self._state["after"], until):
+        until = key_of(self._job.spec["until"])
+        for page in self._buckets.pages(self._writer, self._pair, key_of(self._state["after"]), until):
             if self._must_wait():
                 return
             if not self._do(page):
@@ -70,6 +74,10 @@ class _Part:
                 again(self._job, self._context.clock.timer(), result=self._state)
                 return
             self._checkpoint()
+        left = self._upload()
+        if left is not None:  # its object vanished from the source before it was whole
+            self._buckets.abort(self._writer, self._pair, left)
+            self._state["upload"] = None
         with transaction():
             fence.keep(self._job)
             finish_job(self._job, self._context.clock.timer(), result=self._state)
@@ -97,13 +105,16 @@ class _Part:
             return True
         self._count(self._buckets.copy(self._writer, self._pair, page, self._state["width"]))
         for todo in self._buckets.large(self._pair, page):
-            upload = Upload(**self._state["upload"]) if self._state.get("upload") else None
+            upload = self._upload()
             done = self._buckets.copy_large(
                 self._writer, self._pair, todo, upload, self._note_upload, self._late, self._state["width"]
             )
             if done is None:
                 return False
             self._count(done)
+        hidden = [todo.key for todo in page.todo if todo.hide]
+        if hidden and self._remover.may_delete:
+            self._buckets.delete(self._remover, self._pair, hidden)
         self._state["width"] = min(WIDTH, self._state["width"] + 1)
         return True
 
@@ -112,7 +123,7 @@ class _Part:
         room = self._job.spec["most"] - self._state.get("deleted", 0)
         keys = [todo.key for todo in page.todo if todo.vanished][: max(0, room)]
         if keys:
-            gone = self._buckets.delete(self._writer, self._pair, keys)
+            gone = self._buckets.delete(self._remover, self._pair, keys)
             self._state["deleted"] = self._state.get("deleted", 0) + gone
 
     def _count(self, done: Copied) -> None:
@@ -125,12 +136,18 @@ class _Part:
         vanished = [todo.key for todo in page.todo if todo.vanished]
         seen = {"objects": page.objects, "bytes": page.bytes, "there": page.there, "vanished": len(vanished)}
         self._state |= {name: self._state.get(name, 0) + value for name, value in seen.items()}
-        self._state["vanished_keys"] = (self._state.get("vanished_keys", []) + vanished)[:SHOWN]
-        self._state["after"] = page.last
+        self._state["vanished_keys"] = (
+            self._state.get("vanished_keys", []) + [shown(one) for one in vanished[:SHOWN]]
+        )[:SHOWN]
+        self._state["after"] = kept(page.last)
 
     def _note_upload(self, upload: Upload | None) -> None:
-        self._state["upload"] = asdict(upload) if upload is not None else None
+        self._state["upload"] = {**asdict(upload), "key": kept(upload.key)} if upload is not None else None
         self._checkpoint()
+
+    def _upload(self) -> Upload | None:
+        noted = self._state.get("upload")
+        return Upload(**{**noted, "key": key_of(noted["key"])}) if noted else None
 
     def _checkpoint(self) -> None:
         """Raises FenceLost when overtaken, and Gone when nobody waits for this any more."""

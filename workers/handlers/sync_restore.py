@@ -12,6 +12,7 @@ from tasks.errors import Invalid, QuotaReached
 from tasks.states import JobState
 from workers import fence, steps
 from workers.context import Context
+from workers.duties import entered
 from workers.repositories import slice_end
 from workers.syncing import Lead, buckets_of, check_whole
 
@@ -23,7 +24,7 @@ def run(context: Context, job: Job, tags: Mapping[str, str]) -> None:
         row = Account.get_or_none(Account.name == wish["account"], Account.enabled)
         if row is None:
             raise Invalid(f"There is no account {wish['account']!r}.", advice="See `snapfleet accounts`.")
-        lead = Lead(context, job, buckets_of(context), context.account(row), row.id)
+        lead = Lead(context, job, buckets_of(context), entered(context.account(row), row, "restore"), row.id)
         written = _is_written(job)
     pair = lead.pair
     if pair is None:
