@@ -139,6 +139,8 @@ def check_repository(file: Located, path: Path, spec: dict[str, Any]) -> None:
     given = [key for key in ("key", "key_file", "kms_key") if key in spec]
     for key in given[1:]:
         file.report((*path, key), f"goes without {given[0]}: workers open a repository by one key")
+    if "kms_key" in spec and str(spec.get("url", "")).startswith("azure:"):
+        file.report((*path, "kms_key"), "is a key of AWS, which an account of Azure cannot use; give key or key_file")
 
 
 def read_schedule(file: Located, path: Path, value: Any) -> Any:

@@ -64,3 +64,8 @@ def test_the_secret_of_storage_is_for_azure_accounts_and_never_in_the_file() -> 
     assert "storage_secret" in refused(estate().replace("env:S", "c2VjcmV0"))
     aws = "version: 1\naccounts:\n  - {name: a, regions: [us-east-1], storage_secret: 'env:S'}\n"
     assert "is for azure accounts" in refused(aws)
+
+
+def test_a_repository_in_azure_blob_is_opened_by_no_key_of_aws() -> None:
+    key = "arn:aws:kms:us-east-1:111111111111:key/00000000-0000-0000-0000-000000000000"
+    assert "a key of AWS" in refused(estate().replace("key: env:K", f"kms_key: {key}"))
