@@ -1,4 +1,4 @@
-"""Break glass: list, verify and restore with nothing else running. `python -m workers.repository --help`.
+"""Break glass: list, verify, repair and restore with nothing else running. `python -m workers.repository --help`.
 
 Needs the bucket, a key and Python with zstandard, cryptography and (for S3) boto3 and isal: no catalog, no queue, no
 database. Credentials come from the SDK's own settings; for Azure from AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or
@@ -18,6 +18,7 @@ from workers.repository.generations import Index, read_index
 from workers.repository.keys import Key, KeyFile, Passphrase, ServiceKey
 from workers.repository.manifest import Generation
 from workers.repository.places import store_at
+from workers.repository.repair import repair
 from workers.repository.repository import Repository, open_repository
 from workers.repository.restore import packs_of, restore, start_retrieval
 from workers.repository.source import FileSink, StreamSink
@@ -54,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     check = verbs.add_parser("verify", help="structure and presence; with --full every byte")
     check.add_argument("--full", action="store_true")
     check.add_argument("--share", metavar="K/N", help="read the K-th of N shares of the packs")
+    verbs.add_parser("repair", help="read every byte, and leave out of each generation what is lost; deletes nothing")
     back = verbs.add_parser("restore", help="a generation to a file, or with - to standard output")
     back.add_argument("generation", help="its id; a unique beginning is enough; or latest:LINEAGE")
     back.add_argument("target", help="a file that does not exist yet, or -")
@@ -73,6 +75,8 @@ def main(arguments: Sequence[str], screen: Screen) -> int:
             return _list(repository, screen)
         if options.verb == "verify":
             return _verify(repository, options, screen)
+        if options.verb == "repair":
+            return _repair(repository, screen)
         generation = _chosen(read_index(repository), options.generation)
         if options.verb == "retrieve":
             return _retrieve(repository, generation, options, screen)
@@ -144,6 +148,20 @@ def _verify(repository: Repository, options: argparse.Namespace, screen: Screen)
         f"{done.archived} archived, {len(done.problems)} problems"
     )
     return 0 if done.sound else 3
+
+
+def _repair(repository: Repository, screen: Screen) -> int:
+    found = verify(repository, full=True)
+    for problem in found.problems:
+        screen.say(f"{problem.name}: {problem.kind}: {problem.detail}")
+    done = repair(repository, found)
+    for generation, lost in done.lost.items():
+        screen.say(f"generation {generation}: {sum(count for _, count in lost)} blocks were lost and are zeros now")
+    for name in done.given_up:
+        screen.say(f"{name}: given up")
+    for job in done.leases:
+        screen.say(f"leases/{job}: written anew")
+    return 3 if found.problems else 0
 
 
 def _retrieve(repository: Repository, generation: Generation, options: argparse.Namespace, screen: Screen) -> int:

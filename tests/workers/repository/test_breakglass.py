@@ -72,6 +72,27 @@ def test_damage_is_told_with_an_exit_code_of_its_own(place: tuple[Path, list[str
     assert "blocks cannot be restored" in out
 
 
+def test_a_damaged_generation_is_refused_until_it_is_repaired_and_then_restored_with_its_loss_told(
+    place: tuple[Path, list[str], Disk], tmp_path: Path
+) -> None:
+    """Never wrong bytes: what is lost is zeros, and the exit code says so; everything else comes back."""
+    root, arguments, disk = place
+    newest = command(*arguments, "list")[1].splitlines()[-1].split()[0]
+    for pack in sorted(root.glob("packs/*/*")):
+        body = bytearray(pack.read_bytes())
+        body[60] ^= 1
+        pack.write_bytes(bytes(body))
+    assert command(*arguments, "restore", newest, str(tmp_path / "no"))[0] == 1
+    code, out, _ = command(*arguments, "repair")
+    assert (code, f"generation {newest}:" in out) == (3, True)
+    code, _, err = command(*arguments, "restore", newest, str(tmp_path / "disk"))
+    assert (code, "lost" in err) == (3, True)
+    restored, wanted = (tmp_path / "disk").read_bytes(), disk.bytes()
+    pieces = [(restored[at : at + BLOCK], wanted[at : at + BLOCK]) for at in range(0, len(wanted), BLOCK)]
+    assert all(got in (want, bytes(len(want))) for got, want in pieces)
+    assert sum(got == want for got, want in pieces) > len(pieces) // 2
+
+
 def test_a_wrong_key_or_place_is_one_sentence_with_the_next_step(
     place: tuple[Path, list[str], Disk], tmp_path: Path
 ) -> None:
