@@ -1,12 +1,12 @@
 """Redshift clusters and Serverless namespaces of the emulated AWS, and a rig that speaks of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.contract.rig import HOME, PROD
+from tests.contract.rig import AWAY, HOME, PROD, TAGS
 from tests.contract.service_rig import ServiceRig
 from tests.sandbox import Sandbox
-from workers.driver import Account
+from workers.driver import Account, CopyRequest, Destination, Point, Started
 
 CLUSTER_WAYS = {
     "create": "CreateClusterSnapshot", "read": "DescribeClusterSnapshots", "delete": "DeleteClusterSnapshot",
@@ -15,6 +15,9 @@ CLUSTER_WAYS = {
 NAMESPACE_WAYS = {
     "create": "CreateSnapshot", "read": "ListSnapshots", "delete": "DeleteSnapshot", "strange": "snapfleet-none"
 }  # fmt: skip
+
+LEND, MELT = {"mode": "share-only"}, {"mode": "materialise"}
+CARRY = {"copy_region": AWAY, "copy_key": ""}
 
 
 @dataclass
@@ -72,3 +75,10 @@ def clusters(cloud: Sandbox) -> WarehouseRig:
 
 def namespaces(cloud: Sandbox) -> WarehouseRig:
     return WarehouseRig(cloud, "redshift", make_namespace, ways=NAMESPACE_WAYS, drop=drop, serverless=True)
+
+
+def copied(rig: WarehouseRig, point: Point, to: Destination, key: str = "copy-1", **options: str) -> Point:
+    """A finished copy, as a point of its own."""
+    request = CopyRequest(key, TAGS, options=options)
+    started: Started = rig.finished(rig.driver.start_copy(point, to, request))
+    return replace(point, account=to.account, region=to.region, parts=started.parts)

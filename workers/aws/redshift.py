@@ -34,6 +34,7 @@ from workers.driver import (
     Scope,
     Started,
     StepStarted,
+    Tagged,
 )
 from workers.pace import Pace
 
@@ -81,7 +82,8 @@ class RedshiftDriver(ServiceDriver):
         del scope
         if page is None or not page.startswith(_SERVERLESS):
             found, more = redshift_clusters.page(clients, page or "")
-            return ResourcePage(tuple(found), more or _SERVERLESS)
+            after = _SERVERLESS if redshift_serverless.is_offered(clients) else None
+            return ResourcePage(tuple(found), more or after)
         found, more = redshift_serverless.page(clients, page.removeprefix(_SERVERLESS))
         return ResourcePage(tuple(found), _SERVERLESS + more if more else None)
 
@@ -114,6 +116,11 @@ class RedshiftDriver(ServiceDriver):
     def find(self, account: Account, region: str, key: str) -> list[Found]:
         with translated("a look-up"):
             return redshift_delete.find(self._at(account, region), key)
+
+    def tagged(self, account: Account, region: str, installation: str) -> list[Tagged]:
+        """Snapshots of clusters; what Serverless holds tells its tags one by one only."""
+        with translated("a look for what is ours"):
+            return redshift_delete.tagged(self._at(account, region), installation)
 
     def _delete(self, clients: Clients, points: list[Point]) -> list[Deleted]:
         owners = {

@@ -7,6 +7,7 @@ there its name, which nobody else makes, and its coming from elsewhere say that 
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 
 from tasks.states import OperationState
 from workers.aws import redshift_clusters, redshift_serverless
@@ -16,9 +17,8 @@ from workers.aws.redshift_copy import CLUSTER
 from workers.aws.redshift_snap import House, Snap
 from workers.aws.session import Clients
 from workers.aws.tags import is_ours, name_for, read_tags
-from workers.driver import TAG_OUTDATED, Deleted, Found, Part, Point
+from workers.driver import TAG_INSTALLATION, TAG_OUTDATED, Deleted, Found, Part, Point, Tagged
 
-_HOUSES: tuple[House, ...] = (redshift_clusters, redshift_serverless)
 _OUR_NAME = re.compile(r"snapfleet-[0-9a-f]{40}")
 _STATES: Mapping[str, OperationState] = {
     "creating": OperationState.RUNNING,
@@ -26,16 +26,30 @@ _STATES: Mapping[str, OperationState] = {
 }
 
 
+def _houses(clients: Clients) -> tuple[House, ...]:
+    """The services that can hold something there."""
+    return (redshift_clusters, redshift_serverless) if redshift_serverless.is_offered(clients) else (redshift_clusters,)
+
+
 def find(clients: Clients, key: str) -> list[Found]:
     """The snapshot, copy or temporary cluster that was made under this key."""
     name, found = name_for(key), []
-    for house in _HOUSES:
+    for house in _houses(clients):
         snap = house.snapshot(clients, name)
         if snap is not None:
             found.append(Found("snapshot", name, _STATES.get(snap.state, OperationState.FAILED)))
     if redshift_clusters.cluster(clients, name) is not None:
         found.append(Found("cluster", name, OperationState.RUNNING))
     return found
+
+
+def tagged(clients: Clients, installation: str) -> list[Tagged]:
+    """Snapshots of clusters that carry this installation's tag. Never clusters: restored ones carry it too."""
+    return [
+        Tagged("snapshot", one.name, datetime.fromisoformat(one.created_at), one.tags, one.source, one.size_gib)
+        for one in redshift_clusters.snapshots(clients).values()
+        if one.tags and one.created_at and one.tags.get(TAG_INSTALLATION) == installation
+    ]
 
 
 def delete(clients: Clients, owners: Mapping[str, Clients], points: list[Point]) -> list[Deleted]:
@@ -62,7 +76,7 @@ def _revoke(clients: Clients, part: Part, owner: Clients) -> Deleted:
 def _delete_one(clients: Clients, part: Part) -> Deleted:
     """Raises what keeps it. What a part is, is looked up: a part that was found again knows only its name."""
     name, known = part.external_id, part.attributes
-    for house in () if known.get(CLUSTER) else (house_of(known),) if "serverless" in known else _HOUSES:
+    for house in () if known.get(CLUSTER) else (house_of(known),) if "serverless" in known else _houses(clients):
         snap = house.snapshot(clients, name)
         if snap is not None and snap.state != "gone":
             return _delete_snapshot(house, clients, snap)

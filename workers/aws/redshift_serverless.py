@@ -11,6 +11,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from tasks.errors import Gone, NotReady
+from workers.aws.ec2_copy import partition
 from workers.aws.redshift_clusters import code_of
 from workers.aws.redshift_snap import BACKSTOP_DAYS, Snap, gib, written
 from workers.aws.session import Clients
@@ -32,6 +33,13 @@ _OF_WORKGROUPS = {
     "routing": "enhancedVpcRouting", "parameters": "configParameters", "network_type": "ipAddressType",
     "track": "trackName", "price_performance": "pricePerformanceTarget",
 }  # fmt: skip
+
+
+def is_offered(clients: Clients) -> bool:
+    """Whether the region has Serverless, as far as the SDK knows; a region that it has not heard of is asked."""
+    known = clients.sessions.session(clients.account, clients.region).get_available_regions
+    where = partition(clients.region)
+    return clients.region in known(SERVICE, where) or clients.region not in known("redshift", where)
 
 
 def read_tags(rows: Any) -> dict[str, str]:

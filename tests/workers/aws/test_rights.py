@@ -26,6 +26,8 @@ SERVICES = {
     "aws_backup": ("backup", "fsx"),
     "service_checks": ("backup",),
     "rds": ("rds",),
+    "redshift_serverless": ("redshift-serverless",),
+    "redshift": ("redshift", "redshift-serverless"),
     "s3": ("s3",),
     "": ("ec2", "sts", "kms"),
 }
