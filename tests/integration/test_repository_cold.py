@@ -140,3 +140,22 @@ def test_archives_are_written_to_the_class_that_the_policy_names(storing: Storin
     storing.protect(**{"class": "standard-ia"})
     storing.archived(1)
     assert storing.classes() == {"STANDARD_IA": 1}
+
+
+def test_what_is_imported_for_a_policy_goes_to_its_classes_and_ages_by_it(storing: Storing) -> None:
+    """feature 7: written to the policy's class, moved to its cold one when of age, and let go as it says."""
+    storing.protect(**{"class": "standard-ia"}, keep="20d", archive=COLD)
+    for index in range(2):
+        storing.write(index)
+        storing.ec2.create_snapshot(VolumeId=storing.disk)
+        storing.sandbox.advance(60)
+    storing.wished("import", repository="cold", account="prod", region=HOME, policy="gold")
+    storing.work(5 * MINUTE)
+    assert [job.state for job in storing.jobs("import")] == [JobState.DONE] * 2
+    assert storing.classes() == {"STANDARD_IA": 2}
+    storing.pass_by(timedelta(days=32))
+    assert storing.classes() == {"GLACIER": 2}
+    assert len(storing.archives()) == 2
+    storing.pass_by(timedelta(days=400))
+    storing.clean()
+    assert len(storing.archives()) == 1

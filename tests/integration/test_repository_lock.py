@@ -1,6 +1,7 @@
 """A repository in a bucket with Object Lock, over the emulated AWS."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -86,3 +87,19 @@ def test_a_bucket_without_object_lock_is_refused_where_it_is_asked_for(locking: 
     assert asked(locking, "create").state == JobState.DONE
     locking.repository("cold", "a long passphrase")
     assert "no Object Lock" in asked(locking, "create").error_text
+
+
+def test_the_parts_of_a_big_volume_are_locked_as_they_are_written(locking: Locking) -> None:
+    """feature C20: whoever writes a range of it knows until when."""
+    s3: Any = locking.sandbox.client(VAULT, service="s3")
+    s3.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+    assert asked(locking, "create").state == JobState.DONE
+    locking.context = replace(locking.context, settings=replace(locking.context.settings, split_gib=1.0))
+    locking.protect(keep="10d")
+    for index in (1, 700, 1999):
+        locking.write(index)
+    assert locking.back_up().state == JobState.DONE
+    assert len(locking.jobs("archive-part")) == 4
+    written = {name: until for name, until in locking.locks().items() if name.startswith(("packs/", "maps/"))}
+    assert len(written) > 3
+    assert all(until is not None and until - locking.clock.now() > 30 * DAY for until in written.values())
