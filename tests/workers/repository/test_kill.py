@@ -6,6 +6,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+from tests.workers.repository.http_chaos import attempt
 from tests.workers.repository.volumes import BLOCK, KEY, TUNING, content
 from workers.repository.archive import archive
 from workers.repository.clock import host_clock
@@ -75,3 +76,13 @@ def test_processes_that_are_killed_leave_only_whole_generations(tmp_path: Path) 
     assert not plan_prune(repo, [], margins).delete
     (last,) = read_index(repo).generations
     assert content(repo, last) == wanted
+
+
+def test_processes_that_are_killed_at_every_write_to_a_server_lose_nothing_and_leave_no_garbage() -> None:
+    """feature C9: archives, prunes and compactions at once, each ended before a write, after one, or at a moment; the
+    same for hundreds of kills against two servers is `make chaos-store`."""
+    outcome = attempt("thin", kills=40, seed=7)
+    assert outcome.kills >= 40
+    assert set(outcome.by) == {"before a write", "after a write", "at a moment"}
+    assert outcome.generations > 0
+    assert not outcome.bad(), outcome.stories
