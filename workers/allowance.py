@@ -4,13 +4,15 @@ A place (account, region, family of calls) has one pace in the catalog for the w
 its burst at once, so that one call in some ten asks the catalog; what is not used within the time in which the pace
 brings it back is dropped, and so is what a process that died had taken. A call for which nothing is left is not sent
 and not waited for: the job is put off, as if the cloud had throttled it. Restores and polls go ahead and leave the
-debt to the others, because a person waits, or late answers delay everything that follows.
+debt to the others, because a person waits, or late answers delay everything that follows. A look at the estate is the
+one that waits, for moments: it is hundreds of calls where a service tells tags one by one, and put off in the middle it
+would begin anew and never come to its end.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -30,6 +32,8 @@ ACCOUNTS_FOR = 60.0  # seconds for which the accounts' limits are remembered
 LEAST_WAIT = timedelta(seconds=5)
 SPENT = "budget-spent"
 _URGENT = frozenset({Lane.RESTORE, Lane.POLL})
+# How often, and how long at most, a look waits for one call: a portion comes back within a second or two.
+TRIES, MOMENT = 4, timedelta(seconds=2)
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class _Work:
 
     urgent: bool = True
     dealt: str = ""
+    patient: bool = False
 
 
 _NOBODYS = _Work()
@@ -49,11 +54,16 @@ def serving(job: Job) -> Iterator[None]:
     """Calls inside are this job's: paid by its lane's rules."""
     lane = Lane(job.lane)
     dealt = family_of_start(job.service, lane) if lane in METERED else ""
-    token = _WORK.set(_Work(lane in _URGENT, dealt))
+    token = _WORK.set(_Work(lane in _URGENT, dealt, lane is Lane.DISCOVER))
     try:
         yield
     finally:
         _WORK.reset(token)
+
+
+def patient() -> bool:
+    """Whether this thread's calls may be slowed down rather than given up."""
+    return _WORK.get().patient
 
 
 @dataclass
@@ -64,11 +74,15 @@ class _Portion:
     until: float = 0.0
 
 
+def _moment(span: timedelta) -> None:
+    threading.Event().wait(span.total_seconds())
+
+
 class Allowance:
     """Shared by the threads of a process; called by drivers' SDKs right before and after each call."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, wait: Callable[[timedelta], None] | None = None) -> None:
+        self._clock, self._wait = clock, wait or _moment
         self._lock = threading.Lock()
         self._portions: dict[str, _Portion] = {}
         self._lowered: dict[str, datetime] = {}
@@ -82,6 +96,10 @@ class Allowance:
             return
         try:
             left = self._take(family, account, region, anyway=work.urgent)
+            tries = TRIES if work.patient else 0
+            while left is not None and tries:
+                self._wait(min(left, MOMENT) / 2)
+                left, tries = self._take(family, account, region, anyway=False), tries - 1
         except SnapfleetError as error:
             log.warning("a call is not counted: %s", error.text)
             return

@@ -8,7 +8,7 @@ from tasks.clock import Clock
 from tasks.errors import Invalid
 from tasks.settings import Settings
 from tasks.telemetry import Counters, api_result
-from workers.allowance import Allowance
+from workers.allowance import Allowance, patient
 from workers.driver import Driver
 
 DriverFactory = Callable[[Settings, Counters, Clock], Mapping[str, Driver]]
@@ -51,7 +51,7 @@ def _aws(settings: Settings, counters: Counters, clock: Clock) -> Mapping[str, D
 
     floor = max(settings.poll_floor, timedelta(milliseconds=1))
     guard = timedelta(seconds=settings.guard_seconds)
-    return build_drivers(Sessions(reach, count, allowance.take), Pace(floor=floor, guard=guard, clock=clock))
+    return build_drivers(Sessions(reach, count, allowance.take, patient), Pace(floor=floor, guard=guard, clock=clock))
 
 
 def _azure(settings: Settings, counters: Counters, clock: Clock) -> Mapping[str, Driver]:

@@ -115,3 +115,27 @@ def test_the_share_of_an_account_is_an_operators_choice(world: World, share: flo
     assert calls(world, Allowance(world.clock), 200) == int(100 * share)
     with session():
         assert [row.name for row in Budget.select()] == [calls_of(world.account.id, HOME, READS)]
+
+
+def test_a_look_waits_for_moments_instead_of_beginning_anew(world: World) -> None:
+    """feature C2: a service that tells tags one by one takes hundreds of calls a look, at the fleet's pace."""
+    waited: list[timedelta] = []
+
+    def wait(span: timedelta) -> None:
+        waited.append(span)
+        world.clock.advance(span)
+
+    looking = Allowance(world.clock, wait)
+    began = world.clock.timer()
+    assert calls(world, looking, 500, lane=Lane.DISCOVER) == 500
+    assert max(waited) <= timedelta(seconds=1)
+    seconds = (world.clock.timer() - began).total_seconds()
+    assert (500 - 60) / 12 <= seconds <= (500 - 60) / 12 * 1.3
+
+
+def test_a_look_is_put_off_when_others_run_into_debt_for_long(world: World) -> None:
+    """feature C2: it holds its thread for some seconds at most for one call."""
+    waited: list[timedelta] = []
+    assert calls(world, Allowance(world.clock), 400, lane=Lane.RESTORE) == 400
+    assert calls(world, Allowance(world.clock, waited.append), 1, lane=Lane.DISCOVER) == 0
+    assert sum(waited, timedelta(0)) <= timedelta(seconds=4)

@@ -90,9 +90,9 @@ _IMPOSSIBLE = frozenset({"UnsupportedOperation", "OperationNotPermitted", "Inval
 _BY_CODE: Mapping[str, type[SnapfleetError]] = {
     code: kind
     for codes, kind in (
-        (EXPIRED_CODES, CredentialsExpired), (THROTTLED_CODES, Throttled), (_QUOTA, QuotaReached), (_NOT_READY, NotReady),
-        (_IN_USE, InUse), (_DENIED, Denied), (_REFUSED_ENTRY, CredentialsRefused), (_TRANSIENT, Transient),
-        (_IMPOSSIBLE, Impossible),
+        (EXPIRED_CODES, CredentialsExpired), (THROTTLED_CODES, Throttled), (_QUOTA, QuotaReached),
+        (_NOT_READY, NotReady), (_IN_USE, InUse), (_DENIED, Denied), (_REFUSED_ENTRY, CredentialsRefused),
+        (_TRANSIENT, Transient), (_IMPOSSIBLE, Impossible),
         (_INVALID, Invalid),
     )
     for code in codes

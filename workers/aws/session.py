@@ -94,9 +94,10 @@ class Sessions:
         settings: AwsSettings | None = None,
         on_call: OnCall | None = None,
         before_call: BeforeCall | None = None,
+        patient: Callable[[], bool] = lambda: False,
     ) -> None:
         self._settings = settings or AwsSettings()
-        self._on_call, self._before_call = on_call, before_call
+        self._on_call, self._before_call, self._patient = on_call, before_call, patient
         self._lock = threading.RLock()
         self._sessions: dict[Entry, botocore.session.Session] = {}
         self._clients: OrderedDict[Hashable, Client] = OrderedDict()
@@ -171,7 +172,7 @@ class Sessions:
         session.register_component("data_loader", models())
         session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=instant)
         session.register("before-call", lambda **event: self._begins(entry, **event))
-        session.register("needs-retry", _give_way)
+        session.register("needs-retry", self._give_way)
         session.register("after-call", lambda **event: self._ended(entry, **event))
         session.register("after-call-error", lambda **event: self._ended(entry, **event))
         return session
@@ -181,6 +182,16 @@ class Sessions:
             service, operation = event_name.split(".", 2)[1:]
             self._before_call(service, operation, entry.name, entry.region)
         context["snapfleet_started"] = time.monotonic()
+
+    def _give_way(self, **event: Any) -> None:
+        """Ends a throttled call after its second attempt, before the SDK sleeps, unless its work may be slowed down; S3
+        asks every client to slow down while it spreads a prefix. Raises what the SDK would in the end."""
+        if event["operation"].service_model.service_name == "s3" or self._patient():
+            return
+        parsed: Any = event["response"][1] if event["response"] else {}
+        code = str(parsed.get("Error", {}).get("Code", ""))
+        if event["attempts"] >= _THROTTLED_ATTEMPTS and code in THROTTLED_CODES:
+            raise ClientError(parsed, event["operation"].name)
 
     def _ended(self, entry: Entry, event_name: str, context: dict[str, Any], **event: Any) -> None:
         code = outcome_code(event.get("parsed"), event.get("exception"))
@@ -239,11 +250,3 @@ class Clients:
 
 def _entry(account: Account, region: str) -> Entry:
     return Entry(account.name, account.role_arn, account.external_id, account.profile, region)
-
-
-def _give_way(**event: Any) -> None:
-    """Ends a throttled call after its second attempt, before the SDK sleeps. Raises what the SDK would in the end."""
-    parsed: Any = event["response"][1] if event["response"] else {}
-    code = str(parsed.get("Error", {}).get("Code", ""))
-    if event["attempts"] >= _THROTTLED_ATTEMPTS and code in THROTTLED_CODES:
-        raise ClientError(parsed, event["operation"].name)

@@ -24,6 +24,13 @@ def test_a_throttled_look_is_taken_once_more_and_then_given_up_before_the_sdk_sl
     assert cloud.count("DescribeSnapshots") == 2
 
 
+def test_a_look_is_slowed_down_by_throttles_and_comes_to_its_end(cloud: Sandbox) -> None:
+    """feature C2: hundreds of calls that began anew at each throttle would never end."""
+    cloud.fault("throttle", operation="DescribeSnapshots", count=3)
+    assert Ec2Driver(Sessions(patient=lambda: True)).copies_of_others(PROD, HOME, "i-1") == 0
+    assert cloud.count("DescribeSnapshots") == 4
+
+
 def test_a_call_for_which_the_fleet_has_nothing_left_is_not_sent(cloud: Sandbox) -> None:
     """feature C2"""
     asked: list[tuple[str, ...]] = []
