@@ -2,6 +2,7 @@
 
 import io
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -21,7 +22,7 @@ from workers.repository.names import PACKS, PARTS
 from workers.repository.pipeline import Tuning
 from workers.repository.prune import execute_prune, plan_prune
 from workers.repository.restore import restore
-from workers.repository.source import FileSource, MemorySink, StreamSink, StreamSource
+from workers.repository.source import FileSource, MemorySink, Ref, StreamSink, StreamSource
 
 pytestmark = pytest.mark.unit
 
@@ -153,6 +154,17 @@ def test_a_base_of_another_size_makes_a_full_archive_and_says_so() -> None:
     assert "bytes" in job.why_full
 
 
+def test_a_base_with_blocks_of_another_size_makes_a_full_archive_and_says_so() -> None:
+    """A format that changed is no reason to fail, and none to mix."""
+    repo = repository()
+    disk = Disk(20)
+    base = archive(repo, "v", Snapshot(disk.bytes()), repo.clock(), tuning=TUNING)
+    source = Snapshot(disk.bytes())
+    source.block_bytes = 2 * BLOCK
+    started = start_archive(repo, "v", source, base)
+    assert (started.base, "blocks of another size" in started.why_full) == (None, True)
+
+
 def test_a_base_that_was_pruned_makes_a_full_archive_and_says_so() -> None:
     clock, disk = Hand(), Disk(100)
     repo = repository(clock)
@@ -277,3 +289,33 @@ def test_a_sink_with_latency_gets_the_writers_it_likes_and_its_error_ends_the_re
     with pytest.raises(StoreUnavailable):
         restore(repo, generation, broken, TUNING)
     assert not broken.finished
+
+
+class Huge:
+    """64 TiB with a few blocks written, or changed."""
+
+    size, block_bytes, readers = 64 << 40, 512 << 10, 1
+
+    def __init__(self, written: list[int], incremental: bool) -> None:
+        self._written, self.incremental = written, incremental
+
+    def blocks(self, start: int, stop: int) -> Iterator[Ref]:
+        yield from (Ref(index) for index in self._written if start <= index < stop)
+
+    def read(self, ref: Ref, into: memoryview) -> tuple[int, bytes | None]:
+        into[:8] = ref.index.to_bytes(8, "big")
+        return self.block_bytes, None
+
+
+def test_the_maps_of_a_volume_of_64_tib_stay_small_and_a_change_writes_only_its_own_part_of_them() -> None:
+    """A generation costs a manifest of 200 KB at most, and 130 KB for each 16 GiB in which something changed."""
+    repo = repository()
+    blocks = [0, 70_000_000, (64 << 40) // (512 << 10) - 1]
+    base = archive(repo, "v", Huge(blocks, False), repo.clock())
+    before = {stat.name for stat in repo.store.list("")}
+    newer = archive(repo, "v", Huge(blocks[1:2], True), repo.clock(), base)
+    added = {stat.name: stat.size for stat in repo.store.list("") if stat.name not in before}
+    assert sum(added.values()) < 400_000
+    changed = [n for n, (one, two) in enumerate(zip(base.segments, newer.segments, strict=True)) if one != two]
+    assert changed == [70_000_000 // 32_768]
+    assert max(stat.size for stat in repo.store.list("generations/")) < 200_000
