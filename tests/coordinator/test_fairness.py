@@ -72,61 +72,70 @@ class Fleet:
     call: float = 0.25
     waits: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     tried: int = 0
+    due: list[tuple[float, int, int]] = field(default_factory=list)  # when, account, job
+    ready: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    queue: deque[Candidate] = field(default_factory=deque)
+    turns: Turns = field(default_factory=Turns)
+    tat: dict[int, datetime] = field(default_factory=dict)
+    share: float = 1.0
+    lowered_at: datetime | None = None
 
-    def night(self, accounts: int = 20, jobs: int = 40, every: float = 1.0) -> float:
-        """p95 of the waits of the accounts that are not throttled, in seconds."""
-        due = [
-            (every * n + account * every / accounts, account, account * 10_000 + n)
-            for account in range(1, accounts + 1)
-            for n in range(jobs)
+    def night(self, accounts: int = 20, jobs: int = 40) -> float:
+        """Every account's jobs come one a second. p95 of the waits of those that are not throttled, in seconds."""
+        everybody = range(1, accounts + 1)
+        self.due = [
+            (n + account / accounts, account, account * 10_000 + n) for account in everybody for n in range(jobs)
         ]
-        heapq.heapify(due)
-        arrived = {job: when for when, _, job in due}
-        ready: dict[int, list[int]] = defaultdict(list)
-        queue: deque[Candidate] = deque()
+        heapq.heapify(self.due)
+        arrived = {job: when for when, _, job in self.due}
         free = [0.0] * self.threads
-        usual, turns = Limits().pace("ec2.create-snapshot"), Turns()
-        tat: dict[int, datetime] = {}
-        share, lowered_at = 1.0, None
-        for step in range(int(jobs * every * 10) + 300):
+        for step in range(jobs * 10 + 300):
             now = step / 10
-            at = AT + timedelta(seconds=now)
-            while due and due[0][0] <= now:
-                _, account, job = heapq.heappop(due)
-                ready[account].append(job)
-            left = {}
-            for account in ready:
-                pace = usual.scaled(share_at(share, lowered_at, at)) if account == self.throttled else usual
-                left[account, "us-east-1", "ec2.create-snapshot"] = pace.allowed(tat.get(account), at)
-            heads = [
-                Candidate(job, Lane.SNAPSHOT, account, "us-east-1", 50, turn, service="ec2")
-                for account, line_ in ready.items()
-                for turn, job in enumerate(sorted(line_)[:10], start=1)
-            ]
-            flight = InFlight(queued=Counter({Lane.SNAPSHOT: len(queue)}), starts=left)
-            admission = Admission(capacity=dict.fromkeys(LANES, 2 * self.threads))
-            for item in choose(heads, flight, SLOTS, admission, turns):
-                ready[item.account].remove(item.job)
-                pace = usual.scaled(share_at(share, lowered_at, at)) if item.account == self.throttled else usual
-                tat[item.account] = pace.spent(tat.get(item.account), at, 1)
-                queue.append(item)
+            while self.due and self.due[0][0] <= now:
+                _, account, job = heapq.heappop(self.due)
+                self.ready[account].append(job)
+            self._publish(AT + timedelta(seconds=now))
             for number, until in enumerate(free):
-                if until <= now and queue:
-                    item = queue.popleft()
+                if until <= now and self.queue:
                     free[number] = now + self.call
-                    if item.account == self.throttled:
-                        self.tried += 1
-                        cut = lowered(share, lowered_at, at)
-                        if cut != share:
-                            pace = usual.scaled(cut)
-                            tat[item.account] = max(tat[item.account], at + pace.worth(pace.burst))
-                            share, lowered_at = cut, at
-                        heapq.heappush(due, (now + 10, item.account, item.job))
-                    else:
-                        self.waits[item.account].append(now - arrived[item.job])
+                    self._work(self.queue.popleft(), now, arrived)
         waits = sorted(wait for mine in self.waits.values() for wait in mine)
         assert all(len(mine) == jobs for mine in self.waits.values())
         return waits[int(len(waits) * 0.95)]
+
+    def _pace(self, account: int, at: datetime) -> Pace:
+        usual = Limits().pace("ec2.create-snapshot")
+        return usual.scaled(share_at(self.share, self.lowered_at, at)) if account == self.throttled else usual
+
+    def _publish(self, at: datetime) -> None:
+        left = {
+            (account, "us-east-1", "ec2.create-snapshot"): self._pace(account, at).allowed(self.tat.get(account), at)
+            for account in self.ready
+        }
+        heads = [
+            Candidate(job, Lane.SNAPSHOT, account, "us-east-1", 50, turn, service="ec2")
+            for account, line_ in self.ready.items()
+            for turn, job in enumerate(sorted(line_)[:10], start=1)
+        ]
+        flight = InFlight(queued=Counter({Lane.SNAPSHOT: len(self.queue)}), starts=left)
+        admission = Admission(capacity=dict.fromkeys(LANES, 2 * self.threads))
+        for item in choose(heads, flight, SLOTS, admission, self.turns):
+            self.ready[item.account].remove(item.job)
+            self.tat[item.account] = self._pace(item.account, at).spent(self.tat.get(item.account), at, 1)
+            self.queue.append(item)
+
+    def _work(self, item: Candidate, now: float, arrived: dict[int, float]) -> None:
+        if item.account != self.throttled:
+            self.waits[item.account].append(now - arrived[item.job])
+            return
+        self.tried += 1
+        at = AT + timedelta(seconds=now)
+        cut = lowered(self.share, self.lowered_at, at)
+        if cut != self.share:
+            self.share, self.lowered_at = cut, at
+            pace = self._pace(item.account, at)
+            self.tat[item.account] = max(self.tat[item.account], at + pace.worth(pace.burst))
+        heapq.heappush(self.due, (now + 10, item.account, item.job))
 
 
 def test_a_throttled_account_costs_the_others_less_than_a_tenth_of_their_waits() -> None:
