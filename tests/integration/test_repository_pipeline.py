@@ -407,6 +407,24 @@ def asked(archiving: Archiving, verb: str, **options: Any) -> Job:
         return Job.get_by_id(number)
 
 
+def test_restores_and_verifications_count_the_bytes_that_they_move(archiving: Archiving) -> None:
+    """feature 82: how far each is, in bytes of the whole task and in bytes that had to be moved."""
+    made(archiving)
+    archiving.protect()
+    for index in (0, 2047):
+        archiving.write(index)
+    archiving.back_up()
+    restored_hash(archiving, archiving.archives()[0])
+    at = archiving.clock.timer()
+    with session():
+        job = next(row for row in Job.select().where(Job.kind == "restore-step") if "repository" in row.spec["params"])
+    far = archiving.context.meters.told(job, at)["progress"]
+    assert (far["done"], far["total"], far["moved"]) == (1 << 30, 1 << 30, 2 * BLOCK)
+    done = asked(archiving, "verify", full=True)
+    far = archiving.context.meters.told(done, at)["progress"]
+    assert far["done"] == far["total"] == far["moved"] == done.result["read_bytes"] > 2 * BLOCK
+
+
 def transfer(job: Job) -> Transfer:
     with session():
         return Transfer.get(Transfer.job == job.id)

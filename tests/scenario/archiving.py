@@ -9,7 +9,7 @@ import json
 import os
 import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -62,13 +62,17 @@ POLICY: dict[str, Any] = {
 }
 # Long enough for most archives here and short enough for some that were killed to be given up by a prune.
 GRACE = 25.0
-PRUNE_EVERY, KILL_EVERY = 3.0, 2.5
+PRUNE_EVERY, KILL_EVERY = 3.0, 1.5
+ARMS = 4  # points that a process has at once: it dies at whichever it comes by first
+HEALING = 400.0  # a job waits a minute for its next attempt, and what it leads to too; a busy machine doubles that
 REST = 8.0  # a coordinator's round of sweeps is due every five seconds, retention within it every two
 RUNS = 3  # at once: an archive that a prune gave up waits a minute, and the others go on
-# A point that a process does not come by within this time is tried again later: a run takes some ten seconds.
-PATIENCE = 30.0
+# A process that comes by none of its points within this time is given others: a run takes some ten seconds.
+PATIENCE = 40.0
 OVER = [RestoreState.DONE, RestoreState.FAILED, RestoreState.CANCELLED]
 COORDINATES = ("part.planned",)
+# Those of archives; buckets that are kept in step have a spree of their own.
+POINTS = tuple(name for name in ARCHIVING_POINTS if name.startswith(("archive.", "part.", "fetch.", "forget.")))
 Content = dict[int, bytes]
 
 
@@ -77,6 +81,7 @@ class Outcome:
     """What a spree left behind: wrong, missing, unknown, garbage, left and bad restores must be zero."""
 
     kills: int = 0
+    put_off: int = 0  # killed too, because they came by none of their points
     reached: Counter[str] = field(default_factory=Counter)
     missed: list[str] = field(default_factory=list)
     archives: int = 0
@@ -238,12 +243,13 @@ class Spree:
         for _ in range(SMALL):
             self.at.volume(1, 12)
         self.at.volume(BIG_GIB, 64)
-        fleet, mine = self.at.fleet, [name for name in ARCHIVING_POINTS if name not in COORDINATES]
+        fleet, mine = self.at.fleet, [name for name in POINTS if name not in COORDINATES]
         share = max(1, kills // 15)
-        named = points_for(tuple(mine), max(len(mine), kills // 2) - share, self.dice)
+        named = points_for(tuple(mine), max(len(mine), kills // 3) - share, self.dice)
         fleet.seat("coordinator", [f"{name}:{1 + n % 3}" for n in range(share) for name in COORDINATES])
         fleet.seat("coordinator")
-        self.victims = [fleet.seat("worker", named[number::workers]) for number in range(workers)]
+        line = deque(named)
+        self.victims = [fleet.seat("worker", line, arms=ARMS) for _ in range(workers)]
         self.random_kills = max(1, kills - len(named) - share)
         self.outcome = Outcome()
         self.known: dict[str, str] = {}
@@ -270,7 +276,7 @@ class Spree:
                 seat.env["SNAPFLEET_GRACE_SECONDS"] = "0"  # from now on a prune takes at once what nothing needs
                 seat.kill()  # it still has its wish in its environment: the supervisor starts it without
             self.at.sandbox.clear_faults()
-            fleet.until("healing", self._at_rest, 240)
+            fleet.until("healing", self._at_rest, HEALING)
             self.at.prune()
         finally:
             fleet.stop()
@@ -343,6 +349,7 @@ class Spree:
 
     def _judge(self) -> Outcome:
         outcome, opened = self.outcome, self.at.opened()
+        outcome.put_off = sum(seat.other_ends for seat in self.at.fleet.seats) - outcome.kills
         for seat in self.at.fleet.seats:
             outcome.kills += len(seat.reached)
             outcome.reached.update(point.split(":")[0] for point in seat.reached)

@@ -14,8 +14,7 @@ from tasks.catalog import Job, Point, session
 from tasks.states import JobState, PointState
 from tests.deploy.estate import HOME, PROD
 from tests.sandbox import FAST, Sandbox, start
-from tests.scenario.archiving import BIG_GIB, CHECKPOINT, Archivists, Spree, content_of
-from tests.scenario.killing import ARCHIVING_POINTS
+from tests.scenario.archiving import BIG_GIB, CHECKPOINT, POINTS, Archivists, Spree, content_of
 from workers.repository.generations import read_index
 
 # Thirteen named points, each of them once, and a few kills at any moment (some 0.4 a second on two idle cores,
@@ -44,7 +43,7 @@ def test_kills_while_archives_are_made_read_forgotten_and_pruned_lose_and_leave_
     print(outcome.to_json())
     assert not outcome.bad(), outcome.stories
     assert outcome.kills >= AT_LEAST
-    assert len(set(ARCHIVING_POINTS) - set(outcome.reached)) <= RARELY_REACHED, outcome.missed
+    assert len(set(POINTS) - set(outcome.reached)) <= RARELY_REACHED, outcome.missed
     assert outcome.archives > 10
     assert outcome.prunes > 5
     assert outcome.generations > 0
