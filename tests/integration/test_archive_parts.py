@@ -227,7 +227,7 @@ class Refusing(Meddling):
 
 
 def test_how_far_the_parts_are_is_shown_as_one_volume(big: Archiving) -> None:
-    """feature 61: of all parts together, by what the heartbeat wrote; the rate is that of those at work."""
+    """feature 82: of all parts together, by what the heartbeat wrote; the rate is that of those at work."""
     from admin.queries_repository import show_repository
 
     fill(big, 64)

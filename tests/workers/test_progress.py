@@ -23,7 +23,7 @@ def after(seconds: float) -> datetime:
 
 
 def test_rate_and_time_left_are_those_of_the_present_message_and_bytes_those_of_the_whole_job() -> None:
-    """feature 61"""
+    """feature 82"""
     meter = Meter(Job(id=1), AT, 100 * MIB)
     meter.reached(20 * MIB, 10 * MIB)
     first = meter.progress(after(10))

@@ -279,7 +279,7 @@ def sum_of_parts(point: Point) -> int:
 
 
 def test_how_far_each_job_is_stands_beside_it_with_rate_and_time_left(cli: Cli) -> None:
-    """feature 61: archives, restores, verifications; figures as JSON, words for people, and nothing of what is over."""
+    """feature 82: archives, restores, verifications; figures as JSON, words for people, and nothing of what is over."""
     keep()
     far = Progress(25 << 30, 100 << 30, 10 << 30, 100 << 20, 250 << 20, AT.isoformat(), AT.isoformat()).to_json()
     with transaction():
