@@ -3,6 +3,11 @@
 A big volume is split by block ranges over any number of workers; each calls `archive_slice` for its range, in calls
 as long as it likes, and whoever sees the last one done calls `commit_archive`. All of it may be repeated after any
 crash, with the same job id: parts that are in the store are not read again.
+
+What bounds it (2026-11-22): a full one is bound by the cores (pipeline.py). A small one of changes (28 blocks, 0.2 s)
+by the process's start, 0.09 s, and its blocks, 0.06 s; opening, index, lease and commit have 0.02 s, in 20 requests one
+after the other: at 30 ms each those would be 0.6 s. Twice as fast again would take a process that runs already, as a
+worker's does.
 """
 
 import secrets

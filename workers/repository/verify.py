@@ -5,8 +5,10 @@ sample  the same, and a share of the packs byte by byte: shares 0..n-1 of n cove
         everything in n days
 full    the same, and every pack byte by byte
 
-What bounds a full one (2026-11-22, share of CPU seconds): SHA-256 two fifths, decompression a third, the kernel's copy
-and AES-GCM a tenth each. Each thread reads into memory of its own that it uses again.
+What bounds a full one (2026-11-22, share of CPU seconds): SHA-256 a third, decompression a third, the kernel's copies a
+fifth, AES-GCM and Python a twentieth each; the store's latency is hidden by one thread more than there are cores. Each
+thread reads into memory of its own that it uses again. Twice as fast again would take SHA-256 of several blocks at once
+(lanes of AVX-512), or trust in the tag, which covers the digest but not that the content still has it: not taken.
 """
 
 from collections.abc import Callable, Iterable
