@@ -181,8 +181,12 @@ def test_seven_snapshots_of_a_disk_in_five_minutes_and_no_eighth(azure: AzureRig
     disk = azure.resource("az-web-1-0")
     for number in range(7):
         azure.backup(disk, f"job-{number}")
-    with pytest.raises(errors.NotReady):
+    with pytest.raises(errors.QuotaReached) as caught:
         azure.backup(disk, "job-7")
+    assert caught.value.code == "object-limit"
+    assert azure.cloud.count("PUT snapshots") == 7
+    with pytest.raises(errors.NotReady):
+        azure.backup(disk, "job-8", driver=azure.another())  # another process learns it from the cloud
     assert len(azure.snapshots()) == 7
 
 

@@ -64,8 +64,9 @@ def test_excluded_disks_are_left_out(azure: AzureRig) -> None:
 def test_more_than_three_an_hour_are_waited_for(azure: AzureRig) -> None:
     for number in range(3):
         taken(azure, f"job-{number}")
-    with pytest.raises(errors.NotReady):
+    with pytest.raises(errors.QuotaReached) as caught:
         taken(azure, "job-4")
+    assert caught.value.code == "object-limit"
 
 
 def test_a_restore_point_that_azure_fails_is_failed_with_its_reason(azure: AzureRig) -> None:

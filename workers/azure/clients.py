@@ -30,6 +30,7 @@ from requests.adapters import HTTPAdapter
 from tasks.errors import Invalid, Throttled
 from tasks.secrets import Secret
 from workers.azure.errors import translated
+from workers.azure.limits import Starts
 from workers.azure.rates import Rates
 from workers.driver import Account
 from workers.repository.places import BLOB_SUFFIX
@@ -182,6 +183,7 @@ class Subscriptions:
         # The SDK logs every call and answer with its headers at level INFO: a night of polls would fill a disk.
         logging.getLogger("azure").setLevel(logging.WARNING)
         self._on_call, self._budget, self.rates = on_call, budget, Rates()
+        self._starts = Starts()
         self._lock = threading.Lock()
         self._clients: OrderedDict[Account, Clients] = OrderedDict()
         self._tokens: dict[Account, Any] = {}
@@ -225,7 +227,7 @@ class Subscriptions:
                 self._watch("azure-storage", account),
             ],
         )
-        return Clients(account, compute, sql, storage)
+        return Clients(account, compute, sql, storage, self._starts)
 
     def blob_endpoint(self, name: str) -> str:
         """Where a storage account is."""
@@ -285,11 +287,14 @@ class Subscriptions:
 class Clients:
     """The clients of one subscription, as drivers use them."""
 
-    def __init__(self, account: Account, compute: Any, sql: Any = None, storage: Any = None) -> None:
+    def __init__(
+        self, account: Account, compute: Any, sql: Any = None, storage: Any = None, starts: Starts | None = None
+    ) -> None:
         self.account = account
         self.compute = compute
         self.sql = sql
         self.storage = storage
+        self.starts = starts or Starts()
 
     @property
     def subscription(self) -> str:

@@ -19,6 +19,7 @@ from workers.azure import lro
 from workers.azure.clients import Clients
 from workers.azure.errors import translate
 from workers.azure.ids import name_for, normal, read_id
+from workers.azure.limits import RESTORE_POINT
 from workers.azure.tags import fit_tags, is_ours
 from workers.driver import TAG_INSTALLATION, BackupRequest, Deleted, Found, Operation, Part, Point, Progress, Resource
 from workers.pace import Pace
@@ -51,6 +52,7 @@ def start(clients: Clients, machine: Resource, request: BackupRequest, pace: Pac
     wish: dict[str, Any] = {"excludeDisks": [{"id": one} for one in sorted(request.exclude)]}
     if request.options.get("consistency") == "crash":
         wish["consistencyMode"] = "CrashConsistent"
+    clients.starts.begin(RESTORE_POINT, normal(machine.external_id))
     request.proceed()
     detail["token"] = lro.begin(
         clients.compute.restore_points.begin_create, group, collection, name, {"properties": wish}

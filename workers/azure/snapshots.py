@@ -20,6 +20,7 @@ from workers.azure.clients import Clients
 from workers.azure.describe import region_of
 from workers.azure.errors import shorten
 from workers.azure.ids import id_of, name_for, normal, read_id
+from workers.azure.limits import SNAPSHOT
 from workers.azure.tags import fit_tags
 from workers.driver import TAG_INSTALLATION, TAG_JOB, Operation, Progress, Tagged
 from workers.pace import Pace
@@ -78,6 +79,8 @@ def start(clients: Clients, wish: Wish, pace: Pace, proceed: Any) -> tuple[Opera
             "incremental": True,
         },
     }
+    if not wish.copy:
+        clients.starts.begin(SNAPSHOT, normal(wish.source))
     proceed()
     try:
         token = lro.begin(clients.compute.snapshots.begin_create_or_update, wish.group, wish.name, body)
