@@ -163,6 +163,18 @@ def test_a_repository_is_accepted_and_kept_for_types_that_can() -> None:
     assert estate.repositories["cold"]["key"] == "env:K"
 
 
+def test_a_repository_opens_by_one_key_and_a_key_of_kms_is_named_by_its_arn() -> None:
+    """feature 82: a passphrase, a key file or a key of KMS."""
+    arn = "arn:aws:kms:us-east-1:111111111111:key/11111111-2222-3333-4444-555555555555"
+    cold = "repositories:\n  - {name: cold, account: prod, url: 's3://b/p', region: us-east-1, %s}\n"
+    assert read_estate(SMALL + cold % f"kms_key: '{arn}'").repositories["cold"]["kms_key"] == arn
+    assert read_estate(SMALL + cold % "key_file: /safe/cold.key").repositories["cold"]["key_file"] == "/safe/cold.key"
+    (two,) = problems(SMALL + cold % f"key: 'env:K', kms_key: '{arn}'")
+    assert "kms_key: goes without key" in two
+    (alias,) = problems(SMALL + cold % "kms_key: alias/cold")
+    assert "wants a key's ARN" in alias
+
+
 @pytest.mark.parametrize(
     ("block", "words"),
     [

@@ -23,6 +23,7 @@ from tasks.catalog import (
     Point,
     Policy,
     PolicySchedule,
+    Repository,
     Request,
     Resource,
     Schedule,
@@ -289,3 +290,26 @@ def test_a_repository_that_holds_archives_is_neither_removed_nor_moved(catalog: 
     assert apply(SMALL + cold % "q").changes
     apply(SMALL, prune=True)
     assert current_estate().repositories == {}
+
+
+def test_a_repositorys_key_file_is_read_when_it_is_applied_and_kept_sealed(
+    catalog: str, apply: Applier, tmp_path: Path
+) -> None:
+    """feature 82: its content is in no row in clear; a short one is refused at its line; going to KMS forgets it."""
+    file = tmp_path / "cold.key"
+    text = SMALL + "repositories:\n  - {name: cold, account: prod, url: 's3://b/p', region: us-east-1, %s}\n"
+    file.write_bytes(b"short")
+    with pytest.raises(EstateRefused) as refused:
+        apply(text % f"key_file: '{file}'")
+    assert "repositories.cold.key_file: A key file holds at least 32 random bytes." in refused.value.lines()[0]
+    file.write_bytes(bytes(range(32)))
+    apply(text % f"key_file: '{file}'")
+    with session():
+        row = Repository.get()
+    assert row.key_sealed
+    assert bytes(range(32)).hex() not in row.key_sealed
+    file.unlink()
+    assert not apply(text % f"key_file: '{file}'").changes
+    apply(text % "kms_key: 'arn:aws:kms:us-east-1:111111111111:key/11111111-2222-3333-4444-555555555555'")
+    with session():
+        assert Repository.get().key_sealed == ""
