@@ -13,7 +13,17 @@ from tests.contract.rig import AWAY, HOME, PROD, TAGS, VAULT
 from tests.contract.service_suite import ServiceContract
 from tests.sandbox import Sandbox
 from workers.aws.tags import name_for
-from workers.driver import TAG_JOB, TAG_OUTDATED, CopyRequest, Created, Destination, RestoreStep, Scope
+from workers.driver import (
+    TAG_INSTALLATION,
+    TAG_JOB,
+    TAG_OUTDATED,
+    CopyRequest,
+    Created,
+    Destination,
+    RestoreStep,
+    Scope,
+    SeesCopies,
+)
 
 
 class DatabaseCopyContract:
@@ -74,6 +84,16 @@ class DatabaseCopyContract:
         with pytest.raises(errors.QuotaReached) as caught:
             rig.driver.start_copy(two, rig.away(), CopyRequest("copy-2", TAGS))
         assert caught.value.retry is errors.Retry.FREE
+
+    def test_copies_that_somebody_else_runs_into_a_place_are_seen(self, rig: DatabaseRig) -> None:
+        """feature C3: ours are not among them; DocumentDB tells no tags, so that there all with our names are ours."""
+        point = rig.taken()
+        rig.sandbox.configure(backup_copy_seconds=60.0)
+        rig.driver.start_copy(point, rig.away(), CopyRequest("copy-1", TAGS))
+        assert isinstance(rig.driver, SeesCopies)
+        assert rig.driver.copies_of_others(rig.production, AWAY, TAGS[TAG_INSTALLATION]) == 0
+        assert rig.driver.copies_of_others(rig.production, AWAY, "another") == (0 if rig.type == "documentdb" else 1)
+        assert rig.driver.copies_of_others(rig.production, HOME, "another") == 0
 
     def test_an_encrypted_copy_names_a_key_of_its_destination(self, rig: DatabaseRig) -> None:
         point = encrypted(rig, shared_key(rig, PROD, HOME))

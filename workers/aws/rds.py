@@ -83,6 +83,10 @@ class _Relational:
         with translated("a look-up"):
             return rds_delete.find(self.family, self._at(account, region), key)
 
+    def copies_of_others(self, account: Account, region: str, installation: str) -> int:
+        with translated("a look at copies"):
+            return rds_calls.copies_of_others(self.family, self._at(account, region), installation)
+
     def delete(self, points: Sequence[Point]) -> list[Deleted]:
         answers: list[Deleted] = []
         for account, region in dict.fromkeys((point.account, point.region) for point in points):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from workers.aws.session import Client, Clients
+from workers.aws.tags import read_tags
+from workers.driver import TAG_INSTALLATION
 
 Answer = dict[str, Any]
 FILTER_MOST = 100  # values in a filter and rows in a page (MaxRecords), RDS API reference
@@ -92,6 +94,22 @@ def describe_named(family: Family, client: Client, names: list[str]) -> dict[str
         rows = _pages(family, client, Filters=[{"Name": family.snapshot_filter, "Values": some}])
         found |= {row[family.identifier].lower(): row for row in rows}
     return found
+
+
+def copies_of_others(family: Family, clients: Clients, installation: str) -> int:
+    """How many copies of this family run into this account and region that are not this installation's.
+
+    A copy names what it was made of. DocumentDB tells no tags here: there ours are known by the name we give them.
+    """
+    running = (row for row in _pages(family, family.read(clients)) if row.get("Status") in ("creating", "copying"))
+    copies = (row for row in running if row.get(f"Source{family.arn if family.clustered else family.identifier}"))
+    return sum(not _is_mine(family, row, installation) for row in copies)
+
+
+def _is_mine(family: Family, row: Answer, installation: str) -> bool:
+    if "TagList" not in row:
+        return str(row[family.identifier]).startswith("snapfleet-")
+    return read_tags(row["TagList"]).get(TAG_INSTALLATION) == installation
 
 
 def _pages(family: Family, client: Client, **parameters: Any) -> list[Answer]:
