@@ -13,7 +13,8 @@ from deploy.sandbox.azure.client import AzureControl
 from tests.azure import QUICK, start_azure
 from tests.scenario.installation import Installation
 
-DISKS = 12
+DISKS = 40
+THREADS = 8  # of one process, all of which may be in a call when the first refusal comes
 LIMIT = 60.0  # seconds, a fifth of the throttle
 SECRETS = {"GOOD": seed.SECRET, "BAD": "not-the-secret-of-anybody"}
 
@@ -37,7 +38,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     cloud.ask("POST", "config", QUICK)
     made = cloud.seed(kind="bulk", subscriptions=3, disks=DISKS)["subscriptions"]
     home = tmp_path_factory.mktemp("subscriptions") / "home"
-    settings = {"poll_floor_seconds": "0.2", "tick_seconds": "0.2"}
+    settings = {"poll_floor_seconds": "0.2", "tick_seconds": "0.2", "threads": str(THREADS)}
     told = Story(cloud, Installation(home, {**cloud.environment(), **SECRETS}, **settings), made)
     try:
         _set_up(told)
@@ -83,7 +84,7 @@ def test_a_throttle_of_five_minutes_on_one_subscription_delays_no_other(story: S
 
 def test_a_throttled_subscription_is_not_stormed_with_calls(story: Story) -> None:
     refused = story.cloud.count("PUT snapshots", "throttle")
-    assert 0 < refused <= 6, f"{refused} refusals"
+    assert 0 < refused <= THREADS + 3, f"{refused} refusals of {DISKS} wishes"
 
 
 def test_a_wrong_secret_isolates_its_own_account_and_is_shown_nowhere(story: Story) -> None:
