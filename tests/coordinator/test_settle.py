@@ -109,6 +109,45 @@ def test_an_intermediate_copy_goes_when_the_copy_made_from_it_is_good(house: Hou
     assert [one.state for one in house.runs()] == [RunState.DONE]
 
 
+@pytest.mark.parametrize(("service", "left"), [("redshift", PointState.EXPIRING), ("rds", PointState.GOOD)])
+def test_what_is_billed_by_the_hour_goes_as_soon_as_the_copy_of_it_has_failed(
+    house: House, service: str, left: PointState
+) -> None:
+    """Feature 43: a temporary cluster waits for nobody; other intermediates stay, since the copy may be asked for
+    again."""
+    backed_up(house)
+    at = house.clock.timer()
+    with transaction():
+        source = Point.get()
+        middle = Point.create(
+            resource=source.resource_id,
+            policy=source.policy_id,
+            account=source.account_id,
+            region=HOME,
+            destination=f"vault/{HOME}",
+            kind="intermediate",
+            copy_of=source.id,
+            state=PointState.GOOD,
+            taken_at=source.taken_at,
+        )
+        Job.create(
+            kind="copy",
+            lane="copy",
+            key="second-hop",
+            account=source.account_id,
+            region=HOME,
+            service=service,
+            resource=source.resource_id,
+            spec={"point": middle.id},
+            state=JobState.FAILED,
+            not_before_at=at,
+            created_at=at,
+        )
+    settle_jobs(at)
+    with session():
+        assert Point.get_by_id(middle.id).state is left
+
+
 @pytest.mark.long
 def test_a_route_that_cannot_be_finished_leaves_nothing_on_its_way(house: House) -> None:
     """What was made for a copy that is given up goes too, and the run says that it is only partly good."""
