@@ -33,8 +33,8 @@ from tests.fakes.cloud import FakeCloud
 from tests.workers.world import START
 
 ROOT = Path(__file__).parent.parent.parent
-# Those of archives are in tests/scenario/test_archiving.py: they need an object store.
-ELSEWHERE = ("coordinator.", "archive.", "part.", "fetch.", "forget.")
+# Those of archives and of buckets need an object store: tests/scenario/test_archiving.py, tests/integration/test_sync.py.
+ELSEWHERE = ("coordinator.", "archive.", "part.", "fetch.", "forget.", "sync.")
 MINE = sorted(name for name in POINTS if not name.startswith(ELSEWHERE))
 
 
