@@ -403,3 +403,26 @@ def test_a_bucket_that_vanished_fails_its_sync_and_keeps_what_is_there(house: Sy
     house.sync()
     assert len(house.kept()) == 2
     assert len(house.points()) == 1
+
+
+def test_names_that_are_anybodys_text_are_copied_exactly_and_kept_by_postgresql(
+    sandbox: Sandbox, postgres_catalog_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """feature 25: keys with what URLs, XML and JSON give a meaning to; each is the end of a part here."""
+    for name, value in sandbox.environment.items():
+        monkeypatch.setenv(name, value)
+    open_catalog(postgres_catalog_url)
+    try:
+        house = Syncing(tmp_path, sandbox)
+        house.context = replace(house.context, settings=replace(house.settings, sync_keys=1))
+        names = ["a b+c", "d%41", "e?f&g=h#i", "j'k\"l<m>", "n\\u0000", "\u00e4/\U0001f600", "z/", "../up"]
+        for name in names:
+            house.put(name, name.encode())
+        house.protect(delete="dry-run")
+        job = house.sync()
+        assert (job.state, job.error_text) == (JobState.DONE, "")
+        assert house.kept() == {name: name.encode() for name in names}
+        house.source.delete_object(Bucket="data", Key=names[3])
+        assert f"first {names[3]};" in house.sync().warnings[0]
+    finally:
+        close_catalog()
