@@ -7,6 +7,7 @@ import pytest
 from tasks import errors
 from tasks.states import OperationState
 from tests.azure import AzureRig
+from workers.allowance import SPENT
 
 DONE = OperationState.DONE
 
@@ -46,7 +47,7 @@ def test_the_rates_that_answers_tell_are_kept_and_the_last_part_is_not_used(azur
         for number in range(12):
             azure.backup(resources[number % 4], f"job-{number}", fresh=True)
             sent += 1
-    assert caught.value.code == "rate-low"
+    assert caught.value.code == SPENT, "what Azure was not asked for counts as no refusal of it"
     assert (sent, azure.cloud.count("PUT snapshots"), azure.cloud.count("metered", "throttled")) == (10, 10, 0)
     assert timedelta(0) < caught.value.wait <= timedelta(minutes=3)
     azure.cloud.ask("POST", "config", {"writes_per_3_minutes": 1000})

@@ -31,7 +31,7 @@ from tasks.errors import Invalid, Throttled
 from tasks.secrets import Secret
 from workers.azure.errors import translated
 from workers.azure.limits import Starts
-from workers.azure.rates import Rates
+from workers.azure.rates import SPENT, Rates
 from workers.driver import Account
 from workers.repository.places import BLOB_SUFFIX
 
@@ -131,7 +131,7 @@ class Watch(SansIOHTTPPolicy[Any, Any]):
         wait = self._rates.hold((self._account, region), operation)
         if wait is not None:
             text = f"Azure's rate for {operation} is nearly used up in {self._account}: others go first."
-            raise Throttled(text, code="rate-low", wait=wait)
+            raise Throttled(text, code=SPENT, wait=wait)
         if self._budget is not None:
             self._budget.take(self._service, operation, self._account, region)
         request.context["snapfleet_call"] = (operation, region, time.monotonic())

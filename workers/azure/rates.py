@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+# As the fleet's own paces say it (workers.allowance): the cloud was not asked, so that this counts as no refusal of it.
+SPENT = "budget-spent"
 # Left to others: a tenth of the most that was ever seen in a bucket.
 RESERVE = 0.1
 LEAST, LONGEST = timedelta(seconds=5), timedelta(minutes=5)
