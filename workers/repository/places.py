@@ -3,7 +3,7 @@ rehearsals)."""
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from workers.repository.errors import Unsuitable
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 # Of Azure's public cloud; other clouds are named by AZURE_STORAGE_BLOB_ENDPOINT.
 BLOB_SUFFIX = "blob.core.windows.net"
-# Where a request is signed for when no setting names a region; a bucket elsewhere is found by the SDK then.
-_REGION = "us-east-1"
 ADDRESSES = "Use s3://BUCKET/PREFIX, azure://ACCOUNT/CONTAINER/PREFIX or file:///PATH."
 
 
@@ -29,7 +27,9 @@ def store_at(url: str, endpoint: str | None = None, region: str | None = None) -
     """
     parts = urlsplit(url)
     if parts.scheme == "s3" and parts.netloc:
-        return _s3_store(parts.netloc, unquote(parts.path), endpoint, region)
+        from workers.repository.s3 import s3_store
+
+        return s3_store(parts.netloc, unquote(parts.path), endpoint, region)
     if parts.scheme == "azure":
         from workers.repository.azureblob import BlobStore
         from workers.repository.azurewire import BlobWire
@@ -43,35 +43,6 @@ def store_at(url: str, endpoint: str | None = None, region: str | None = None) -
     if parts.scheme == "memory":
         return MemoryStore(url=url)
     raise Unsuitable(f"{url!r} is no address of a repository.", advice=ADDRESSES)
-
-
-def _s3_store(bucket: str, prefix: str, endpoint: str | None, region: str | None) -> Store:
-    """As workers open it: objects over the lean wire, the rest through the SDK, credentials, region, proxy and
-    certificates as the SDK's own settings say. Raises Unsuitable without credentials."""
-    import boto3
-
-    from workers.repository.http import proxy_for
-    from workers.repository.s3 import S3Store, s3_client
-    from workers.repository.s3wire import Wire
-    from workers.repository.sigv4 import Credentials
-
-    endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    session = boto3.Session(region_name=region)
-    place = session.region_name or _REGION
-    held = session.get_credentials()
-    if held is None:
-        raise Unsuitable(
-            "There are no AWS credentials.", advice="Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret."
-        )
-
-    def credentials() -> Credentials:
-        now: Any = held.get_frozen_credentials()
-        return Credentials(now.access_key, now.secret_key, now.token or "")
-
-    address = endpoint or f"https://s3.{place}.amazonaws.com"
-    bundle = session._session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE", "")
-    wire = Wire(address, bucket, place, credentials, proxy=proxy_for(address), ca_bundle=bundle)
-    return S3Store(s3_client(endpoint, place, session), bucket, prefix, wire=wire)
 
 
 def azure_place(url: str) -> tuple[str, str, str]:

@@ -7,6 +7,7 @@ unsigned (over TLS) and a CRC-32 of our own 0.38, of which zlib's CRC-32 had 0.2
 """
 
 import base64
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from isal import isal_zlib
 
-from workers.repository.errors import AccessRefused, Conflict, StoreUnavailable
+from workers.repository.errors import AccessRefused, Conflict, StoreUnavailable, Unsuitable
+from workers.repository.http import proxy_for
 from workers.repository.s3wire import MISSING, REFUSED, Elsewhere, Underway, Wire, error_of, storage_class
+from workers.repository.sigv4 import Credentials
 from workers.repository.store import PLAIN, Body, Features, Put, Stat, Thaw
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ COLD = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 CLASSES = ("STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR", "GLACIER", "DEEP_ARCHIVE")
 _INSTANT = "%Y-%m-%dT%H:%M:%SZ"
 _CONFLICTS = 5  # 409 means that another conditional write is under way: ask again
+# Where a request is signed for when no setting names a region; a bucket elsewhere is found by the SDK then.
+_REGION = "us-east-1"
 # How server-side encryption is asked for on the wire.
 _ENCRYPTION = {
     "ServerSideEncryption": "x-amz-server-side-encryption",
@@ -65,6 +70,30 @@ def s3_client(
         return (session or boto3).client("s3", endpoint_url=endpoint, region_name=region, config=config)
 
     return _LateClient(make)
+
+
+def s3_store(bucket: str, prefix: str, endpoint: str | None, region: str | None) -> "S3Store":
+    """A store as workers open it: objects over the lean wire, the rest through the SDK, credentials, region, proxy and
+    certificates as the SDK's own settings say. Raises Unsuitable without credentials."""
+    import boto3
+
+    endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    session = boto3.Session(region_name=region)
+    place = session.region_name or _REGION
+    held = session.get_credentials()
+    if held is None:
+        raise Unsuitable(
+            "There are no AWS credentials.", advice="Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret."
+        )
+
+    def credentials() -> Credentials:
+        now: Any = held.get_frozen_credentials()
+        return Credentials(now.access_key, now.secret_key, now.token or "")
+
+    address = endpoint or f"https://s3.{place}.amazonaws.com"
+    bundle = session._session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE", "")
+    wire = Wire(address, bucket, place, credentials, proxy=proxy_for(address), ca_bundle=bundle)
+    return S3Store(s3_client(endpoint, place, session), bucket, prefix, wire=wire)
 
 
 class _LateClient:
