@@ -309,7 +309,7 @@ def _host_facts(account: Account, region: str, resource: Resource, request: Rest
     wanted = request.attach_to or (resource.external_id if resource.type == "instance" else resource.parent_id)
     host = Resource.get_or_none(
         Resource.external_id == wanted,
-        Resource.type == "instance",
+        Resource.type.in_(("instance", "azure-vm")),
         Resource.account == account.id,
         Resource.region == region,
         Resource.gone_at.is_null(),

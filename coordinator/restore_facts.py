@@ -44,7 +44,8 @@ class PartFacts:
 
 @dataclass(frozen=True)
 class HostFacts:
-    """An instance that exists now and takes restored volumes. `volumes` maps device to volume id."""
+    """An instance or machine that exists now and takes restored volumes. `volumes` maps device to volume id, `caching`
+    how Azure caches what is there."""
 
     instance_id: str
     zone: str
@@ -52,6 +53,7 @@ class HostFacts:
     root_device: str = ""
     private_ip: str = ""
     volumes: Mapping[str, str] = field(default_factory=dict)
+    caching: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,17 @@ def host_facts(instance_id: str, attributes: Mapping[str, Any]) -> HostFacts:
         state=str(attributes.get("state") or "running"),
         root_device=str(attributes.get("root_device", "")),
         private_ip=str(attributes.get("private_ip", "")),
-        volumes={str(one["device"]): str(one["id"]) for one in attributes.get("volumes") or () if one.get("device")},
+        volumes={
+            **{str(one["device"]): str(one["id"]) for one in attributes.get("volumes") or () if one.get("device")},
+            **{azure_place(one): str(one["id"]) for one in attributes.get("disks") or ()},
+        },
+        caching={azure_place(one): str(one.get("caching") or "None") for one in attributes.get("disks") or ()},
     )
+
+
+def azure_place(disk: Mapping[str, Any]) -> str:
+    """Where an Azure machine holds a disk: 'os' or 'lun-N'."""
+    return "os" if disk.get("role") == "os" else f"lun-{disk.get('lun')}"
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,7 @@ _DISK_OPTIONS = (
     Option("zone", "availability zone", captured="zone", local=True),
     Option("attach_to", "id of a machine that takes the disk"),
     Option("lun", "LUN at that machine; default: the first free one", "number"),
+    Option("start", "start the machine again, with --to in-place; default: yes", "flag"),
 )
 
 KINDS = (
@@ -101,14 +102,14 @@ KINDS = (
         cold=True,
         copy_slots=_COPY_SLOTS,
         notes=_NOTES,
-        restores=("disk",),
+        restores=("disk", "in-place"),
         restore_options=_DISK_OPTIONS,
         backup_actions=_BACKUP,
         copy_actions=_COPY,
-        restore_actions=_RESTORE_DISK,
+        restore_actions=(*_RESTORE_DISK, *_IN_PLACE),
         archive_actions=_ARCHIVE,
         fetch_actions=_FETCH,
-        undo_actions=_UNDO_DISK,
+        undo_actions=(*_UNDO_DISK, *_IN_PLACE),
         delete_actions=_DELETE,
     ),
     ResourceType(

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from coordinator.restore import RestoreRequest, plan_restore
-from coordinator.restore_facts import PartFacts, PointFacts
+from coordinator.restore_facts import PartFacts, PointFacts, host_facts
+from coordinator.restore_plan import RestorePlan
 from deploy.sandbox.azure import seed
 from tasks import errors
 from tasks.states import OperationState
@@ -16,9 +17,9 @@ from workers.driver import Created, Point, Resource, RestoreStep
 
 def facts(point: Point, machine: Resource, **more: Any) -> PointFacts:
     parts = tuple(PartFacts(part.external_id, part.source_id, part.device, part.size_gib) for part in point.parts)
-    given = {"region": seed.HOME, "home_region": seed.HOME, **more}
+    given = {"type": "azure-vm", "region": seed.HOME, "home_region": seed.HOME, **more}
     return PointFacts(
-        id="rp-1", type="azure-vm", resource_id=machine.external_id, resource_name=machine.name, account="az",
+        id="rp-1", resource_id=machine.external_id, resource_name=machine.name, account="az",
         home_account="az", parts=parts, attributes=dict(point.resource.attributes), **given,
     )  # fmt: skip
 
@@ -37,9 +38,10 @@ class Workshop:
         self.azure, self.point, self.machine = azure, point, machine
         self.created: list[Created] = []
 
-    def carry_out(self, until: str = "", **settings: str) -> list[str]:
+    def carry_out(self, until: str = "", plan: RestorePlan | None = None, **settings: str) -> list[str]:
         """The kinds of the steps that were done; `until` names the step before which it stops."""
-        plan = plan_restore(facts(self.point, self.machine), RestoreRequest("in-place", settings=settings))
+        request = RestoreRequest("in-place", settings=settings)
+        plan = plan or plan_restore(facts(self.point, self.machine), request)
         outputs: dict[str, dict[str, Any]] = {}
         done = []
         for step in plan.steps:
@@ -104,6 +106,30 @@ def test_one_disk_is_exchanged_alone_and_caching_stays(azure: AzureRig, shop: Wo
     held = azure.resource("az-db-1").attributes["disks"]
     assert [one["caching"] for one in held] == ["ReadWrite", "ReadOnly", "ReadOnly"]
     assert shop.power() == "deallocated"
+
+
+def test_a_disks_own_point_comes_back_where_the_machine_holds_it(azure: AzureRig, shop: Workshop) -> None:
+    """Feature 28: the place is as the machine was last seen; caching stays."""
+    old = shop.disks()
+    disk = azure.resource("az-db-1-1")
+    point = azure.point(disk, azure.backup(disk, "job-2"))
+    host = host_facts(shop.machine.external_id, shop.machine.attributes)
+    told = facts(point, disk, type="azure-disk", host=host)
+    plan = plan_restore(told, RestoreRequest("in-place", settings={"group": "app"}))
+    made = Workshop(azure, point, shop.machine)
+    made.carry_out(plan=plan)
+    now = shop.disks()
+    assert {place for place in now if now[place] != old[place]} == {"lun-0"}
+    assert [one["caching"] for one in azure.resource("az-db-1").attributes["disks"]][1] == "ReadOnly"
+    made.undo()
+    assert shop.disks() == old
+
+
+def test_a_disk_that_no_machine_holds_is_refused_in_place(azure: AzureRig) -> None:
+    disk = azure.resource("az-db-1-1")
+    point = azure.point(disk, azure.backup(disk))
+    with pytest.raises(errors.Invalid, match="--to disk"):
+        plan_restore(facts(point, disk, type="azure-disk"), RestoreRequest("in-place", settings={"group": "app"}))
 
 
 @pytest.mark.parametrize("until", ["swap-os", "detach-0", "attach-0", "detach-2", "attach-2", "start", ""])
