@@ -13,6 +13,7 @@ from admin.estate_checks import (
     duration,
     flag,
     list_of,
+    matching,
     name,
     plain,
     record,
@@ -25,6 +26,7 @@ from admin.estate_yaml import Located, Path
 from coordinator.interval import Interval
 from coordinator.periods import KINDS
 from tasks.resources import TABLE, Option, ResourceType
+from tasks.resources.rights import exportable
 
 DEFAULT_PRIORITY = 50
 MODES = ("snapshots", "image", "image-once")
@@ -67,6 +69,18 @@ _repository = record(
         "archive": Field(_archive),
     }
 )
+# Where RDS writes Parquet, as whom and under which key (StartExportTask needs a customer-managed one).
+_export = record(
+    {
+        "bucket": Field(matching(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "the name of a bucket"), required=True),
+        "prefix": Field(plain(text)),
+        "role_arn": Field(matching(r"arn:aws[a-z-]*:iam::\d{12}:role/.+", "the ARN of a role"), required=True),
+        "kms_key": Field(plain(text), required=True),
+        "every": Field(whole(1, _MOST)),
+        "generations": Field(whole(1, _MOST)),
+        "keep": Field(plain(duration)),
+    }
+)
 _volumes = record({"exclude": Field(list_of(plain(text), least=1), required=True)})
 
 
@@ -86,6 +100,7 @@ def policy_record(types: Mapping[str, ResourceType]) -> dict[str, Field]:
         "retries": Field(_retries),
         "dr": Field(list_of(_dr_record)),
         "repository": Field(_repository),
+        "export": Field(_export),
     }
 
 
@@ -160,6 +175,11 @@ def check_policy(
     used = sorted(_types_of(spec, types))
     _check_dr(file, path, spec, known["accounts"], [types[item] for item in used])
     _check_restore_points(file, path, spec)
+    for kind in (types[item] for item in used if "export" in spec):
+        if not exportable(kind):
+            file.report((*path, "export"), f"{kind.name} is not exported; only rds is, with MySQL or PostgreSQL")
+    if spec.get("export") and "keep" in spec["export"] and "generations" in spec["export"]:
+        file.report((*path, "export", "keep"), "goes without generations")
     repository = spec.get("repository")
     if repository:
         if repository.get("name") not in known["repositories"]:

@@ -10,7 +10,7 @@ from admin.queries import near
 from tasks.catalog import Account, Meta, Policy, session
 from tasks.errors import Invalid
 from tasks.resources import TYPES, ResourceType
-from tasks.resources.rights import DUTIES, FEATURES, Place, azure_role, documents, granted
+from tasks.resources.rights import DUTIES, FEATURES, Place, azure_role, documents, granted, looks
 
 _ARCHIVES = frozenset({"archive", "restore from an archive"})
 # IAM's ARNs name the partition; a role's own says which one its account is in.
@@ -27,8 +27,8 @@ def iam_policies(account: str, duties: Iterable[str] = DUTIES, *, every_type: bo
     with session():
         row = Account.get_or_none(Account.name == account, Account.enabled)
         if row is None:
-            names = [one.name for one in Account.select(Account.name).where(Account.enabled)]
-            advice = near(account, names) or "See `snapfleet accounts`."
+            known = [one.name for one in Account.select(Account.name).where(Account.enabled)]
+            advice = near(account, known) or "See `snapfleet accounts`."
             raise Invalid(f"There is no account {account!r}.", advice=advice)
         specs = [dict(one.spec) for one in Policy.select().where(Policy.deleted_at.is_null())]
     names, archives = (set(TYPES), True) if every_type else used_by(account, row.kind, specs)
@@ -37,6 +37,9 @@ def iam_policies(account: str, duties: Iterable[str] = DUTIES, *, every_type: bo
         raise Invalid(f"No policy uses the account {account}.", advice="Write one and apply it, or ask for --all.")
     features = [one for one in FEATURES if archives or one not in _ARCHIVES]
     granting = {duty: granted(kinds, duty, features) for duty in duties}
+    if "snapshot" in granting:  # discovery asks about every type
+        every = looks(kind for kind in TYPES.values() if kind.cloud == row.cloud)
+        granting["snapshot"] = tuple(sorted({*granting["snapshot"], *every}))
     if row.cloud == "azure":
         subscription = str(row.settings.get("subscription_id", ""))
         return [_named(duty, 1, azure_role(actions, duty, subscription)) for duty, actions in granting.items()]
@@ -55,6 +58,19 @@ def _named(duty: str, part: int, policy: dict[str, Any]) -> dict[str, Any]:
     return {"role": duty, "name": f"snapfleet-{duty}{'' if part == 1 else f'-{part}'}", "policy": policy}
 
 
+def needed_by(account: str) -> set[str]:
+    """The actions that what policies do in an account needs of its roles; empty when nothing uses it."""
+    with session():
+        row = Account.get_or_none(Account.name == account)
+        specs = [dict(one.spec) for one in Policy.select().where(Policy.deleted_at.is_null())]
+    if row is None:
+        return set()
+    names, archives = used_by(account, row.kind, specs)
+    features = [one for one in FEATURES if archives or one not in _ARCHIVES]
+    kinds = [TYPES[name] for name in names if TYPES[name].cloud == row.cloud]
+    return {action for duty in DUTIES for action in granted(kinds, duty, features)}
+
+
 def used_by(account: str, kind: str, specs: Iterable[Mapping[str, Any]]) -> tuple[set[str], bool]:
     """The types that policies back up in an account or copy into it, and whether any of them archives."""
     found: set[str] = set()
@@ -70,7 +86,7 @@ def used_by(account: str, kind: str, specs: Iterable[Mapping[str, Any]]) -> tupl
         if copied:
             mine |= {name for target in spec.get("targets", ()) for name in _types(target)}
         found |= mine
-        archives = archives or (bool(mine) and "repository" in spec)
+        archives = archives or (bool(mine) and bool({"repository", "export"} & set(spec)))
     return found, archives
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from coordinator.archive import held_bases
 from coordinator.expiry import PointFact, Rule
+from coordinator.exports import export_destination
 from coordinator.interval import Interval
 from coordinator.plan import PolicyFacts
 from coordinator.restore_facts import HostFacts, PointFacts, RestoreRequest, host_facts, part_facts
@@ -129,6 +130,11 @@ def rules_of(policy: Policy) -> tuple[Rule, dict[str, Rule]]:
             own = Rule(generations=int(entry["generations"]), keep=keep, zone=zone)
             accounts = [entry["account"]] if entry.get("account") else names
             places |= {f"{account}/{entry['region']}": own for account in accounts}
+    export = spec.get("export") or {}
+    if export:
+        stay = Interval.parse(export["keep"], "export.keep").duration if export.get("keep") else None
+        own = Rule(keep_for=stay, zone=zone) if stay else Rule(generations=export.get("generations", 1), zone=zone)
+        places[export_destination(export["bucket"])] = own
     archive = spec.get("repository") or {}
     stay = (archive.get("archive") or {}).get("keep") or archive.get("keep")
     if stay:

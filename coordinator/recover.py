@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from coordinator.exports import EXPORT, NOT_RESTORABLE, is_export
 from coordinator.facts import restore_point_facts, token_base
 from coordinator.plan import MANUAL_PRIORITY, derived_key
 from coordinator.restore import plan_restore
@@ -52,6 +53,8 @@ def _held_point(point_id: int) -> Point:
         raise Invalid(f"There is no point rp-{point_id}.", advice="See `snapfleet points`.")
     if point.state not in RESTORABLE:
         raise Invalid(f"Point rp-{point_id} is {point.state}, so nothing can be restored from it.")
+    if is_export(point.destination):
+        raise Invalid(f"Point rp-{point_id} is {NOT_RESTORABLE}", code=EXPORT)
     account = Account.get_by_id(point.account_id)
     if not account.enabled:
         raise Invalid(

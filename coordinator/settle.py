@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from coordinator.archive import archive_due, plan_archive, repositories
+from coordinator.exports import EXPORT, export_due, plan_export
 from coordinator.facts import policy_facts, source_facts
 from coordinator.importing import LOOK, plan_imports
 from coordinator.plan import PolicyFacts, destination_of, destinations_due, plan_copy
@@ -123,6 +124,7 @@ def _plan_copies(jobs: Sequence[Job], at: datetime) -> None:
             done = _Done(job, run, facts[run.policy_id], source)
             planned += _copies_of(done, accounts, lambda one, no: _record_refusal(one, no, accounts, at))
             planned += _archive_of(done, accounts, lambda one, no: _record_refusal(one, no, accounts, at, "archive"))
+            planned += _export_of(done, accounts, lambda one, no: _record_refusal(one, no, accounts, at, EXPORT))
     add_jobs(planned, at)
 
 
@@ -137,7 +139,7 @@ def _may_lead_on(job: Job, run: Run, policies: Mapping[int, Policy]) -> bool:
     if run.cancelled_at is not None or policy.deleted_at is not None:
         return False
     if job.kind == "snapshot":
-        return bool(policy.spec.get("dr") or policy.spec.get("repository"))
+        return any(policy.spec.get(name) for name in ("dr", "repository", EXPORT))
     return bool(policy.spec.get("dr") and (job.spec.get("onward") or job.state == JobState.FAILED))
 
 
@@ -208,6 +210,24 @@ def _archive_of(
     except (KeyError, TypeError, ValueError) as error:  # one policy that cannot be read stops no other
         log.exception("The archive of rp-%d cannot be planned.", done.source.point_id)
         row = Refusal("/", "malformed", f"The policy's repository is malformed ({type(error).__name__}).")
+    if isinstance(row, Refusal):
+        refuse(done, row)
+        return []
+    return [row]
+
+
+def _export_of(
+    done: _Done, accounts: Mapping[str, int], refuse: Callable[[_Done, Refusal], None]
+) -> list[dict[str, Any]]:
+    """A good primary of every n-th successful run is exported, where the policy says so."""
+    try:
+        entry = export_due(done.policy, done.run.ordinal) if done.job.kind == "snapshot" else {}
+        if not entry:
+            return []
+        row = plan_export(done.policy, done.run.id, done.source, entry, accounts, done.job.priority)
+    except (KeyError, TypeError, ValueError) as error:  # one policy that cannot be read stops no other
+        log.exception("The export of rp-%d cannot be planned.", done.source.point_id)
+        row = Refusal("/", "malformed", f"The policy's export is malformed ({type(error).__name__}).")
     if isinstance(row, Refusal):
         refuse(done, row)
         return []

@@ -40,6 +40,7 @@ COMMANDS = {
     "policies": ("policies", "List policies."),
     "schedules": ("policies", "List schedules."),
     "accounts": ("accounts", "List accounts."),
+    "account": ("account", "Look at one account: what its roles may do."),
     "iam": ("iam", "Print the rights that roles need."),
     "resources": ("accounts", "List discovered resources."),
     "discover": ("accounts", "Look at what exists now."),

@@ -46,6 +46,8 @@ _MARKS = {
     "behind": Mark("warn", "◷"),
     "dead letters": Mark("warn", "▲"),
     "no worker": Mark("bad", "✕"),
+    "missing": Mark("bad", "✕"),
+    "unknown": Mark("idle", "?"),
 }
 _UNKNOWN = Mark("idle", "·")
 _STEPS = ((timedelta(days=2), "d", timedelta(days=1)), (timedelta(hours=2), "h", timedelta(hours=1)))

@@ -9,6 +9,7 @@ from admin.fleet import list_workers
 from admin.health import SILENT_AFTER, queue_health, word_of
 from admin.progress import moving
 from admin.queries_estate import list_alerts, list_letters, list_processes
+from admin.rights import last_checks
 from admin.web import lists
 from admin.web.guard import clock
 from tasks.resources import TYPES
@@ -111,6 +112,14 @@ def letters() -> str:
     """Messages that nobody could read."""
     every = bool(word("every"))
     return render_template("letters.html", letters=list_letters(every=every), every=every)
+
+
+@bp.get("/rights")
+def rights() -> str:
+    """What the last checks of all accounts found missing, or could not tell."""
+    rows = last_checks()
+    left = [row for row in rows if row["outcome"] != "OK"]
+    return render_template("rights.html", rows=left[: lists.PAGE * 10], allowed=len(rows) - len(left))
 
 
 @bp.get("/missed")

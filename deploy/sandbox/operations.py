@@ -22,6 +22,7 @@ MODULES = (
     "launch",
     "locks",
     "rds_databases",
+    "rds_exports",
     "rds_snapshots",
     "redshift_clusters",
     "redshift_namespaces",

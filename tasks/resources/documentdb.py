@@ -16,9 +16,16 @@ DOCUMENTDB_OPTIONS = (
     Option("max_capacity", "most capacity units of serverless members", captured="max_capacity"),
 )
 
+# DocumentDB tells tags only when asked for them, one by one.
+_TAGS = "rds:ListTagsForResource"
+
 KINDS = (
     replace(
         AURORA,
+        backup_actions=(*AURORA.backup_actions, _TAGS),
+        undo_actions=(*AURORA.undo_actions, _TAGS),
+        restore_actions=(*AURORA.restore_actions, _TAGS),
+        delete_actions=(*AURORA.delete_actions, _TAGS),
         name="documentdb",
         service="docdb",
         apart=True,

@@ -66,7 +66,6 @@ KINDS = (
             "dynamodb:RestoreTableFromAwsBackup",
             "dynamodb:DescribeTable",
             "dynamodb:DescribeTimeToLive",
-            "dynamodb:ListTagsOfResource",
             "dynamodb:TagResource",
             "dynamodb:UpdateTable",
             "dynamodb:UpdateTimeToLive",

@@ -32,9 +32,11 @@ _FETCH = (
     "ec2:CreateTags",
     "ec2:DescribeSnapshots",
 )
-_LOOKS = ("ec2:DescribeInstances", "ec2:DescribeVolumes", "ec2:DescribeSnapshots", "ec2:DescribeImages")
 _RESTORE_VOLUME = (
-    *_LOOKS,
+    "ec2:DescribeInstances",
+    "ec2:DescribeVolumes",
+    "ec2:DescribeSnapshots",
+    "ec2:DescribeImages",
     "ec2:CreateVolume",
     "ec2:AttachVolume",
     "ec2:DetachVolume",
@@ -45,7 +47,10 @@ _RESTORE_VOLUME = (
 )
 # Taking back gives back as well: what was detached is attached again, what was stopped is started.
 _UNDO_VOLUME = (
-    *_LOOKS,
+    "ec2:DescribeInstances",
+    "ec2:DescribeVolumes",
+    "ec2:DescribeSnapshots",
+    "ec2:DescribeImages",
     "ec2:DeleteVolume",
     "ec2:DeleteSnapshot",
     "ec2:AttachVolume",
@@ -95,7 +100,12 @@ KINDS = (
             "ec2:DescribeReplaceRootVolumeTasks",
             "iam:PassRole",
         ),
-        undo_actions=(*_UNDO_VOLUME, "ec2:DeregisterImage", "ec2:TerminateInstances"),
+        undo_actions=(
+            *_UNDO_VOLUME,
+            "ec2:ModifyInstanceAttribute",
+            "ec2:DeregisterImage",
+            "ec2:TerminateInstances",
+        ),
         delete_actions=(
             "ec2:DescribeImages",
             "ec2:DescribeSnapshots",
@@ -123,6 +133,7 @@ KINDS = (
         backup_actions=(
             "ec2:DescribeVolumes",
             "ec2:DescribeSnapshots",
+            "ec2:DescribeImages",  # what an earlier attempt made is looked for in every form
             "ec2:CreateSnapshot",
             "ec2:CreateTags",
         ),

@@ -11,7 +11,6 @@ from tasks.resources.kind import Option, ResourceType, Rule
 from tasks.resources.vaults import (
     VAULT_BACKUP_ACTIONS,
     VAULT_COPY_ACTIONS,
-    VAULT_DELETE_ACTIONS,
     VAULT_KEY_ACTIONS,
 )
 
@@ -48,19 +47,26 @@ _BACKUP_ACTIONS = (
     "fsx:ListTagsForResource",
     "fsx:TagResource",
     "ec2:DescribeNetworkInterfaces",
-    *VAULT_BACKUP_ACTIONS,
+    # recovery points of FSx have FSx's tags, and are restored by FSx itself
+    *(action for action in VAULT_BACKUP_ACTIONS if action != "backup:ListTags" and "RestoreJob" not in action),
 )
+_LOOKS = ("fsx:DescribeFileSystems", "fsx:DescribeVolumes")
 _RESTORE_ACTIONS = (
     "fsx:CreateFileSystemFromBackup",
-    "fsx:CreateVolumeFromBackup",
-    "fsx:DescribeFileSystems",
-    "fsx:DescribeVolumes",
+    *_LOOKS,
     "fsx:TagResource",
     # CreateFileSystem, FSx API reference: what it does in the caller's name
     "ec2:CreateNetworkInterface",
     "ec2:DescribeSubnets",
-    "ds:DescribeDirectories",
     "iam:CreateServiceLinkedRole",
+)
+_DELETE_ACTIONS = (
+    "fsx:DescribeBackups",
+    "fsx:DeleteBackup",
+    "fsx:ListTagsForResource",
+    "fsx:TagResource",
+    "backup:DescribeRecoveryPoint",
+    "backup:DeleteRecoveryPoint",
 )
 _NOTE = "across accounts through AWS Backup; file system and vaults need customer-managed keys"
 _WINDOWS = ResourceType(
@@ -89,15 +95,9 @@ _WINDOWS = ResourceType(
     ),
     backup_actions=_BACKUP_ACTIONS,
     copy_actions=("fsx:CopyBackup", "fsx:DescribeBackups", "fsx:TagResource", *VAULT_COPY_ACTIONS),
-    restore_actions=_RESTORE_ACTIONS,
-    undo_actions=("fsx:DescribeFileSystems", "fsx:DescribeVolumes", "fsx:DeleteFileSystem", "fsx:DeleteVolume"),
-    delete_actions=(
-        "fsx:DescribeBackups",
-        "fsx:DeleteBackup",
-        "fsx:ListTagsForResource",
-        "fsx:TagResource",
-        *VAULT_DELETE_ACTIONS,
-    ),
+    restore_actions=(*_RESTORE_ACTIONS, "ds:DescribeDirectories"),
+    undo_actions=(*_LOOKS, "fsx:DeleteFileSystem"),
+    delete_actions=_DELETE_ACTIONS,
     key_actions=VAULT_KEY_ACTIONS,
 )
 
@@ -105,6 +105,7 @@ KINDS = (
     replace(
         _WINDOWS,
         name="fsx-lustre",
+        restore_actions=_RESTORE_ACTIONS,
         notes=(_NOTE, "persistent deployments without an S3 data repository only"),
         restore_options=(*_NETWORK, _DEPLOYMENT),
         rules=(
@@ -129,6 +130,9 @@ KINDS = (
     replace(
         _WINDOWS,
         name="fsx-ontap",
+        copy_actions=VAULT_COPY_ACTIONS,
+        restore_actions=("fsx:CreateVolumeFromBackup", *_LOOKS, "fsx:TagResource"),
+        undo_actions=(*_LOOKS, "fsx:DeleteVolume"),
         id_prefix="fsvol-",
         vault="any",
         notes=(_NOTE, "native backups of ONTAP volumes are not copied: dr entries go through AWS Backup"),
@@ -143,6 +147,7 @@ KINDS = (
     replace(
         _WINDOWS,
         name="fsx-openzfs",
+        restore_actions=_RESTORE_ACTIONS,
         notes=(_NOTE, "not to another region from Intelligent-Tiering storage"),
         restore_options=(
             *_NETWORK,

@@ -30,6 +30,8 @@ FEATURES: Mapping[str, str] = {
 CHECK_ACTIONS = ("iam:GetRole", "iam:SimulatePrincipalPolicy")
 _WORDS = {"snapshot": "back up and copy", "cleanup": "delete what has aged", "restore": "restore"}
 _READS = ("Describe", "List", "Get")
+_FOLLOWS = ("Describe", "List")  # questions about what goes on; GetItem and GetObject read content
+_DELETIONS = ("Delete", "Deregister", "Terminate", "BatchDelete")
 _MOST_CHARACTERS = 6_144
 _VERSION = "2012-10-17"
 
@@ -63,6 +65,11 @@ def is_read(action: str) -> bool:
     return name.startswith(_READS) or (not name and service.endswith("/read"))
 
 
+def is_deletion(action: str) -> bool:
+    """Whether an action takes something away."""
+    return action.rsplit(":", maxsplit=1)[-1].startswith(_DELETIONS)
+
+
 def granted(kinds: Iterable[ResourceType], duty: str, features: Iterable[str] = tuple(FEATURES)) -> tuple[str, ...]:
     """The actions that a duty needs for these features of these types, sorted.
 
@@ -77,7 +84,7 @@ def granted(kinds: Iterable[ResourceType], duty: str, features: Iterable[str] = 
             if of == duty or (duty == "restore" and feature == "use customer-managed keys"):
                 found |= set(actions)
             elif duty == "snapshot" and of == "restore":
-                found |= {action for action in actions if is_read(action)}
+                found |= {action for action in actions if action.split(":")[-1].startswith(_FOLLOWS)}
     asks = any(":" in action for action in found)  # of AWS; Azure's are paths
     return tuple(sorted(found | set(CHECK_ACTIONS if asks else ())))
 
@@ -102,6 +109,20 @@ def statements(actions: Sequence[str], duty: str, place: Place) -> list[dict[str
             )
         made.append(statement)
     return made
+
+
+def exportable(kind: ResourceType) -> bool:
+    """Whether the cloud exports backups of this type to object storage."""
+    return "rds:StartExportTask" in kind.archive_actions
+
+
+def looks(kinds: Iterable[ResourceType]) -> tuple[str, ...]:
+    """The questions by which these types are discovered: the fleet looks at everything that an account has."""
+    return tuple(sorted({one for kind in kinds for one in kind.backup_actions if _name(one).startswith(_FOLLOWS)}))
+
+
+def _name(action: str) -> str:
+    return action.rsplit(":", maxsplit=1)[-1]
 
 
 def azure_role(actions: Sequence[str], duty: str, subscription: str) -> dict[str, Any]:

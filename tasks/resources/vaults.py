@@ -10,6 +10,8 @@ VAULT_BACKUP_ACTIONS = (
     "backup:StartBackupJob",
     "backup:DescribeBackupJob",
     "backup:ListBackupJobs",
+    "backup:DescribeRestoreJob",  # whoever follows backups follows restores
+    "backup:ListRestoreJobs",
     "backup:TagResource",
     "backup:ListTags",
     "backup:ListRecoveryPointsByBackupVault",
@@ -29,12 +31,7 @@ VAULT_COPY_ACTIONS = (
     "backup-storage:MountCapsule",
     "iam:PassRole",
 )
-VAULT_RESTORE_ACTIONS = (
-    "backup:StartRestoreJob",
-    "backup:DescribeRestoreJob",
-    "backup:ListRestoreJobs",
-    "iam:PassRole",
-)
+VAULT_RESTORE_ACTIONS = ("backup:StartRestoreJob", "iam:PassRole")
 VAULT_DELETE_ACTIONS = (
     "backup:DescribeRecoveryPoint",
     "backup:DeleteRecoveryPoint",

@@ -48,7 +48,7 @@ def test_every_problem_of_a_file_is_named_with_line_field_and_allowed_values() -
         "16: schedules.nightly.every: '1q' is not a whole number followed by one of m, h, d, w, mo (such as 4h)",
         "26: policies.web.targets[1].types[1]: 'databse' is not one of " + ", ".join(sorted(TYPES)),
         "27: policies.web.genrations: unknown field; allowed are name, schedules, enabled, priority, targets, mode, "
-        "reboot, backup_on_add, generations, keep, retries, dr, repository; did you mean generations?",
+        "reboot, backup_on_add, generations, keep, retries, dr, repository, export; did you mean generations?",
     ]
 
 
@@ -138,6 +138,17 @@ def test_a_policy_that_a_type_cannot_serve_is_refused_with_the_reason() -> None:
     elsewhere = SMALL.replace("account: vault, region: eu-central-1, every", "region: eu-west-1, every")
     assert problems(elsewhere, types=kept_home) == [
         "30: policies.web.dr[0]: instance cannot be copied to another region"
+    ]
+
+
+def test_an_export_is_refused_for_types_that_are_not_exported() -> None:
+    """Feature 42: only RDS writes its snapshots as Parquet here."""
+    role = "arn:aws:iam::111111111111:role/exports"
+    text = SMALL + f"    export: {{bucket: acme, role_arn: '{role}', kms_key: alias/x, keep: 90d, generations: 2}}\n"
+    assert problems(text) == [
+        "31: policies.web.export: instance is not exported; only rds is, with MySQL or PostgreSQL",
+        "31: policies.web.export: volume is not exported; only rds is, with MySQL or PostgreSQL",
+        "31: policies.web.export.keep: goes without generations",
     ]
 
 

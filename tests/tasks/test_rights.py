@@ -112,6 +112,7 @@ def test_what_is_deleted_must_carry_the_tag_where_aws_can_look_at_it() -> None:
     """Feature 75, feature 66: nothing of anybody else's is in reach of the role that deletes."""
     untagged = {
         "s3:DeleteObject",  # buckets are confined by their own policies
+        "s3:DeleteObjectVersion",
         "backup:DeleteRecoveryPoint",  # recovery points know no tags in conditions
         "redshift-serverless:DeleteResourcePolicy",  # known for no resource; it ends loans
         "dynamodb:DeleteBackup",  # nor do tables' backups: confined to them by name

@@ -13,9 +13,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tasks.errors import Denied, SnapfleetError
 from workers.aws.contact import contact
 from workers.aws.errors import translate
+from workers.aws.service_checks import needs
 from workers.aws.session import Clients
-from workers.driver import Check
+from workers.aws.simulate import completed
+from workers.aws.tags import is_ours, read_tags, specify
+from workers.driver import TAG_INSTALLATION, Check
 
+TYPES = ("instance", "volume")
 _SMALL = 5  # the smallest page that these calls take
 _READS: tuple[tuple[str, str, str], ...] = (
     ("ec2:DescribeInstances", "describe_instances", "instances are not found"),
@@ -38,6 +42,7 @@ class _Trial:
     subject: str
     params: Callable[[Mapping[str, Any], str], dict[str, Any]]
     loss: str
+    tagged: tuple[str, ...] = ()  # what it would make: roles may be confined to what carries our tag
 
 
 _TRIALS = (
@@ -47,6 +52,7 @@ _TRIALS = (
         "instance",
         lambda one, _: {"InstanceSpecification": {"InstanceId": one["InstanceId"]}},
         "instances are not backed up",
+        ("snapshot",),
     ),
     _Trial(
         "ec2:CreateImage",
@@ -54,6 +60,7 @@ _TRIALS = (
         "instance",
         lambda one, _: {"InstanceId": one["InstanceId"], "Name": "snapfleet-check", "NoReboot": True},
         "instances are not backed up as images",
+        ("image", "snapshot"),
     ),
     _Trial(
         "ec2:CreateSnapshot",
@@ -61,13 +68,7 @@ _TRIALS = (
         "volume",
         lambda one, _: {"VolumeId": one["VolumeId"]},
         "volumes are not backed up",
-    ),
-    _Trial(
-        "ec2:CreateTags",
-        "create_tags",
-        "volume",
-        lambda one, _: {"Resources": [one["VolumeId"]], "Tags": [{"Key": "snapfleet:check", "Value": "dry-run"}]},
-        "what was made cannot be found again",
+        ("snapshot",),
     ),
     _Trial(
         "ec2:CopySnapshot",
@@ -75,6 +76,7 @@ _TRIALS = (
         "snapshot",
         lambda one, region: {"SourceSnapshotId": one["SnapshotId"], "SourceRegion": region},
         "nothing is copied here",
+        ("snapshot",),
     ),
     _Trial(
         "ec2:ModifySnapshotAttribute",
@@ -101,8 +103,16 @@ _TRIALS = (
         "volume",
         lambda one, _: {"Size": one["Size"], "AvailabilityZone": one["AvailabilityZone"]},
         "no volume is restored",
+        ("volume",),
     ),
-    _Trial("ec2:RunInstances", "run_instances", "instance", lambda one, _: _like(one), "no instance is restored"),
+    _Trial(
+        "ec2:RunInstances",
+        "run_instances",
+        "instance",
+        lambda one, _: _like(one),
+        "no instance is restored",
+        ("instance", "volume", "network-interface"),
+    ),
     _Trial(
         "ec2:RegisterImage",
         "register_image",
@@ -113,6 +123,7 @@ _TRIALS = (
             "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": one["SnapshotId"]}}],
         },
         "no instance is restored from snapshots",
+        ("image",),
     ),
 )
 
@@ -128,12 +139,14 @@ def check(clients: Clients) -> list[Check]:
     first = contact(clients)
     if first.outcome != "ok":
         return [first]
-    checks, answers = [first], {}
+    needed = needs(clients, TYPES)
+    checks, answers = [], {}
     for action, method, loss in _READS:
-        answer, seen = _read(clients, action, method, loss)
-        checks.append(answer)
-        answers[method] = seen
-    return checks + _dry_runs(clients, answers)
+        if action in needed:
+            answer, answers[method] = _read(clients, action, method, loss)
+            checks.append(answer)
+    tried = [one for one in checks + _dry_runs(clients, answers, needed) if one.name in needed]
+    return [first, *completed(clients, TYPES, tried)]
 
 
 def _read(clients: Clients, action: str, method: str, loss: str) -> tuple[Check, Mapping[str, Any]]:
@@ -144,22 +157,27 @@ def _read(clients: Clients, action: str, method: str, loss: str) -> tuple[Check,
     return Check(action, "ok"), answer
 
 
-def _dry_runs(clients: Clients, answers: Mapping[str, Mapping[str, Any]]) -> list[Check]:
-    groups = answers["describe_instances"].get("Reservations", [])
+def _dry_runs(clients: Clients, answers: Mapping[str, Mapping[str, Any]], needed: set[str]) -> list[Check]:
+    groups = answers.get("describe_instances", {}).get("Reservations", [])
+    snapshots = answers.get("describe_snapshots", {}).get("Snapshots", [])
+    mine = clients.account.installation
     subjects: dict[str, Mapping[str, Any] | None] = {
         "instance": next((one for group in groups for one in group["Instances"]), None),
-        "volume": next(iter(answers["describe_volumes"].get("Volumes", [])), None),
-        "snapshot": next(iter(answers["describe_snapshots"].get("Snapshots", [])), None),
+        "volume": next(iter(answers.get("describe_volumes", {}).get("Volumes", [])), None),
+        "snapshot": next((one for one in snapshots if is_ours(read_tags(one.get("Tags")), mine)), None),
     }
     trials = [trial for trial in _TRIALS if clients.account.may_delete or trial.method != "delete_snapshot"]
+    trials = [trial for trial in trials if trial.action in needed]
     return [_dry_run(clients, trial, subjects[trial.subject]) for trial in trials]
 
 
 def _dry_run(clients: Clients, trial: _Trial, subject: Mapping[str, Any] | None) -> Check:
     if subject is None:
         return Check(trial.action, "unknown", f"there is no {trial.subject} here to try it on")
+    tag = {TAG_INSTALLATION: clients.account.installation or "check"}
+    marked = {"TagSpecifications": specify(tag, *trial.tagged)} if trial.tagged else {}
     try:
-        getattr(clients.read(), trial.method)(DryRun=True, **trial.params(subject, clients.region))
+        getattr(clients.read(), trial.method)(DryRun=True, **trial.params(subject, clients.region), **marked)
     except ClientError as error:
         if error.response.get("Error", {}).get("Code") == "DryRunOperation":
             return Check(trial.action, "ok")

@@ -43,7 +43,7 @@ _QUOTA = frozenset(
         "ResourceLimitExceeded", "ConcurrentSnapshotLimitExceeded", "PendingSnapshotLimitExceeded",
         "SnapshotLimitExceeded", "SnapshotCreationPerVolumeRateExceeded", "ConcurrentLimitExceededException",
         "ServiceQuotaExceededException", "LimitExceededException", "VolumeLimitExceeded", "InstanceLimitExceeded",
-        "VcpuLimitExceeded", "MaxIOPSLimitExceeded", "LimitExceededFault",
+        "VcpuLimitExceeded", "MaxIOPSLimitExceeded", "LimitExceededFault", "ExportTaskLimitReachedFault",
     }
 )  # fmt: skip
 _NOT_READY = frozenset(

@@ -2,7 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 
-from workers.aws import rds_backup, rds_calls, rds_check, rds_copy, rds_delete, rds_describe, rds_progress, rds_restore
+from workers.aws import (
+    rds_backup,
+    rds_calls,
+    rds_check,
+    rds_copy,
+    rds_delete,
+    rds_describe,
+    rds_export,
+    rds_progress,
+    rds_restore,
+)
 from workers.aws.errors import translated
 from workers.aws.keys import DefaultKeys
 from workers.aws.rds_backup import Tools
@@ -97,10 +107,39 @@ class _Relational:
 
 
 class RdsDriver(_Relational):
-    """RDS instances, which are in no cluster."""
+    """RDS instances, which are in no cluster, and exports of their snapshots."""
 
     family = rds_calls.RDS
     types: tuple[str, ...] = ("rds",)
+
+    def start_copy(self, point: Point, destination: Destination, request: CopyRequest) -> Started:
+        if "export_bucket" not in request.options:
+            return super().start_copy(point, destination, request)
+        with translated("an export"):
+            clients = self._at(point.account, point.region)
+            return rds_export.start_export(self._tools, clients, point, request)
+
+    def progress(self, operations: Sequence[Operation]) -> list[Progress]:
+        others = [one for one in operations if one.kind != rds_export.EXPORT]
+        answers = {one.external_id: one for one in super().progress(others)}
+        if len(others) < len(operations):
+            clients = self._at(operations[0].account, operations[0].region)
+            with translated("progress"):
+                answers |= rds_export.export_progress(clients, operations, self._tools.pace)
+        return [answers[one.external_id] for one in operations]
+
+    def find(self, account: Account, region: str, key: str) -> list[Found]:
+        with translated("a look-up"):
+            return super().find(account, region, key) + rds_export.find_export(self._at(account, region), key)
+
+    def delete(self, points: Sequence[Point]) -> list[Deleted]:
+        exports = [(point, part) for point in points for part in point.parts if rds_export.is_export(part)]
+        gone = {part.external_id for _, part in exports}
+        rest = [point for point in points if not gone & {part.external_id for part in point.parts}]
+        answers = super().delete(rest) if rest else []
+        for point, part in exports:
+            answers.append(rds_export.delete_export(self._at(point.account, point.region), part))
+        return answers
 
 
 class AuroraDriver(_Relational):

@@ -8,7 +8,9 @@ from tasks.errors import Denied
 from workers.aws.contact import contact
 from workers.aws.errors import translate
 from workers.aws.rds_calls import Family
+from workers.aws.service_checks import needs
 from workers.aws.session import Clients
+from workers.aws.simulate import completed
 from workers.driver import Check
 
 _SMALL = 20  # the smallest page of these calls (MaxRecords, RDS API reference)
@@ -29,7 +31,10 @@ def check(family: Family, clients: Clients) -> list[Check]:
     first = contact(clients)
     if first.outcome != "ok":
         return [first]
-    return [first, *(_read(family, clients, *one) for one in _READS[family.noun])]
+    types = (family.type,)
+    needed = needs(clients, types)
+    seen = [_read(family, clients, *one) for one in _READS[family.noun] if one[0] in needed]
+    return [first, *completed(clients, types, seen)]
 
 
 def _read(family: Family, clients: Clients, action: str, method: str, loss: str) -> Check:

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks.errors import Denied
+from tasks.resources import TYPES
+from tasks.resources.rights import granted, is_deletion
 from workers.aws.contact import contact
 from workers.aws.errors import translate
 from workers.aws.session import Client, Clients
+from workers.aws.simulate import completed
 from workers.driver import Check
 
 
@@ -22,10 +25,22 @@ class Look:
     loss: str
 
 
-def check(clients: Clients, looks: Sequence[Look]) -> list[Check]:
-    """Contact first: when the account cannot be entered, that is the only answer."""
+def check(clients: Clients, looks: Sequence[Look], types: Sequence[str] = ()) -> list[Check]:
+    """Contact first: when the account cannot be entered, that is the only answer. Then what each look shows, and what
+    IAM says of the other actions that these types need of this identity."""
     first = contact(clients)
-    return [first] if first.outcome != "ok" else [first, *(_look(clients, one) for one in looks)]
+    if first.outcome != "ok":
+        return [first]
+    needed = needs(clients, types)
+    seen = [_look(clients, one) for one in looks if not types or one.action in needed]
+    return [first, *completed(clients, types, seen)]
+
+
+def needs(clients: Clients, types: Sequence[str]) -> set[str]:
+    """The actions that these types need of this identity."""
+    kinds = [TYPES[name] for name in types if name in TYPES]
+    found = {action for duty in clients.account.duties for action in granted(kinds, duty)}
+    return {action for action in found if clients.account.may_delete or not is_deletion(action)}
 
 
 def _look(clients: Clients, look: Look) -> Check:

@@ -74,7 +74,7 @@ class ServiceDriver(ABC):
         return self._sessions.at(account, region)
 
     def check(self, account: Account, region: str) -> list[Check]:
-        return check(self._at(account, region), self.looks)
+        return check(self._at(account, region), self.looks, self.types)
 
     def discover(self, scope: Scope, page: str | None) -> ResourcePage:
         with translated("discovery"):

@@ -8,30 +8,38 @@ from tasks.errors import CredentialsRefused, SnapfleetError
 from tasks.states import AccountState
 from workers import driver, fence
 from workers.context import Context
+from workers.duties import identities
 
 _NUMBER = re.compile(r"account (\d{12})\b")  # how a contact check names what it reached
 
 
 def run(context: Context, job: Job) -> None:
-    """Ask every driver of the account's services and write what they say into the job's result."""
+    """Ask every driver of the account's services, as each role of the account, and write down what they say."""
     with session():
-        account = context.account(job.account)
-    checks: list[driver.Check] = []
-    for one in context.drivers_of(job.service):
-        try:
-            checks += one.check(account, job.region)
-        except SnapfleetError as error:
-            checks.append(driver.Check("contact", "missing", str(error)))
-    contact = next((one for one in checks if one.name == "contact"), None)
-    broken = contact.text if contact and contact.outcome != "ok" else ""
-    found = _NUMBER.search(contact.text) if contact and not broken else None
-    result = {"checks": [{"name": one.name, "outcome": one.outcome, "text": one.text} for one in checks]}
+        accounts = list(identities(context.account(job.account), job.account))
+    rows: list[tuple[driver.Account, driver.Check]] = []
+    for account in accounts:
+        for one in context.drivers_of(job.service):
+            try:
+                rows += [(account, check) for check in one.check(account, job.region)]
+            except SnapfleetError as error:
+                rows.append((account, driver.Check("contact", "missing", str(error))))
+    contacts = [check for _, check in rows if check.name == "contact"]
+    broken = next((check.text for check in contacts if check.outcome != "ok"), "")
+    found = _NUMBER.search(contacts[0].text) if contacts and not broken else None
+    result = {"checks": [_row(account, check, len(accounts) > 1) for account, check in rows]}
     with transaction():
         fence.keep(job)
         note_contact(context, job.account_id, CredentialsRefused(broken, advice="") if broken else None)
         if found:
             Account.update(number=found[1]).where(Account.id == job.account_id, Account.number == "").execute()
         finish_job(job, context.clock.timer(), result=result)
+
+
+def _row(account: driver.Account, check: driver.Check, several: bool) -> dict[str, str]:
+    """One answer; `role` says whose it is where an account has several."""
+    role = ", ".join(account.duties) if several else ""
+    return {"name": check.name, "outcome": check.outcome, "text": check.text, "role": role}
 
 
 def note_contact(context: Context, account_id: int, error: SnapfleetError | None) -> None:

@@ -49,6 +49,7 @@ def run(context: Context, job: Job) -> None:
     reach("copy.called")
     kind = {"kind": "image"} if started.image_id and spec.get("role") != "intermediate" else {}
     kind = {"kind": SHARE} if started.lent else kind
+    kind = {"kind": "export"} if spec.get("role") == "export" else kind
     points.record(context, job, point_id, type_of(point.resource.type).service, started, **kind)
     reach("copy.recorded")
 

@@ -26,7 +26,7 @@ def test_a_table_is_what_the_program_says(name: str) -> None:
 
 
 def test_the_template_of_roles_is_what_the_drivers_need_now() -> None:
-    """Feature 101: written again with `python -m admin.cli.tables`, too."""
+    """Feature 75: written again with `python -m admin.cli.tables`, too."""
     assert TEMPLATE.read_text() == roles_template()
 
 

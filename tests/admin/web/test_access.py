@@ -20,7 +20,18 @@ from tasks.secrets import Secret
 from tests.admin.web.site import PASSWORD, Site, fill, now, settings_for
 
 TEMPLATES = Path(__file__).parents[3] / "admin" / "web" / "templates"
-PAGES = ["/", "/runs", "/runs/1", "/resources", "/resources/1", "/points", "/alerts", "/dead-letters", "/missed"]
+PAGES = [
+    "/",
+    "/runs",
+    "/runs/1",
+    "/resources",
+    "/resources/1",
+    "/points",
+    "/alerts",
+    "/dead-letters",
+    "/missed",
+    "/rights",
+]
 API = [f"/api/v1/{name}" for name in ("queues", "runs", "runs/1", "resources", "points", "alerts", "processes")]
 ACTIONS = [
     "/dead-letters/requeue",
