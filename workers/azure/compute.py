@@ -90,7 +90,7 @@ class ComputeDriver:
         created: Sequence[Created],
     ) -> list[Deleted]:
         with translated("an undo"):
-            return delete.undo(self._at(account), created)
+            return delete.undo(self._at(account), created, self._pace)
 
     def progress(self, operations: Sequence[Operation]) -> list[Progress]:
         if not operations:

@@ -4,6 +4,7 @@ A deletion is an operation of Azure's: it is begun here, and only a later look t
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,10 +14,11 @@ from tasks.errors import Gone, NotReady, Refused, SnapfleetError
 from workers.azure import in_place, lro
 from workers.azure.access import OPEN, revoke
 from workers.azure.clients import Clients
-from workers.azure.errors import translate
+from workers.azure.errors import UnderWay, translate
 from workers.azure.ids import normal, read_id
 from workers.azure.tags import is_ours
 from workers.driver import TAG_OUTDATED, Created, Deleted, Point
+from workers.pace import Pace
 
 _UNDER_WAY = timedelta(seconds=15)  # recordings show some seconds for a snapshot
 _COLLECTIONS: Mapping[str, str] = {"azure-vm": "virtual_machines", "azure-disk": "disks"}
@@ -68,16 +70,22 @@ def _kept(resource_id: str, error: SnapfleetError) -> Deleted:
     return Deleted(resource_id, "already-gone") if isinstance(error, Gone) else Deleted(resource_id, "kept", error)
 
 
-def undo(clients: Clients, created: Sequence[Created]) -> list[Deleted]:
+def undo(clients: Clients, created: Sequence[Created], pace: Pace) -> list[Deleted]:
     """Remove what a failed restore made, last made first. A disk waits for the machine that holds it; a machine that
-    was changed is put back when what was put into it is out."""
+    was changed is put back when what was put into it is out. What is under way takes several looks, and no attempt."""
     answers: list[Deleted] = []
     for one in reversed(created):
         if one.kind in in_place.CREATED_KINDS:
             answers.append(in_place.undo(clients, one, any(answer.outcome == "kept" for answer in answers)))
         else:
             answers.append(_undo_one(clients, one))
-    return answers
+    return [_patient(one, pace) for one in answers]
+
+
+def _patient(answer: Deleted, pace: Pace) -> Deleted:
+    if answer.error is None or answer.error.code != "deleting":
+        return answer
+    return replace(answer, error=UnderWay(answer.error.text, code="deleting", wait=2 * pace.floor))
 
 
 def _undo_one(clients: Clients, one: Created) -> Deleted:

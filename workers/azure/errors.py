@@ -22,6 +22,7 @@ from tasks.errors import (
     Invalid,
     NotReady,
     QuotaReached,
+    Retry,
     SnapfleetError,
     Throttled,
     Transient,
@@ -57,6 +58,12 @@ _IN_USE = frozenset({"ResourceInUse", "DiskInUse", "SnapshotInUse", "Conflicting
 _LOCKED = frozenset({"ScopeLocked", "ReadOnlyScope"})
 _LENGTH = 300  # of Azure's own text; the rest is rarely about the case
 _ADDRESS = re.compile(r"https?://\S+")  # may hold a signature
+
+
+class UnderWay(NotReady):
+    """Azure is doing what was asked for, and only a later look can say that it is over: that costs no attempt."""
+
+    retry = Retry.FREE
 
 
 @contextmanager

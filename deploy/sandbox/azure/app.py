@@ -144,7 +144,7 @@ class Application:
 
     def _item(self, method: str, item: re.Match[str], body: dict[str, Any]) -> Answer:
         resource_id, subscription, kind, action = item[1], item[2], _KINDS[item[4].lower()], item[6] or ""
-        fault = self.world.take_fault(method, kind, subscription, item[5])
+        fault = self.world.take_fault(method, kind, subscription, f"{item[5]}/{action}" if action else item[5])
         self._note(method, kind, subscription, item[5], action, fault, body)
         if fault and fault.get("leaves_failed"):
             self._put(resource_id, kind, body)  # a limit that is met late (issues of users: SnapshotsLimitReached)

@@ -63,6 +63,13 @@ def _power(world: World, wish: dict[str, Any]) -> dict[str, str]:
     return {"power": machines.power_view(world, world.need(wish["id"]))["statuses"][1]["code"].split("/")[1]}
 
 
+def _held(world: World, wish: dict[str, Any]) -> dict[str, list[str]]:
+    """The disks of a machine, the system's first."""
+    storage = world.need(wish["id"]).properties["storageProfile"]
+    held = [storage["osDisk"], *sorted(storage.get("dataDisks", []), key=lambda one: int(one["lun"]))]
+    return {"disks": [str(one["managedDisk"]["id"]).lower() for one in held]}
+
+
 def _destroy(world: World, wish: dict[str, Any]) -> dict[str, Any]:
     for one in wish["ids"]:
         world.things.pop(one.lower(), None)
@@ -135,6 +142,7 @@ _ACTIONS = {
     ("GET", "bacpacs"): _bacpacs,
     ("POST", "long-term"): seed_sql.long_term,
     ("GET", "power"): _power,
+    ("GET", "held"): _held,
     ("POST", "destroy"): _destroy,
     ("POST", "change"): _change,
     ("GET", "calls"): _calls,
