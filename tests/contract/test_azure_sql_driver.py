@@ -362,6 +362,14 @@ def test_foreign_and_locked_databases_are_kept(rig: SqlRig) -> None:
     assert [one.error and one.error.code for one in rig.driver.delete([point])] == ["not-ours"]
 
 
+def test_what_another_installation_made_is_kept(rig: SqlRig) -> None:
+    point = rig.point(rig.backup())
+    other = replace(point, account=replace(rig.account, installation="another"))
+    assert [one.error and one.error.code for one in rig.driver.delete([other])] == ["not-ours"]
+    mine = replace(point, account=replace(rig.account, installation="it"))
+    assert [one.error and one.error.code for one in rig.driver.delete([mine])] == ["deleting"]
+
+
 def test_an_account_that_may_not_delete_marks_instead(rig: SqlRig) -> None:
     point = rig.point(rig.backup())
     kept = replace(point, account=replace(rig.account, may_delete=False))

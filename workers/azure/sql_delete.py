@@ -59,13 +59,13 @@ def _file(clients: Clients, part: Part, may_delete: bool, pace: Pace) -> Deleted
 
 
 def database(clients: Clients, database_id: str, may_delete: bool, pace: Pace) -> Deleted:
-    """Begin the deletion of a database that carries our tag; by the time of the next look it is over. Raises the SDK's
-    errors."""
+    """Begin the deletion of a database that carries this installation's tag; by the time of the next look it is over.
+    Raises the SDK's errors."""
     parts = read_sql(database_id)
     model = sql_describe.get(clients, parts)
     if model is None:
         return Deleted(database_id, "already-gone")
-    if not is_ours(model.get("tags")):
+    if not is_ours(model.get("tags"), clients.account.installation):
         told = f"The database {parts.name} does not carry our tag: it is not ours to delete."
         return Deleted(database_id, "kept", Refused(told, code="not-ours"))
     if not may_delete:
