@@ -83,7 +83,7 @@ def _delete_one(clients: Clients, part: Part) -> Deleted:
     found = redshift_clusters.cluster(clients, name)
     if found is None or found["ClusterStatus"] == "deleting":
         return Deleted(name, "already-gone")
-    if not is_ours(read_tags(found.get("Tags"))):
+    if not is_ours(read_tags(found.get("Tags")), clients.account.installation):
         raise foreign(name)
     if not clients.account.may_delete:
         redshift_clusters.tag(clients, redshift_clusters.cluster_arn(clients, name), {TAG_OUTDATED: "true"})
@@ -94,7 +94,7 @@ def _delete_one(clients: Clients, part: Part) -> Deleted:
 
 def _delete_snapshot(house: House, clients: Clients, snap: Snap) -> Deleted:
     tags = house.tags_of(clients, snap)
-    if not is_ours(tags) and not (snap.carried and _OUR_NAME.fullmatch(snap.name)):
+    if not is_ours(tags, clients.account.installation) and not (snap.carried and _OUR_NAME.fullmatch(snap.name)):
         raise foreign(snap.name)
     if not clients.account.may_delete:
         house.tag(clients, snap.arn, {TAG_OUTDATED: "true"})

@@ -212,14 +212,14 @@ def undo(clients: Clients, created: Created) -> str:
         found = redshift_clusters.cluster(clients, name)
         if found is None or found["ClusterStatus"] == "deleting":
             return "already-gone"
-        if not is_ours(read_tags(found.get("Tags"))):
+        if not is_ours(read_tags(found.get("Tags")), clients.account.installation):
             raise _strange(name)
         clients.read("redshift").delete_cluster(ClusterIdentifier=name, SkipFinalClusterSnapshot=True)
         return "deleted"
     arn = _held(clients, created.kind, name)
     if arn is None:
         return "already-gone"
-    if not is_ours(redshift_serverless.listed_tags(clients, arn)):
+    if not is_ours(redshift_serverless.listed_tags(clients, arn), clients.account.installation):
         raise _strange(name)
     client = clients.read(SERVICE)
     try:

@@ -17,7 +17,7 @@ from workers.azure.clients import Clients
 from workers.azure.errors import UnderWay, translate
 from workers.azure.ids import normal, read_id
 from workers.azure.tags import is_ours
-from workers.driver import TAG_OUTDATED, Created, Deleted, Point
+from workers.driver import TAG_OUTDATED, Account, Created, Deleted, Point
 from workers.pace import Pace
 
 _UNDER_WAY = timedelta(seconds=15)  # recordings show some seconds for a snapshot
@@ -26,19 +26,19 @@ _COLLECTIONS: Mapping[str, str] = {"azure-vm": "virtual_machines", "azure-disk":
 
 def delete(clients: Clients, point: Point) -> list[Deleted]:
     """One answer for each part of the point."""
-    return [_delete_one(clients, part.external_id, point.account.may_delete) for part in point.parts]
+    return [_delete_one(clients, part.external_id, point.account) for part in point.parts]
 
 
-def _delete_one(clients: Clients, snapshot_id: str, may_delete: bool) -> Deleted:
+def _delete_one(clients: Clients, snapshot_id: str, account: Account) -> Deleted:
     parts, snapshots = read_id(snapshot_id), clients.compute.snapshots
     try:
         model = snapshots.get(parts.group, parts.name).as_dict()
-        if not is_ours(model.get("tags")):
+        if not is_ours(model.get("tags"), account.installation):
             error = Refused(
                 f"The snapshot {parts.name} does not carry our tag: it is not ours to delete.", code="not-ours"
             )
             return Deleted(snapshot_id, "kept", error)
-        if not may_delete:
+        if not account.may_delete:
             tags = {**model["tags"], TAG_OUTDATED: "true"}
             lro.begin(snapshots.begin_update, parts.group, parts.name, {"tags": tags})
             kept = Refused("The account may not delete: the snapshot is marked instead.", code="outdated")
