@@ -58,17 +58,17 @@ def _named(duty: str, part: int, policy: dict[str, Any]) -> dict[str, Any]:
     return {"role": duty, "name": f"snapfleet-{duty}{'' if part == 1 else f'-{part}'}", "policy": policy}
 
 
-def needed_by(account: str) -> set[str]:
-    """The actions that what policies do in an account needs of its roles; empty when nothing uses it."""
+def needed_by(account: str) -> dict[str, set[str]]:
+    """By duty, the actions that what policies do in an account needs of its roles; empty when nothing uses it."""
     with session():
         row = Account.get_or_none(Account.name == account)
         specs = [dict(one.spec) for one in Policy.select().where(Policy.deleted_at.is_null())]
     if row is None:
-        return set()
+        return {}
     names, archives = used_by(account, row.kind, specs)
     features = [one for one in FEATURES if archives or one not in _ARCHIVES]
     kinds = [TYPES[name] for name in names if TYPES[name].cloud == row.cloud]
-    return {action for duty in DUTIES for action in granted(kinds, duty, features)}
+    return {duty: set(granted(kinds, duty, features)) for duty in DUTIES} if kinds else {}
 
 
 def used_by(account: str, kind: str, specs: Iterable[Mapping[str, Any]]) -> tuple[set[str], bool]:

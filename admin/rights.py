@@ -1,6 +1,6 @@
 """What the last check of an account said its roles may do: one row an action, with what does not work without it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -42,8 +42,10 @@ def rights_of(jobs: Sequence[Any]) -> list[Row]:
     return sorted(rows, key=lambda row: (_ORDER.index(row["outcome"]), row["region"], row["service"], row["action"]))
 
 
-def _counts(row: Row, needed: set[str]) -> bool:
-    return not needed or row["action"] == "contact" or row["action"] in needed
+def _counts(row: Row, needed: Mapping[str, set[str]]) -> bool:
+    """One role's answer counts for what this role needs: another type's action may be another role's here."""
+    duties = row["role"].split(", ") if row["role"] else list(needed)
+    return not needed or row["action"] == "contact" or any(row["action"] in needed.get(duty, ()) for duty in duties)
 
 
 def _of(job: Any) -> list[Row]:

@@ -28,7 +28,8 @@ def checked(cli: Cli) -> Cli:
             "not_before_at": AT, "state": JobState.DONE, "finished_at": host_time(),
         }  # fmt: skip
         Job.create(**common, key="check:1", service="ec2", result={"checks": rows})
-        fsx = [{"name": "fsx:CreateBackup", "outcome": "missing", "text": "Without it.", "role": "snapshot"}]
+        lost = {"outcome": "missing", "text": "Without it.", "role": "snapshot"}
+        fsx = [{"name": name, **lost} for name in ("fsx:CreateBackup", "ec2:DeleteSnapshot")]
         Job.create(**common, key="check:2", service="fsx", result={"checks": fsx})
         targets = [{"type": "volume", "id": "vol-1", "account": "prod", "region": "us-east-1"}]
         Policy.create(name="disks", spec={"targets": targets}, created_at=AT, changed_at=AT)
