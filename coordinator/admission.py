@@ -8,9 +8,10 @@ jobs of one do not stand before 5 of another, and none that cannot go holds up o
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from coordinator.plan import MANUAL_PRIORITY
 from tasks import limits
 from tasks.lanes import LANES, Lane
 from tasks.limits import METERED, Limits, Pace, family_of_start
@@ -55,13 +56,14 @@ class InFlight:
     """What is on its way: messages per lane, copy slots per (account, region, service), starts each place has left.
 
     `limits` are slots where they differ from the service's usual number: by an account's settings, by copies of others,
-    by a refusal of the cloud.
+    by a refusal of the cloud. `full` are places with as many messages in the broker as `Admission.spare` allows.
     """
 
     queued: Counter[Lane] = field(default_factory=Counter)
     copies: Counter[Place] = field(default_factory=Counter)
     starts: Mapping[Place, int] = field(default_factory=dict)
     limits: Mapping[Place, int] = field(default_factory=dict)
+    full: Collection[Place] = ()
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,8 @@ class _Gate:
         if metered and left is None:
             left = self._admission.pace(place).burst
         if metered and left is not None and left <= 0:
+            return False
+        if metered and place in self._flight.full and item.priority < MANUAL_PRIORITY:
             return False
         most = self._flight.limits.get(group, self._slots.get(item.service, 0))
         if item.slots and self._copies[group] and self._copies[group] + item.slots > most:

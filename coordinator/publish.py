@@ -113,8 +113,8 @@ class _Paces:
 def _in_flight(at: datetime, queued: Counter[Lane], candidates: Sequence[Candidate], paces: _Paces) -> InFlight:
     flight = InFlight(queued=queued)
     if any(item.lane in METERED for item in candidates):
-        full = {place: 0 for place, count in _stale(at).items() if count >= paces.admission.spare(place)}
-        flight.starts = paces.left(at) | full
+        flight.starts = paces.left(at)
+        flight.full = {place for place, count in _stale(at).items() if count >= paces.admission.spare(place)}
     places = {(item.account, item.region, item.service) for item in candidates if item.slots}
     if places:
         copying = rows(
