@@ -202,7 +202,9 @@ _COUNTERS = (
     _counter("points_completed_total", "Points that became good.", role="snapshots image copy intermediate archive"),
     _counter("points_failed_total", "Points that stayed no good.", role="snapshots image copy intermediate archive"),
     _counter("points_deleted_total", "Points that were deleted, by why.", reason=_words(sorted(_EXPIRY))),
-    _counter("deletions_refused_total", "Deletions that a check refused.", reason="held locked floor in-use changed brake"),
+    _counter(
+        "deletions_refused_total", "Deletions that a check refused.", reason="held locked floor in-use changed brake"
+    ),
     _counter("repository_bytes_total", "Bytes of volumes that archives have read and stored.", moved="read stored"),
     _counter("restores_finished_total", "Restores that ended.", state=_words(RestoreState)),
     _counter("scans_total", "Looks at what exists.", "service", result="ok failed"),
