@@ -11,7 +11,8 @@ from tasks.catalog.archives import ARCHIVE, IMPORT, parts_of_archives, repositor
 from tasks.errors import Invalid
 from tasks.states import JOB_OPEN, JobState, PointState
 
-_OTHERS = ("repository", "restore-step")  # kinds of jobs that move a repository's bytes too
+_OTHERS = ("repository", "repository-delete", "restore-step")  # kinds of jobs that move a repository's bytes too
+_WORDS = {"restore-step": "restore", "repository-delete": "delete"}
 
 
 def list_repositories() -> list[Row]:
@@ -92,7 +93,7 @@ def _progress(job: Any, transfers: list[Transfer], parts: list[Job]) -> Row:
     now = [row for row in transfers if row.epoch == job.epoch]
     return {
         "job": job.id,
-        "kind": job.spec.get("verb", "") or {"restore-step": "restore"}.get(job.kind, job.kind),
+        "kind": job.spec.get("verb", "") or _WORDS.get(job.kind, job.kind),
         "resource": job.resource.external_id if job.resource_id else "",
         "volume": ", ".join(row.volume for row in now if not row.done),
         "state": str(job.state),
@@ -109,7 +110,8 @@ def find_work(job_id: int, wish: int) -> Row:
         row, asked_at = Job.get_by_id(job_id), Request.get_by_id(wish).created_at
     over = row.finished_at is not None and row.finished_at >= asked_at
     state = "open" if not over or row.state in JOB_OPEN else "done" if row.state == JobState.DONE else "failed"
-    return {"state": state, "result": dict(row.result), "reason": row.error_text}
+    percent = progress_row(row)["percent"]
+    return {"state": state, "result": dict(row.result), "reason": row.error_text, "percent": percent}
 
 
 def size_of_point(text: str, repository: str = "") -> tuple[int, int, bool]:

@@ -142,3 +142,29 @@ def request_adopt(wish: AdoptWish, master: KeyWrapper, *, who: str, clock: Clock
         _checked("--key", checked_secret, wish.key)
         given["key_sealed"] = seal(master, read_secret(wish.key, os.environ), f"repository.key.{wish.name}")
     return request("adopt", given, subject=f"repository {wish.name or wish.url}", who=who, clock=clock)
+
+
+@dataclass(frozen=True)
+class DeleteWish:
+    """A repository that is to go: by the name that the estate has for it, or by its address, account and region."""
+
+    name: str = ""
+    url: str = ""
+    account: str = ""
+    region: str = ""
+
+
+def request_deletion(wish: DeleteWish, confirm: str = "", *, who: str, clock: Clock) -> int:
+    """Ask what would go, or with `confirm` (the address) that it goes; the wish's id.
+
+    Raises Invalid unless it is a name that there is or an address, and not both.
+    """
+    if bool(wish.name) == bool(wish.url):
+        raise Invalid("Which repository is not clear.", advice="Give its name, or --path with --account and --region.")
+    if wish.name:
+        find_repository(wish.name)
+    elif not wish.url.startswith(("s3://", "azure://")):
+        advice = "Write s3://BUCKET/PREFIX or azure://ACCOUNT/CONTAINER/PREFIX."
+        raise Invalid(f"{wish.url!r} is no address of a repository.", advice=advice)
+    given = {name: value for name, value in {**asdict(wish), "confirm": confirm}.items() if value}
+    return request("delete", given, subject=f"repository {wish.name or wish.url}", who=who, clock=clock)

@@ -100,7 +100,7 @@ def look_after_repositories(now: datetime, at: datetime) -> int:
             .group_by(Point.destination)
         )
     }
-    wanted = [row for row in Repository.select() if repository_destination(row.name) in used]
+    wanted = [row for row in Repository.select() if repository_destination(row.name) in used and not _is_gone(row)]
     enabled = {row.name for row in Account.select(Account.name).where(Account.enabled)}
     woken = 0
     for row in wanted:
@@ -108,6 +108,11 @@ def look_after_repositories(now: datetime, at: datetime) -> int:
             woken += sum(_look_after(row, verb, at) for verb in DAILY)
             woken += _tier(row, now, at) + _lock(row, at) + _compact(row, at)
     return woken
+
+
+def _is_gone(row: Repository) -> bool:
+    """Whether it was deleted, and not created again since."""
+    return "delete" in row.facts and "create" not in row.facts
 
 
 def _lock(row: Repository, at: datetime) -> int:

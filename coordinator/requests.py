@@ -11,6 +11,7 @@ from peewee import InterfaceError, OperationalError
 
 from coordinator.adoption import ask_adopt
 from coordinator.archive_now import ask_archive
+from coordinator.deletion import ask_deletion
 from coordinator.importing import ask_import
 from coordinator.judge import points_of_plan, set_meta
 from coordinator.looks import Looks, Scope, ask_for_looks, read_looks, services_of
@@ -31,7 +32,7 @@ log = logging.getLogger("snapfleet.coordinator")
 REQUESTS_A_TICK = 50
 RETENTION_NOW = "retention:now"  # the Meta row that asks for a retention pass
 # Refused while the fleet stands still.
-_BEGINS = frozenset({"run", "restore", "repository", "archive", "import", "adopt", "cleanup", "confirm"})
+_BEGINS = frozenset({"run", "restore", "repository", "archive", "import", "adopt", "delete", "cleanup", "confirm"})
 Result = dict[str, Any]
 
 
@@ -175,6 +176,10 @@ def _adopt(wish: Wish) -> Result:
     return {"job": ask_adopt(wish.payload, wish.at)}
 
 
+def _delete(wish: Wish) -> Result:
+    return {"job": ask_deletion(wish.payload, wish.at)}
+
+
 def _archive(wish: Wish) -> Result:
     return {"job": ask_archive(int(wish.payload["point"]), str(wish.payload.get("repository") or ""), wish.at)}
 
@@ -287,6 +292,7 @@ HANDLERS: Mapping[str, Callable[[Wish], Result]] = {
     "archive": _archive,
     "import": _import,
     "adopt": _adopt,
+    "delete": _delete,
     "keys": _keys,
     "cleanup": _cleanup,
     "confirm": _confirm,

@@ -27,6 +27,7 @@ from workers.handlers import (
     check,
     cleanup,
     copy,
+    deleting,
     discover,
     foreign,
     forget,
@@ -60,6 +61,7 @@ HANDLERS: Mapping[str, Callable[[Context, Job], None]] = {
     "archive-cleanup": forget.run,
     "repository": repository.run,
     "repository-keys": keyslots.run,
+    "repository-delete": deleting.run,
 }
 _MAKES_A_POINT = frozenset({"snapshot", "copy", "archive", "import"})
 _FINDS_BY_TAG = frozenset({"snapshot", "copy"})

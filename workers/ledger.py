@@ -37,6 +37,11 @@ class CatalogCommits:
                     self.create(one.name, store.get(one.name)[0])
         self.create(_OWNER, b"")
 
+    def disown(self) -> None:
+        """Forget all leases: from now on nobody writes to the repository."""
+        with transaction():
+            RepositoryLease.delete().where(self._mine()).execute()
+
     def create(self, name: str, body: bytes) -> str:
         tag, text = secrets.token_hex(8), base64.b64encode(body).decode()
         with transaction():

@@ -9,6 +9,7 @@ import click
 from admin.cli.command import command, group
 from admin.cli.context import Context
 from admin.cli.output import columns
+from admin.cli.repository_delete import repository_delete
 from admin.cli.repository_import import repository_adopt, repository_archive, repository_import
 from admin.cli.repository_keys import (
     chosen_key,
@@ -250,5 +251,6 @@ for _verb in (
     repository_add_key,
     repository_remove_key,
     repository_rotate_key,
+    repository_delete,
 ):
     repository.add_command(_verb)

@@ -1,4 +1,4 @@
-"""Break glass: list, verify, repair and restore with nothing else running. `python -m workers.repository --help`.
+"""Break glass: list, verify, repair, restore, delete with nothing else running. `python -m workers.repository --help`.
 
 Needs the bucket, a key and Python with zstandard, cryptography and (for S3) boto3 and isal: no catalog, no queue, no
 database. Credentials come from the SDK's own settings; for Azure from AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or
@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from workers.repository.clock import host_clock
+from workers.repository.delete import execute_deletion, plan_deletion
 from workers.repository.errors import RepositoryError
 from workers.repository.generations import Index, read_index
 from workers.repository.keys import Key, KeyFile, Passphrase, ServiceKey
+from workers.repository.liveness import Margins
 from workers.repository.manifest import Generation
 from workers.repository.places import store_at
 from workers.repository.repair import repair
@@ -59,6 +62,8 @@ def parser() -> argparse.ArgumentParser:
     back = verbs.add_parser("restore", help="a generation to a file, or with - to standard output")
     back.add_argument("generation", help="its id; a unique beginning is enough; or latest:LINEAGE")
     back.add_argument("target", help="a file that does not exist yet, or -")
+    drop = verbs.add_parser("delete", help="say what would go, or delete all of it; also without a key")
+    drop.add_argument("--confirm", metavar="URL", help="the address once more: delete it")
     thaw = verbs.add_parser("retrieve", help="ask for a generation's archived packs; again to see how far it is")
     thaw.add_argument("generation")
     thaw.add_argument("--days", type=int, default=7)
@@ -70,6 +75,8 @@ def main(arguments: Sequence[str], screen: Screen) -> int:
     """Run one command; its exit code."""
     options = parser().parse_args(arguments)
     try:
+        if options.verb == "delete":
+            return _delete(options, screen)
         repository = open_repository(store_at(options.url, options.endpoint), *_keys(options))
         if options.verb == "list":
             return _list(repository, screen)
@@ -84,6 +91,27 @@ def main(arguments: Sequence[str], screen: Screen) -> int:
     except RepositoryError as error:
         screen.complain(f"{error} [{error.code}]")
         return 1
+
+
+def _delete(options: argparse.Namespace, screen: Screen) -> int:
+    """Also without a key: then whatever was written to within the last day counts as in use."""
+    store, keyed = store_at(options.url, options.endpoint), options.passphrase_env or options.key_file or options.kms
+    opener = (lambda: open_repository(store, *_keys(options))) if keyed else None
+    plan = plan_deletion(store, host_clock, Margins().silence, opener)
+    screen.say(f"{plan.url}: {plan.generations} generations, {len(plan.objects)} objects, {plan.bytes} bytes")
+    for name in plan.foreign:
+        screen.say("stays: " + "".join(c if c.isprintable() else "?" for c in name))
+    if plan.blocked or not options.confirm:
+        screen.complain(plan.blocked or f"Nothing was deleted. To delete it: --confirm {options.url}")
+        return 1 if plan.blocked else 0
+    if options.confirm.rstrip("/") != options.url.rstrip("/"):
+        raise RepositoryError(f"{options.confirm} is not its address; nothing was deleted.")
+    done = execute_deletion(
+        store, plan, host_clock, lambda gone: screen.complain(f"{gone} of {plan.bytes} bytes are gone")
+    )
+    for name, why in done.kept.items():
+        screen.complain(f"{name} was kept: {why}")
+    return 0 if done.complete else 1
 
 
 def _keys(options: argparse.Namespace) -> list[Key]:

@@ -8,7 +8,7 @@ the archive tier", read 2026-11).
 
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from xml.etree import ElementTree
 
@@ -99,6 +99,13 @@ class BlobStore:
             raise Unsuitable(
                 f"{self.url} locks nothing: {error.text}", advice="Use a container with version-level immutability."
             ) from None
+
+    def locked_until(self, name: str) -> datetime | None:
+        """Until when nobody may delete a blob; the end of time under a legal hold. Raises Missing."""
+        headers = self._facts(name)
+        if headers.get("x-ms-legal-hold", "").lower() == "true":
+            return datetime.max.replace(tzinfo=UTC)
+        return instant(headers[_POLICY_UNTIL]) if headers.get(_POLICY_UNTIL) else None
 
     def reclass(self, name: str, storage_class: str) -> None:
         if storage_class and storage_class not in TIERS:

@@ -98,6 +98,10 @@ class MemoryStore:
             if found.how.retain_until is None or found.how.retain_until < until:
                 self._objects[name] = replace(found, how=replace(found.how, retain_until=until))
 
+    def locked_until(self, name: str) -> datetime | None:
+        """Until when nobody may delete an object. Raises Missing."""
+        return self._found(name).how.retain_until
+
     def reclass(self, name: str, storage_class: str) -> None:
         with self._lock:
             found = self._readable(name)

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 
 CONFIG = "repository.json"
 KEYS, LEASES, PARTS, PACKS, MAPS = "keys/", "leases/", "parts/", "packs/", "maps/"
-GENERATIONS, TOMBS = "generations/", "tombs/"
+GENERATIONS, TOMBS, PROBES = "generations/", "tombs/", "probe/"
 DATA, MAP = 1, 2  # kinds of pack
 _FOLDERS = {DATA: PACKS, MAP: MAPS}
 _PACK = re.compile(r"^(packs|maps)/([0-9a-f]{32})/([0-9a-f]{16})-([0-9a-f]{8})$")
 _GENERATION = re.compile(r"^generations/[0-9a-f]{16}/([0-9a-f]{64})$")
 _JOB = re.compile(r"^[0-9a-f]{32}$")
+_OTHERS = re.compile(
+    r"repository\.json|(keys|probe)/[0-9a-f]{16}|leases/[0-9a-f]{32}|parts/[0-9a-f]{32}/[0-9a-f]{12}|tombs/[0-9a-f]{64}"
+)
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -61,3 +64,8 @@ def identity_of(name: str) -> str | None:
 def tomb_name(identity: str) -> str:
     """Where the tombstone of a manifest lies."""
     return TOMBS + identity
+
+
+def is_ours(name: str) -> bool:
+    """Whether an object is named as one of this format's."""
+    return bool(_PACK.fullmatch(name) or _GENERATION.fullmatch(name) or _OTHERS.fullmatch(name))

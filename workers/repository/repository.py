@@ -183,15 +183,20 @@ def open_repository(
     store: Store, *keys: Key, clock: Clock = host_clock, commits: CommitStore | None = None
 ) -> Repository:
     """Open a repository. Raises Missing (there is none), WrongKey, Newer, Damaged."""
-    try:
-        body = store.get(CONFIG)[0]
-    except Missing:
-        raise Missing(f"{store.url} holds no repository.", advice="Check the address and the prefix.") from None
-    config = _decode(body)
+    config, body = read_config(store)
     master = unlock(store, config.id, keys)
     if not hmac.compare_digest(body, _encode(config, master)):
         raise Damaged(CONFIG, "it was changed by somebody without the key")
     return Repository(store, config, master, clock, commits)
+
+
+def read_config(store: Store) -> tuple[Config, bytes]:
+    """What repository.json says, not proved, and its bytes. Raises Missing (there is none), Newer, Damaged."""
+    try:
+        body = store.get(CONFIG)[0]
+    except Missing:
+        raise Missing(f"{store.url} holds no repository.", advice="Check the address and the prefix.") from None
+    return _decode(body), body
 
 
 def _check_settings(store: Store, need_object_lock: bool) -> None:

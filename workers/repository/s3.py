@@ -227,6 +227,13 @@ class S3Store:
                 ChecksumAlgorithm="CRC32",
             )
 
+    def locked_until(self, name: str) -> datetime | None:
+        """Until when nobody may delete an object; the end of time under a legal hold. Raises Missing."""
+        with self._translated(name):
+            facts = self._client.head_object(Bucket=self._bucket, Key=self._prefix + name)
+        until: datetime | None = facts.get("ObjectLockRetainUntilDate")
+        return datetime.max.replace(tzinfo=UTC) if facts.get("ObjectLockLegalHoldStatus") == "ON" else until
+
     def reclass(self, name: str, storage_class: str) -> None:
         key = self._prefix + name
         before = [entry for entry in self._entries(name) if "VersionId" in entry]

@@ -272,6 +272,27 @@ def test_what_an_archive_would_cost_is_said_and_nothing_is_asked_for(cli: Cli, b
         assert not Job.select().where(Job.kind == "archive").exists()
 
 
+def test_a_deletion_is_shown_first_and_its_address_travels_as_the_consent(cli: Cli, background: Background) -> None:
+    """feature 84: what is not clear is refused at once, and without a terminal nothing is deleted but by --confirm."""
+    keep()
+    path = ("--path", "s3://acme/old", "--account", "prod", "--region", "us-east-1")
+    for wrong in ((), ("cold", *path), ("warm",), ("--path", "http://acme")):
+        assert cli("repository", "delete", *wrong).code == 2
+    found = {"url": "s3://acme/old", "repository": True, "objects": 7, "foreign": 30, "told": ["notes"], "blocked": ""}
+    background(worker(JobState.DONE, found, kind="repository-delete"))
+    said = cli("repository", "delete", *path)
+    assert said.code == 0
+    assert "stays: notes" in said.out
+    assert "stays: 29 more" in said.out
+    assert "Nothing was deleted. To delete it: --confirm s3://acme/old" in said.out
+    assert cli("repository", "delete", *path, "-o", "json").json == found
+    assert cli("repository", "delete", *path, "--confirm", "s3://acme/other").code == 4
+    assert cli("repository", "delete", *path, "--confirm", "s3://acme/old", "--wait").code == 0
+    with session():
+        specs = [job.spec for job in Job.select().where(Job.kind == "repository-delete").order_by(Job.id)]
+    assert [spec.get("confirm") for spec in specs] == [None, None, "s3://acme/old"]
+
+
 def sum_of_parts(point: Point) -> int:
     """GiB of a point's parts."""
     with session():
