@@ -37,6 +37,8 @@ def route(request: Request) -> tuple[str, dict[str, Any]]:
     found = target(request)
     told = {"Bucket": found.bucket, "Key": found.key, "VersionId": found.version}
     told["StorageClass"] = request.headers.get("x-amz-storage-class")
+    told["CopySource"] = request.headers.get("x-amz-copy-source")
+    told["Tagging"] = request.headers.get("x-amz-tagging")
     return found.operation, {k: v for k, v in told.items() if v}
 
 

@@ -42,7 +42,11 @@ ACTIONS = {  # "Required permissions for Amazon S3 API operations", where the ac
     "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
     "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
 }
-BY_VERSION = ("GetObject", "DeleteObject", "GetObjectTagging")
+BY_VERSION = {  # the same document, where a request names a version
+    "GetObject": "GetObjectVersion",
+    "DeleteObject": "DeleteObjectVersion",
+    "GetObjectTagging": "GetObjectVersionTagging",
+}
 
 
 def owner_of(bucket: str) -> str | None:
@@ -75,7 +79,7 @@ def denied(what: str) -> AwsError:
 def check(call: Call, target: Target, headers: dict[str, str]) -> str:
     """The account in whose name the request is done; AccessDenied (403) and NoSuchBucket (404)."""
     action = ACTIONS.get(target.operation, target.operation)
-    action += "Version" if target.version and action in BY_VERSION else ""
+    action = BY_VERSION.get(action, action) if target.version else action
     if target.operation in ("ListBuckets", "CreateBucket"):
         if not call.principal.allows(f"s3:{action}"):
             raise denied(action)

@@ -41,7 +41,9 @@ def check(call: Call, operation: str, headers: dict[str, str], most: int) -> Non
         text = f"The specified copy source is larger than the maximum allowable size for a copy source: {most}"
         raise AwsError("InvalidRequest", text, 400)
     if _tags(bucket, held) and headers.get("x-amz-tagging-directive", "COPY") == "COPY":
-        s3_access.check_one(call.principal, bucket, "GetObjectTagging", held.name)
+        named = "versionId=" in headers["x-amz-copy-source"]
+        action = "GetObjectVersionTagging" if named else "GetObjectTagging"
+        s3_access.check_one(call.principal, bucket, action, held.name)
 
 
 def carry(headers: dict[str, str], target: Any, made: Any) -> None:

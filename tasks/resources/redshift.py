@@ -148,6 +148,7 @@ KINDS = (
             "redshift:CreateSnapshotCopyGrant",
             "redshift-serverless:ListNamespaces",
             "redshift-serverless:GetNamespace",
+            "redshift-serverless:GetWorkgroup",  # polls of restores go out by this role
             "redshift-serverless:ListWorkgroups",
             "redshift-serverless:ListTagsForResource",
             "redshift-serverless:CreateSnapshot",

@@ -75,6 +75,7 @@ KINDS = (
         backup_actions=("s3:ListAllMyBuckets", "s3:GetBucketTagging", *_COPYING),
         restore_actions=(
             *_COPYING,
+            "s3:GetBucketTagging",  # whether a bucket is one that an earlier attempt made and did not finish
             "s3:CreateBucket",
             "s3:PutBucketVersioning",
             "s3:PutEncryptionConfiguration",

@@ -13,6 +13,7 @@ import pytest
 
 from coordinator.restore import RestoreRequest, plan_restore, resolve
 from coordinator.restore_facts import PartFacts, PointFacts, host_facts, part_facts
+from deploy.sandbox.s3_access import ACTIONS, BY_VERSION
 from tasks.resources import TYPES
 from tasks.resources.rights import DUTIES, granted
 from tasks.states import OperationState
@@ -117,8 +118,9 @@ class Journey:
         """Marked where deleting is not allowed, then deleted; copies first, as they were made last."""
         for point in reversed(self.points):
             entered = as_duty(point.account, "cleanup")
-            self.rig.driver.delete([replace(point, account=replace(entered, may_delete=False))])
-            answers = self.rig.driver.delete([replace(point, account=entered)])
+            home = replace(point.resource, account=as_duty(point.resource.account, "cleanup"))
+            self.rig.driver.delete([replace(point, account=replace(entered, may_delete=False), resource=home)])
+            answers = self.rig.driver.delete([replace(point, account=entered, resource=home)])
             assert {one.outcome for one in answers} <= {"deleted", "already-gone"}, answers
 
     def over(self) -> "Journey":
@@ -186,6 +188,21 @@ def emulated(sandbox: Sandbox) -> Iterator[Sandbox]:
 
 
 def used(calls: Iterable[dict[str, Any]], duty: str) -> set[str]:
-    """service:Operation that a role was allowed."""
+    """service:Action that a role was allowed."""
     mine = (one for one in calls if duty_of(one) == duty and one["outcome"] not in TRIED)
-    return {f"{one['service']}:{one['operation']}" for one in mine}
+    return {f"{one['service']}:{action}" for one in mine for action in _actions(one)}
+
+
+def _actions(call: dict[str, Any]) -> Iterator[str]:
+    """What a call needs the right to. S3's operations and rights have names of their own, and one call may need several
+    ("Required permissions for Amazon S3 API operations")."""
+    operation, asked = call["operation"], call["parameters"]
+    if call["service"] != "s3":
+        yield operation
+        return
+    action = ACTIONS.get(operation, operation)
+    yield BY_VERSION.get(action, action) if "VersionId" in asked else action
+    if "CopySource" in asked:
+        yield "GetObjectVersion" if "versionId=" in asked["CopySource"] else "GetObject"
+    if "Tagging" in asked:
+        yield "PutObjectTagging"

@@ -1,12 +1,14 @@
 """What happens to each type in its journey: everything that its drivers can do, at least once."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from tests.contract.databases import make_aurora, make_documentdb, rig_of, shared_key
 from tests.contract.databases import make_instance as make_instance_of_rds
-from tests.contract.journeys import Journey
+from tests.contract.journeys import Journey, as_duty
 from tests.contract.rig import AWAY, HOME, PROD, TAGS, VAULT, Rig
 from tests.contract.service_rig import ServiceRig
 from tests.contract.test_database_drivers import groups
@@ -20,10 +22,26 @@ from tests.contract.test_fsx_driver import machine, maker
 from tests.contract.test_fsx_driver import native as own_system
 from tests.contract.test_fsx_driver import vaulted as kept_system
 from tests.contract.test_instance_driver import make_instance
+from tests.contract.test_s3_driver import make_bucket
 from tests.contract.test_volume_driver import make_volume
+from tests.contract.warehouses import (
+    CARRY,
+    LEND,
+    MELT,
+    WarehouseRig,
+    clusters,
+    make_namespace,
+    make_warehouse,
+    namespaces,
+)
 from tests.deploy.vaulting import subnet
+from tests.integration.test_sync import READS, lend
 from tests.sandbox import Sandbox
-from workers.driver import CopyRequest, Destination, Scope
+from workers.aws.s3 import S3Driver
+from workers.aws.s3_buckets import S3Buckets
+from workers.aws.s3_objects import Sizes
+from workers.buckets import Pair
+from workers.driver import Account, CopyRequest, Destination, Scope
 
 
 def instance(cloud: Sandbox) -> list[Journey]:
@@ -162,6 +180,102 @@ def system(cloud: Sandbox, kind: str) -> list[Journey]:
     return made
 
 
+def warehouse(cloud: Sandbox) -> list[Journey]:
+    """A cluster of one's own and a namespace of Redshift Serverless: two services, one type."""
+    return [_cluster(cloud), _namespace(cloud)]
+
+
+def _cluster(cloud: Sandbox) -> Journey:
+    one = Journey(clusters(cloud))
+    rig = one.rig
+    assert isinstance(rig, ServiceRig)
+    carried = {**CARRY, "copy_key": rig.shared_key(PROD, AWAY)}
+    made = make_warehouse(cloud, "sealed", Encrypted=True, KmsKeyId=rig.shared_key(PROD, HOME))
+    resource = rig.found(made)
+    one.check()
+    point = one.back_up(resource, "job-1", options=carried)
+    one.copy(point, rig.away(), "copy-1", cluster_copy="yes")
+    there = Destination(rig.vault, HOME, rig.shared_key(VAULT, HOME))
+    lent = one.copy(point, there, "copy-2", **LEND)
+    middle = one.copy(point, there, "copy-3", **MELT)
+    assert lent is not None
+    assert middle is not None
+    one.copy(middle, there, "copy-4", **MELT)
+    one.restore(point, "cluster", "restore-1", settings={"id": "again"})
+    one.restore(lent, "cluster", "restore-2", settings={"id": "lent", "kms_key": there.kms_key})
+    one.undo()
+    one.delete()
+    return one.over()
+
+
+def _namespace(cloud: Sandbox) -> Journey:
+    cloud.reset()
+    one = Journey(namespaces(cloud))
+    rig = one.rig
+    assert isinstance(rig, WarehouseRig)
+    resource = rig.found(make_namespace(cloud, kmsKeyId=rig.shared_key(PROD, HOME)))
+    carried = {**CARRY, "copy_key": rig.shared_key(PROD, AWAY)}
+    point = one.back_up(resource, "job-1", options=carried)
+    one.copy(point, rig.away(), "copy-1", cluster_copy="yes")
+    one.copy(point, Destination(rig.vault, HOME), "copy-2", **LEND)
+    _read_by_others_too(rig, str(point.parts[0].attributes["arn"]))
+    one.restore(point, "namespace", "restore-1", settings={"id": "again"})
+    make_namespace(cloud, "other")
+    one.restore(point, "namespace", "restore-2", settings={"into": "other", "replace": "yes"})
+    one.undo()
+    one.delete()
+    return one.over()
+
+
+def _read_by_others_too(rig: WarehouseRig, arn: str) -> None:
+    """Another account may restore the snapshot, by its owner's own wish."""
+    policy = json.loads(rig.client().get_resource_policy(resourceArn=arn)["resourcePolicy"]["policy"])
+    policy["Statement"][0]["Principal"]["AWS"].append("999999999999")
+    rig.client().put_resource_policy(resourceArn=arn, policy=json.dumps(policy))
+
+
+def bucket(cloud: Sandbox) -> list[Journey]:
+    """Kept in step in another account, with versions and part by part; what vanished deleted there; restored."""
+    one = Journey(Rig(cloud, "s3", make_bucket))
+    rig, s3 = one.rig, cloud.client(PROD, HOME, "s3")
+    assert isinstance(rig.driver, S3Driver)
+    rig.driver.buckets = S3Buckets(rig.sessions, Sizes(whole=6 << 20, part=5 << 20))
+    rig.make(cloud)
+    make_bucket(cloud, "safe", AWAY, VAULT)
+    for owner, name, region in ((PROD, "data", HOME), (VAULT, "safe", AWAY)):
+        on = {"Status": "Enabled"}
+        cloud.client(owner, region, "s3").put_bucket_versioning(Bucket=name, VersioningConfiguration=on)
+    lend(cloud, PROD, "data", READS, rig.vault.role_arn)
+    restorer = as_duty(rig.production, "restore")
+    lend(cloud, VAULT, "safe", READS, restorer.role_arn, AWAY)
+    for body in (b"x", b"y"):
+        s3.put_object(Bucket="data", Key="small", Body=body, Tagging="team=a")
+    s3.put_object(Bucket="data", Key="large", Body=b"z" * (7 << 20), Tagging="team=a")
+    one.check()
+    buckets, resource = rig.driver.buckets, rig.found("data")
+    pair = buckets.prepare(rig.production, rig.vault, resource, {"bucket": "safe", "versions": "yes"})
+    _in_step(buckets, rig.vault, pair)
+    later = buckets.now(rig.vault, pair) + timedelta(seconds=5)
+    place = {"bucket": "safe", "prefix": "", "region": AWAY, "owner": VAULT, "versioned": True}
+    like = {name: resource.attributes[name] for name in ("versioning", "encryption")}
+    wish = {"bucket": "back", "region": HOME, "from": {**place, "as_of": later.isoformat()}, "like": like}
+    for _ in range(2):  # the worker died between the call and its record
+        back = buckets.prepare_restore(restorer, wish, TAGS)
+    _in_step(buckets, restorer, back)
+    assert s3.get_object(Bucket="back", Key="small")["Body"].read() == b"y"
+    assert s3.head_object(Bucket="back", Key="large")["ContentLength"] == 7 << 20
+    buckets.delete(as_duty(rig.vault, "cleanup"), pair, ["small"])
+    return [one.over()]
+
+
+def _in_step(buckets: S3Buckets, writer: Account, pair: Pair) -> None:
+    """Every page copied, also what goes part by part."""
+    for page in buckets.pages(writer, pair, "", ""):
+        assert buckets.copy(writer, pair, page, 4).failed == 0
+        for todo in buckets.large(pair, page):
+            assert buckets.copy_large(writer, pair, todo, None, lambda _: None, lambda: False, 4)
+
+
 def _vaulted(one: Journey, point: Any) -> None:
     rig = one.rig
     assert isinstance(rig, ServiceRig)
@@ -175,10 +289,18 @@ def live(cloud: Sandbox, kind: str) -> Sequence[Journey]:
         return database(cloud, kind)
     if kind.startswith("fsx-"):
         return system(cloud, kind)
-    return {"instance": instance, "volume": volume, "dynamodb": table, "efs": files}[kind](cloud)
+    lives = {
+        "instance": instance,
+        "volume": volume,
+        "dynamodb": table,
+        "efs": files,
+        "redshift": warehouse,
+        "s3": bucket,
+    }
+    return lives[kind](cloud)
 
 
 TYPES = (
     "instance", "volume", "rds", "aurora", "documentdb", "dynamodb", "efs",
-    "fsx-lustre", "fsx-ontap", "fsx-windows", "fsx-openzfs",
+    "fsx-lustre", "fsx-ontap", "fsx-windows", "fsx-openzfs", "redshift", "s3",
 )  # fmt: skip

@@ -51,6 +51,11 @@ def _types_of_disks(asked: Parameters) -> bool:
     return bool(disks) and all("VolumeType" in one for one in disks)
 
 
+def _allowed(policy: str) -> set[str]:
+    return {action for one in json.loads(policy)["Statement"] for action in one["Action"]}
+
+
+_PUBLIC = "PubliclyAccessible"
 _NO_LAST = "without a last snapshot of what came from one"
 WIRE: Mapping[str, tuple[Rule, ...]] = {
     # EC2
@@ -170,6 +175,52 @@ WIRE: Mapping[str, tuple[Rule, ...]] = {
         _token("ClientRequestToken", 63),
         ("a file system or a volume", lambda asked: ("FileSystemId" in asked) != ("VolumeId" in asked)),
     ),
+    # Redshift: identifiers are the tokens; a manual snapshot ends by itself in ten years
+    "CreateClusterSnapshot": (
+        TAGGED,
+        NAMED,
+        _given("ClusterIdentifier"),
+        ("a backstop", lambda asked: int(asked["ManualSnapshotRetentionPeriod"]) == 3653),
+    ),
+    "EnableSnapshotCopy": (
+        _given("ClusterIdentifier", "DestinationRegion"),
+        ("others' snapshots for the least time", lambda asked: int(asked["RetentionPeriod"]) == 1),
+        ("a backstop", lambda asked: int(asked["ManualSnapshotRetentionPeriod"]) == 3653),
+    ),
+    "CreateSnapshotCopyGrant": (TAGGED, _given("SnapshotCopyGrantName", "KmsKeyId")),
+    "AuthorizeSnapshotAccess": (_given("AccountWithRestoreAccess"),),
+    "RevokeSnapshotAccess": (_given("AccountWithRestoreAccess"),),
+    "RestoreFromClusterSnapshot": (
+        NAMED,
+        ("one snapshot", lambda asked: ("SnapshotIdentifier" in asked) != ("SnapshotArn" in asked)),
+        ("closed where it is temporary", lambda asked: "OwnerAccount" not in asked or not _true(asked, _PUBLIC, True)),
+    ),
+    "ModifyCluster": (_given("ClusterIdentifier", "NewClusterIdentifier"),),
+    "CreateTags.redshift": (_given("ResourceName", "Tags"),),
+    "DeleteClusterSnapshot": (NAMED,),
+    "DeleteCluster": ((_NO_LAST, lambda asked: _true(asked, "SkipFinalClusterSnapshot")),),
+    "CreateSnapshot.redshift-serverless": (
+        TAGGED,
+        NAMED,
+        _given("namespaceName"),
+        ("a backstop", lambda asked: int(asked["retentionPeriod"]) == 3653),
+    ),
+    "CreateSnapshotCopyConfiguration": (
+        _given("namespaceName", "destinationRegion"),
+        ("a backstop", lambda asked: int(asked["snapshotRetentionPeriod"]) == 3653),
+    ),
+    "PutResourcePolicy": (
+        _given("resourceArn"),
+        ("restoring alone", lambda asked: _allowed(asked["policy"]) == {"redshift-serverless:RestoreFromSnapshot"}),
+        ("nobody in general", lambda asked: '"*"' not in str(asked["policy"])),
+    ),
+    "DeleteResourcePolicy": (_given("resourceArn"),),
+    "CreateNamespace": (TAGGED, _given("namespaceName")),
+    "CreateWorkgroup": (TAGGED, _given("workgroupName", "namespaceName")),
+    "RestoreFromSnapshot": (_given("namespaceName", "workgroupName"),),
+    "DeleteSnapshot.redshift-serverless": (NAMED,),
+    "DeleteNamespace": (_given("namespaceName"), _never("finalSnapshotName")),
+    "DeleteWorkgroup": (_given("workgroupName"),),
     "CreateBackup.dynamodb": (NAMED, _given("TableName")),
     "DeleteBackup.fsx": (_given("BackupId"),),
     "DeleteBackup.dynamodb": (_given("BackupArn"),),

@@ -48,6 +48,26 @@ def test_whoever_copies_a_tagged_object_must_be_allowed_to_read_its_tags(s3: Any
     other.copy_object(Bucket="theirs", Key="a", CopySource=FROM, TaggingDirective="REPLACE")
 
 
+def test_a_versions_tags_are_another_right_than_the_objects(s3: Any, sandbox: Sandbox) -> None:
+    """AWS, "GetObjectTagging", "CopyObject": of a version that is named, s3:GetObjectVersionTagging."""
+    s3.put_bucket_versioning(Bucket="repo", VersioningConfiguration={"Status": "Enabled"})
+    version = s3.put_object(**FROM, Body=b"x", Tagging="t=1")["VersionId"]
+    other = client(sandbox, PROD)
+    other.create_bucket(Bucket="theirs")
+    named = {**FROM, "VersionId": version}
+
+    def lend(*actions: str) -> None:
+        rule = {"Effect": "Allow", "Principal": "*", "Action": list(actions), "Resource": "arn:aws:s3:::repo/*"}
+        s3.put_bucket_policy(Bucket="repo", Policy=json.dumps({"Version": "2012-10-17", "Statement": [rule]}))
+
+    lend("s3:GetObjectVersion", "s3:GetObjectTagging")
+    refused("AccessDenied", other.get_object_tagging, **named)
+    refused("AccessDenied", other.copy_object, Bucket="theirs", Key="a", CopySource=named)
+    lend("s3:GetObjectVersion", "s3:GetObjectVersionTagging")
+    assert other.get_object_tagging(**named)["TagSet"] == [{"Key": "t", "Value": "1"}]
+    other.copy_object(Bucket="theirs", Key="a", CopySource=named)
+
+
 def test_a_large_object_is_copied_part_by_part_only(s3: Any, sandbox: Sandbox) -> None:
     """AWS, "CopyObject": up to 5 GiB in one piece, InvalidRequest above; here with a lower limit."""
     sandbox.configure(s3_copy_most=PART)
