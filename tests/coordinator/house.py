@@ -99,7 +99,7 @@ class House:
         self.counters = Counters()
         self.staff = [self.coordinator(f"host:{n}:coordinator") for n in range(1, self.coordinators + 1)]
         with transaction():
-            Meta.create(key="installation", value="inst-1")
+            Meta.insert(key="installation", value="inst-1").on_conflict_ignore().execute()  # another process's house
 
     def coordinator(self, name: str) -> Coordinator:
         """One more coordinator of this house."""

@@ -43,24 +43,35 @@ class Syncing(House):
     """A house over the sandbox with a bucket `data` of production and `safe` of the vault's account, far away."""
 
     def __init__(self, home: Path, sandbox: Sandbox, versioned: bool = False) -> None:
-        super().__init__(home, clock=FixedClock(datetime.now(UTC).replace(microsecond=0)))
-        self.sandbox = sandbox
-        self.driver = S3Driver(Sessions())
-        self.settings = replace(self.settings, sync_keys=10)
-        self.context = replace(self.context, drivers={"s3": self.driver}, settings=self.settings)
+        self._equip(home, sandbox)
         for name, number, role in (("prod", PROD, "snapfleet"), ("vault", VAULT, "snapfleet-dr")):
             arn = f"arn:aws:iam::{number}:role/{role}"
             sandbox.role(arn, external_id=f"{name}-external-id")
             sealed = seal(self.context.keys, Secret(f"{name}-external-id"), f"account.external_id.{name}")
             self.account(name, regions=(HOME, AWAY), number=number, role_arn=arn, external_id_sealed=sealed)
-        self.source = sandbox.client(PROD, HOME, "s3")
-        self.target = sandbox.client(VAULT, AWAY, "s3")
         self.source.create_bucket(Bucket="data")
         self.target.create_bucket(Bucket="safe", CreateBucketConfiguration={"LocationConstraint": AWAY})
         lend(sandbox, PROD, "data", READS)
         if versioned:
             on = {"Status": "Enabled"}
             self.target.put_bucket_versioning(Bucket="safe", VersioningConfiguration=on)
+
+    @classmethod
+    def entered(cls, home: Path, sandbox: Sandbox, later: timedelta) -> "Syncing":
+        """A house that stands already, as another process enters it so much later."""
+        house = cls.__new__(cls)
+        house._equip(home, sandbox)
+        house.clock.advance(later)
+        return house
+
+    def _equip(self, home: Path, sandbox: Sandbox) -> None:
+        super().__init__(home, clock=FixedClock(datetime.now(UTC).replace(microsecond=0)))
+        self.sandbox = sandbox
+        self.driver = S3Driver(Sessions())
+        self.settings = replace(self.settings, sync_keys=10)
+        self.context = replace(self.context, drivers={"s3": self.driver}, settings=self.settings)
+        self.source = sandbox.client(PROD, HOME, "s3")
+        self.target = sandbox.client(VAULT, AWAY, "s3")
 
     def protect(self, **options: str) -> None:
         wanted = {"bucket": "safe", "account": "vault", **options}

@@ -33,7 +33,7 @@ from tests.fakes.cloud import FakeCloud
 from tests.workers.world import START
 
 ROOT = Path(__file__).parent.parent.parent
-# Those of archives and buckets need an object store: test_archiving.py of the scenarios, test_sync.py of integration.
+# Those of archives and buckets need an object store: scenario/test_archiving.py, integration/test_sync_crash.py.
 ELSEWHERE = ("coordinator.", "archive.", "part.", "fetch.", "forget.", "sync.")
 MINE = sorted(name for name in POINTS if not name.startswith(ELSEWHERE))
 
