@@ -69,6 +69,13 @@ _repository = record(
         "archive": Field(_archive),
     }
 )
+
+
+def _no_class(_value: Any) -> str:
+    """StartExportTask (RDS API reference) has no storage class; what it has written is moved by S3 alone."""
+    raise ValueError("RDS writes exports in S3 Standard only; make them cold by a lifecycle rule of the bucket")
+
+
 # Where RDS writes Parquet, as whom and under which key (StartExportTask needs a customer-managed one).
 _export = record(
     {
@@ -76,6 +83,7 @@ _export = record(
         "prefix": Field(plain(text)),
         "role_arn": Field(matching(r"arn:aws[a-z-]*:iam::\d{12}:role/.+", "the ARN of a role"), required=True),
         "kms_key": Field(plain(text), required=True),
+        "class": Field(plain(_no_class)),
         "every": Field(whole(1, _MOST)),
         "generations": Field(whole(1, _MOST)),
         "keep": Field(plain(duration)),

@@ -152,6 +152,16 @@ def test_an_export_is_refused_for_types_that_are_not_exported() -> None:
     ]
 
 
+def test_a_class_for_exports_is_refused_with_what_to_do_instead() -> None:
+    """Feature 42: RDS writes in one class only (StartExportTask)."""
+    role = "arn:aws:iam::111111111111:role/exports"
+    text = SMALL + f"    export: {{bucket: acme, role_arn: '{role}', kms_key: alias/x, class: GLACIER}}\n"
+    assert (
+        "31: policies.web.export.class: RDS writes exports in S3 Standard only; make them cold by a lifecycle rule of "
+        "the bucket"
+    ) in problems(text)
+
+
 def test_a_repository_is_refused_for_types_that_cannot_be_kept_in_one() -> None:
     text = SMALL + "    repository: {name: cold, every: 7}\n"
     text += "repositories:\n  - {name: cold, account: prod, url: 's3://b/p', region: us-east-1}\n"
