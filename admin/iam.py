@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from admin.queries import near
-from tasks.catalog import Account, Meta, Policy, session
+from coordinator.targets import types_meant
+from tasks.catalog import Account, Meta, Point, Policy, Resource, session
 from tasks.errors import Invalid
 from tasks.resources import TYPES, ResourceType
 from tasks.resources.rights import DUTIES, FEATURES, Place, azure_role, documents, granted, looks
+from tasks.states import PointState
 
 _ARCHIVES = frozenset({"archive", "restore from an archive"})
 # IAM's ARNs name the partition; a role's own says which one its account is in.
@@ -79,7 +81,7 @@ def used_by(account: str, kind: str, specs: Iterable[Mapping[str, Any]]) -> tupl
         mine = {
             name
             for target in spec.get("targets", ())
-            if kind != "dr" and account in _accounts(target, account)
+            if (kind != "dr" and account in _accounts(target, account)) or _writer(target) == account
             for name in _types(target)
         }
         copied = any(entry.get("account") == account for entry in spec.get("dr", ()))
@@ -88,6 +90,17 @@ def used_by(account: str, kind: str, specs: Iterable[Mapping[str, Any]]) -> tupl
         found |= mine
         archives = archives or (bool(mine) and bool({"repository", "export"} & set(spec)))
     return found, archives
+
+
+def needs_look(account: Account, service: str, specs: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether anything depends on what a look at a service sees: a policy, or a recovery point that lies there (also of
+    an import). Call inside a session."""
+    names, _ = used_by(account.name, account.kind, specs)
+    if any(TYPES[name].service == service for name in names):
+        return True
+    mine = [name for name, kind in TYPES.items() if kind.service == service]
+    held = Point.select(Point.id).join(Resource).where(Point.account == account.id, Resource.type.in_(mine))
+    return bool(held.where(Point.state == PointState.GOOD).exists())
 
 
 def installation_id() -> str:
@@ -104,8 +117,13 @@ def _accounts(target: Mapping[str, Any], default: str) -> list[str]:
     return list(target.get("accounts") or [default])
 
 
+def _writer(target: Mapping[str, Any]) -> str:
+    """The account whose role copies objects into a bucket of its own."""
+    return str((target.get("options") or {}).get("account", ""))
+
+
 def _types(target: Mapping[str, Any]) -> set[str]:
-    named = {str(target["type"])} if "type" in target else set(target.get("types") or TYPES)
+    named = {str(target["type"])} if "type" in target else set(target.get("types") or types_meant(target))
     return named & set(TYPES)
 
 

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from peewee import fn
 
+from admin.iam import needs_look
 from admin.protection import judge_targets, rpo_of
 from admin.queries import LIMIT, Row, near
 from coordinator.due import Grid, slots_between
@@ -31,7 +32,7 @@ from tasks.catalog import (
     session,
 )
 from tasks.catalog.freshness import target_freshness
-from tasks.errors import Invalid
+from tasks.errors import Denied, Invalid
 from tasks.resources import TABLE
 from tasks.states import JOB_TERMINAL, JobState, PointState
 
@@ -253,15 +254,19 @@ def list_processes() -> list[Row]:
 
 
 def list_looks(jobs: Sequence[int], asked_at: datetime) -> list[Row]:
-    """The looks of these jobs: `state` is open until one that was asked for at `asked_at` has ended, done or failed."""
+    """The looks of these jobs: `state` is open until one that was asked for at `asked_at` has ended, done or failed.
+
+    It is not-granted where the cloud denied a look that nothing depends on: no policy and no recovery point.
+    """
     with session():
-        query: Any = Job.select(Job, Account.name).join(Account).where(Job.id.in_(list(jobs)))
+        query: Any = Job.select(Job, Account).join(Account).where(Job.id.in_(list(jobs)))
+        specs = [dict(one.spec) for one in Policy.select(Policy.spec).where(Policy.deleted_at.is_null())]
         return [
             {
                 "account": row.account.name,
                 "region": row.region,
                 "service": row.service,
-                "state": _look_state(row, asked_at),
+                "state": _look_state(row, asked_at, specs),
                 "found": row.result.get("found") if row.state == JobState.DONE else None,
                 "note": row.error_text if row.state == JobState.FAILED else "",
             }
@@ -269,9 +274,13 @@ def list_looks(jobs: Sequence[int], asked_at: datetime) -> list[Row]:
         ]
 
 
-def _look_state(row: Job, asked_at: datetime) -> str:
-    over = row.state in JOB_TERMINAL and row.finished_at is not None and row.finished_at >= asked_at
-    return ("done" if row.state == JobState.DONE else "failed") if over else "open"
+def _look_state(row: Job, asked_at: datetime, specs: Sequence[Row]) -> str:
+    if row.state not in JOB_TERMINAL or row.finished_at is None or row.finished_at < asked_at:
+        return "open"
+    if row.state == JobState.DONE:
+        return "done"
+    denied = row.error_code == Denied.code and not needs_look(row.account, row.service, specs)
+    return "not-granted" if denied else "failed"
 
 
 def list_audit(*, limit: int = LIMIT) -> list[Row]:

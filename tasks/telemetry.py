@@ -207,7 +207,7 @@ _COUNTERS = (
     ),
     _counter("repository_bytes_total", "Bytes of volumes that archives have read and stored.", moved="read stored"),
     _counter("restores_finished_total", "Restores that ended.", state=_words(RestoreState)),
-    _counter("scans_total", "Looks at what exists.", "service", result="ok failed"),
+    _counter("scans_total", "Looks at what exists.", "service", result="ok failed denied"),
     _counter("access_forgotten_total", "Access to blocks that dead workers had left open, and that was revoked."),
     _counter("webhook_attempts_total", "Webhook calls, by what became of them.", result="delivered failed refused"),
     _counter("logins_total", "Logins to the page.", result="accepted refused limited"),

@@ -73,7 +73,8 @@ class ResourceType:
     `restores` are the words of `--to`. The actions are exactly what a role needs for each verb, its reads included
     (tasks.resources.rights makes policies of them): `undo_actions` take a failed restore back, `archive_actions` read
     what goes into a repository, `fetch_actions` write what comes from one, `key_actions` go with customer-managed keys,
-    and must be allowed by the key's policy too. What deletes stands among `delete_actions` and `undo_actions` alone.
+    and must be allowed by the key's policy too; `look_actions`, where these are not all that `backup_actions` describe
+    and list, are what discovery asks. What deletes stands among `delete_actions` and `undo_actions` alone.
     """
 
     name: str
@@ -95,6 +96,7 @@ class ResourceType:
     undo_actions: tuple[str, ...] = ()
     archive_actions: tuple[str, ...] = ()
     fetch_actions: tuple[str, ...] = ()
+    look_actions: tuple[str, ...] = ()
     built: bool = True
     apart: bool = False
     vault: Literal["", "always", "cross", "any"] = ""

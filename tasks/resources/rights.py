@@ -118,7 +118,11 @@ def exportable(kind: ResourceType) -> bool:
 
 def looks(kinds: Iterable[ResourceType]) -> tuple[str, ...]:
     """The questions by which these types are discovered: the fleet looks at everything that an account has."""
-    return tuple(sorted({one for kind in kinds for one in kind.backup_actions if _name(one).startswith(_FOLLOWS)}))
+    return tuple(sorted({one for kind in kinds for one in kind.look_actions or _questions(kind)}))
+
+
+def _questions(kind: ResourceType) -> list[str]:
+    return [one for one in kind.backup_actions if _name(one).startswith(_FOLLOWS)]
 
 
 def _name(action: str) -> str:

@@ -73,6 +73,12 @@ KINDS = (
             Option("archived", "skip leaves objects in archive classes out", choices=("skip",)),
         ),
         backup_actions=("s3:ListAllMyBuckets", "s3:GetBucketTagging", *_COPYING),
+        look_actions=(  # of buckets alone: to list their keys is for whoever copies
+            "s3:ListAllMyBuckets",
+            "s3:GetBucketTagging",
+            "s3:GetBucketVersioning",
+            "s3:GetEncryptionConfiguration",
+        ),
         restore_actions=(
             *_COPYING,
             "s3:GetBucketTagging",  # whether a bucket is one that an earlier attempt made and did not finish

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from tasks.catalog import Account, Job, Resource, Scan, session, transaction
+from tasks.catalog import Account, Counter, Job, Resource, Scan, session, transaction
 from tasks.catalog.transitions import requeue, requeue_idle
 from tasks.errors import FenceLost
 from tasks.lanes import Lane
@@ -81,6 +81,21 @@ def test_an_account_that_cannot_be_entered_is_marked_with_the_reason(world: Worl
     world.clock.advance(timedelta(minutes=1))
     world.work(look(world))
     assert (account(world).state, account(world).state_text) == (AccountState.REACHABLE, "")
+
+
+def test_a_look_that_is_denied_says_nothing_against_the_account(world: World) -> None:
+    """Feature 10: it could be entered; what it lets us see is another matter, and counted as such."""
+    world.work(look(world))
+    world.cloud.fault("discover", "denied")
+    world.clock.advance(timedelta(minutes=1))
+    assert world.work(look(world)) == "failed"
+    assert (account(world).state, account(world).state_text) == (AccountState.REACHABLE, "")
+    with session():
+        assert Scan.get().error_code == "denied"
+    world.context.counters.flush()
+    with session():
+        counted = {row.labels: row.value for row in Counter.select().where(Counter.name == "snapfleet_scans_total")}
+    assert [value for labels, value in counted.items() if "denied" in labels] == [1]
 
 
 def test_a_wish_older_than_the_look_is_fulfilled_and_a_newer_one_is_not(world: World) -> None:

@@ -9,7 +9,7 @@ from peewee import EXCLUDED
 from tasks.catalog import Job, Resource, Scan, session, transaction
 from tasks.catalog.transitions import MAX_TEXT, finish_job
 from tasks.crash import reach
-from tasks.errors import CredentialsRefused, FenceLost, SnapfleetError
+from tasks.errors import CredentialsRefused, Denied, FenceLost, SnapfleetError
 from workers import driver, fence
 from workers.context import Context
 from workers.forgotten import shut_forgotten
@@ -105,7 +105,8 @@ def storable(value: Any) -> Any:
 
 
 def _note_failure(context: Context, job: Job, error: SnapfleetError) -> None:
-    context.counters.add("snapfleet_scans_total", service=job.service, result="failed")
+    result = "denied" if isinstance(error, Denied) else "failed"
+    context.counters.add("snapfleet_scans_total", service=job.service, result=result)
     with transaction():
         fence.keep(job)
         _upsert_scan(job, error_code=error.code, error_text=str(error)[:MAX_TEXT])

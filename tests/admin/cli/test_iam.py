@@ -52,6 +52,26 @@ def test_only_the_types_of_the_accounts_policies_are_allowed(estate: Cli) -> Non
     assert "ec2:RunInstances" in _actions(estate, "prod", "--all")
 
 
+def test_discovery_of_buckets_lists_no_keys_where_no_policy_keeps_any(estate: Cli) -> None:
+    """Feature 75: and whoever copies into its own bucket is an account that a policy uses."""
+    mine = _actions(estate, "prod", "--role", "snapshot")
+    assert {one for one in mine if one.startswith("s3:")} == {
+        "s3:ListAllMyBuckets", "s3:GetBucketTagging", "s3:GetBucketVersioning", "s3:GetEncryptionConfiguration"
+    }  # fmt: skip
+    kept = {"type": "s3", "id": "data", "account": "prod", "region": "us-east-1"}
+    with transaction():
+        _policy("buckets", {"targets": [{**kept, "options": {"bucket": "safe", "account": "vault"}}]})
+    assert {"s3:ListBucket", "s3:PutObject"} <= _actions(estate, "vault", "--role", "snapshot")
+
+
+def test_a_tag_alone_means_no_type_that_needs_an_option(estate: Cli) -> None:
+    with transaction():
+        _policy("all", {"targets": [{"tag": {"a": "b"}, "accounts": ["idle"]}]})
+    mine = _actions(estate, "idle", "--role", "snapshot")
+    assert "redshift:CreateClusterSnapshot" in mine
+    assert "s3:PutObject" not in mine
+
+
 def test_blocks_are_read_only_where_a_policy_archives(estate: Cli) -> None:
     assert "ebs:GetSnapshotBlock" not in _actions(estate, "prod")
     with transaction():

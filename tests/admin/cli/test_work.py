@@ -19,6 +19,7 @@ from tasks.catalog import (
     Job,
     Operation,
     Point,
+    Policy,
     Process,
     Request,
     Restore,
@@ -252,7 +253,7 @@ def test_looks_are_asked_for_by_account(cli: Cli) -> None:
     assert requests() == [("discover", {"account": "prod"})]
 
 
-def look(error: str = "") -> Callable[[], None]:
+def look(error: str = "", code: str = "broken") -> Callable[[], None]:
     """A coordinator whose looks end at once, in one region with an error."""
 
     def step() -> None:
@@ -261,9 +262,9 @@ def look(error: str = "") -> Callable[[], None]:
             for job in list(Job.select().where(Job.kind == "discover")):
                 bad = bool(error) and job.region == "us-east-1"
                 state, result = (JobState.FAILED, {}) if bad else (JobState.DONE, {"found": 3})
-                Job.update(state=state, result=result, error_text=error if bad else "", finished_at=host_time()).where(
-                    Job.id == job.id
-                ).execute()
+                columns = {"state": state, "result": result, "finished_at": host_time()}
+                columns |= {"error_text": error, "error_code": code} if bad else {}
+                Job.update(**columns).where(Job.id == job.id).execute()
 
     return step
 
@@ -281,6 +282,28 @@ def test_a_look_is_waited_for_and_its_exit_code_says_how_it_ended(
     assert said.code == code, said.err
     assert {row["state"] for row in said.json if row["region"] == "us-east-1"} == {"failed" if error else "done"}
     assert {row["note"] for row in said.json} == ({"no right", ""} if regions == 2 else {error})
+
+
+def test_a_look_that_is_not_granted_and_that_nothing_needs_is_no_failure(cli: Cli, background: Background) -> None:
+    """Feature 10: what a policy or a recovery point needs fails all the same."""
+    seed()
+    with transaction():
+        Account.update(regions=["us-east-1"]).execute()
+    heartbeat()
+    background(look("AWS refused it.", "denied"))
+    said = cli("discover", "--wait", "-o", "json")
+    # the seeded policy means every type that needs no option
+    assert [row["service"] for row in said.json if row["state"] == "not-granted"] == ["s3"]
+    assert said.code == 1, "nothing was seen"
+    with transaction():
+        Policy.update(spec={"targets": [{"tag": {"a": "b"}, "types": ["efs"], "accounts": ["prod"]}]}).execute()
+        Point.update(state=PointState.DELETED).execute()
+    said = cli("discover", "--wait", "-o", "json")
+    assert [row["service"] for row in said.json if row["state"] == "failed"] == ["efs"]
+    with transaction():
+        Policy.update(deleted_at=AT).execute()
+        Account.update(regions=["us-east-1", "eu-west-1"]).execute()
+    assert cli("discover", "--wait", "-o", "json").code == 0
 
 
 def restores(state: RestoreState) -> Callable[[], None]:
