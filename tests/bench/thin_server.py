@@ -17,6 +17,7 @@ import itertools
 import json
 import os
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -137,7 +138,7 @@ class Connection(threading.Thread):
             length -= len(some)
         while length:
             wanted = min(length, len(self.scratch))
-            got = self.sock.recv_into(self.scratch[:wanted], wanted, socket.MSG_WAITALL)
+            got = self.sock.recv_into(self.scratch[:wanted], wanted, self.flag(socket.MSG_WAITALL))
             if not got:
                 raise ConnectionError
             sink(self.scratch[:got])
@@ -160,6 +161,10 @@ class Connection(threading.Thread):
         self.body(parts.extend)
         return bytes(parts)
 
+    def flag(self, wanted: int) -> int:
+        """What a call to the kernel may say besides; TLS takes nothing."""
+        return 0 if isinstance(self.sock, ssl.SSLSocket) else wanted
+
     # -- answering ----------------------------------------------------------------------------------------------
     def answer(
         self, status: int, body: bytes = b"", length: int | None = None, more: bool = False, **headers: str
@@ -170,7 +175,7 @@ class Connection(threading.Thread):
             f"Content-Length: {len(body) if length is None else length}",
         ]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        self.sock.sendall("\r\n".join([*lines, "", ""]).encode() + body, socket.MSG_MORE if more else 0)
+        self.sock.sendall("\r\n".join([*lines, "", ""]).encode() + body, self.flag(socket.MSG_MORE if more else 0))
 
     def fail(self, status: int, code: str) -> None:
         body = f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()

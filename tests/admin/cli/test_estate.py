@@ -34,7 +34,12 @@ def test_an_estate_is_applied_once_and_then_there_is_nothing_to_change(cli: Cli,
         "Applied: 4 added.",
     ]
     assert cli("apply", "-f", str(file)).out == "Nothing to change.\n"
-    assert cli("apply", "-f", str(file), "-o", "json").json == {"changes": [], "left": [], "dry_run": False}
+    assert cli("apply", "-f", str(file), "-o", "json").json == {
+        "changes": [],
+        "left": [],
+        "costs": [],
+        "dry_run": False,
+    }
 
 
 def test_a_change_is_shown_field_by_field(cli: Cli, file: Path) -> None:

@@ -22,6 +22,7 @@ def test_every_ec2_operation_that_the_drivers_name_is_in_the_model() -> None:
     known = {xform_name(name): name for name in model["operations"]}
     sources = "\n".join(path.read_text() for path in Path(workers.aws.__file__).parent.glob("*.py"))
     called = {known[word] for word in set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", sources)) if word in known}
+    called -= {"DescribeExportTasks"}  # RDS has one of the same name, and that is the one that is called
     assert {"CreateSnapshots", "RunInstances", "DescribeReplaceRootVolumeTasks"} <= called
     assert called == EC2_OPERATIONS
 
