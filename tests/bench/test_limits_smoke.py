@@ -12,7 +12,7 @@ import pytest
 from tests.bench.limits import SLOTS, occupancy
 
 ROOT = Path(__file__).resolve().parents[2]
-SIZE = ("--scale", "0", "--snapshots", "0", "--copies", "30", "--copy-seconds", "3")
+SIZE = ("--scale", "0", "--snapshots", "0", "--azure", "0", "--copies", "30", "--copy-seconds", "3")
 
 
 @pytest.mark.unit
