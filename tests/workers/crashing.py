@@ -147,8 +147,9 @@ def main() -> None:
     settings = load_settings()
     broker = build_broker("", settings.message_keys())
     assert isinstance(broker, LocalBroker)
-    start_embedded(settings, broker)
+    running = start_embedded(settings, broker)
     scenario(Planner(broker))
+    running.stop()  # the last wish is granted at its commit: whoever is behind that line gets to the end of its message
     os._exit(0)  # threads of a process that has nothing more to do need no farewell
 
 
