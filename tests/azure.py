@@ -18,6 +18,7 @@ from tasks.secrets import Secret
 from tasks.states import OperationState
 from workers.azure import build_drivers
 from workers.azure.clients import AzureSettings, Budget, Subscriptions
+from workers.azure.seats import Seats
 from workers.driver import (
     TAG_INSTALLATION,
     Account,
@@ -85,10 +86,11 @@ class AzureRig:
         self.pace = Pace(floor=timedelta(seconds=1), clock=self.clock)
         self.driver = self.another()
 
-    def another(self, kind: str = "azure-vm", budget: Budget | None = None) -> Driver:
+    def another(self, kind: str = "azure-vm", budget: Budget | None = None, seats: Seats | None = None) -> Driver:
         """A driver as another process would have it."""
         settings = AzureSettings(endpoint=self.cloud.url, authority=self.cloud.url, ca=self.cloud.ca)
-        return build_drivers(Subscriptions(settings, lambda *call: self.calls.append(call), budget), self.pace)[kind]
+        subscriptions = Subscriptions(settings, lambda *call: self.calls.append(call), budget, seats)
+        return build_drivers(subscriptions, self.pace)[kind]
 
     def everything(self, region: str = seed.HOME) -> list[Resource]:
         found: list[Resource] = []

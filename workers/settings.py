@@ -10,6 +10,7 @@ from tasks.settings import Settings
 from tasks.telemetry import Counters, api_result
 from workers.allowance import Allowance, patient
 from workers.driver import Driver
+from workers.seats import FleetSeats
 
 DriverFactory = Callable[[Settings, Counters, Clock], Mapping[str, Driver]]
 """What SNAPFLEET_DRIVERS names as MODULE:FUNCTION: makes the drivers by type name, once for each process."""
@@ -78,4 +79,5 @@ def _azure(settings: Settings, counters: Counters, clock: Clock) -> Mapping[str,
 
     floor = max(settings.poll_floor, timedelta(milliseconds=1))
     guard = timedelta(seconds=settings.guard_seconds)
-    return build_drivers(Subscriptions(reach, count, Allowance(clock)), Pace(floor=floor, guard=guard, clock=clock))
+    subscriptions = Subscriptions(reach, count, Allowance(clock), FleetSeats(clock))
+    return build_drivers(subscriptions, Pace(floor=floor, guard=guard, clock=clock))

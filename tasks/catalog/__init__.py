@@ -15,7 +15,7 @@ from tasks.catalog.database import (
     transaction,
 )
 from tasks.catalog.estate import Account, Meta, Resource, Scan
-from tasks.catalog.fleet import Budget, CopySlots, Counter, DeadLetter, Lease, Process, Request
+from tasks.catalog.fleet import Budget, CopySlots, Counter, DeadLetter, Lease, Process, Request, SeatFamily
 from tasks.catalog.job import Job, MissedSlots, Operation, Outbox, Run, Transfer
 from tasks.catalog.ledger import RepositoryLease
 from tasks.catalog.point import Part, Point
@@ -51,6 +51,7 @@ MODELS = (
     Counter,
     Budget,
     CopySlots,
+    SeatFamily,
     Alert,
     Delivery,
     Audit,
@@ -90,6 +91,7 @@ __all__ = [
     "Run",
     "Scan",
     "Schedule",
+    "SeatFamily",
     "Token",
     "Transfer",
     "User",

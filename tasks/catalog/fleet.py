@@ -88,6 +88,14 @@ class Budget(CatalogModel):
     lowered_at = UtcField(null=True)
 
 
+class SeatFamily(CatalogModel):
+    """What of one family is open now, where a cloud opens only so many at once: thing -> holder -> until when, in
+    seconds since the epoch (tasks.seats). A row stays when its seats are free: it is what takers lock."""
+
+    name = TextField(primary_key=True)
+    held = JSONField(default=dict)
+
+
 class CopySlots(CatalogModel):
     """What the cloud has said about copies in flight in one place, beside what the catalog counts itself.
 

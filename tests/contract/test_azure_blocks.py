@@ -17,11 +17,11 @@ from tasks.secrets import Secret
 from tests.azure import TAGS, AzureRig
 from tests.workers.repository.blob_server import BlobServer
 from tests.workers.repository.volumes import KEY
-from workers.azure.access import MOST_OF_FAMILY
 from workers.azure.blocks import AzureBlocks
 from workers.azure.clients import AzureSettings, Subscriptions
 from workers.azure.ids import name_for
 from workers.azure.pages import PageSource
+from workers.azure.seats import MOST
 from workers.driver import Account, Created
 from workers.repository.archive import archive
 from workers.repository.clock import host_clock
@@ -293,12 +293,21 @@ def test_a_signature_that_was_revoked_or_ran_out_meanwhile_is_granted_again(disk
 
 
 def test_no_more_signatures_of_a_family_are_asked_for_than_azure_gives(disk: Disk) -> None:
-    taken = [disk.snapshot() for _ in range(MOST_OF_FAMILY + 1)]
+    """feature 28: the sixth is not asked for and costs no attempt; nor does Azure's refusal because of others."""
+    taken = [disk.snapshot() for _ in range(MOST + 1)]
+    where = (disk.rig.account, seed.HOME)
     with disk.blocks.opened() as blocks:
         for one in taken[:-1]:
-            list(blocks.source(disk.rig.account, seed.HOME, one).blocks(0, 1))
-        with pytest.raises(errors.NotReady):
-            list(blocks.source(disk.rig.account, seed.HOME, taken[-1]).blocks(0, 1))
+            list(blocks.source(*where, one).blocks(0, 1))
+        asked = disk.rig.cloud.count("POST snapshots")
+        with pytest.raises(errors.QuotaReached) as caught:
+            list(blocks.source(*where, taken[-1]).blocks(0, 1))
+        assert (caught.value.code, caught.value.retry) == ("signatures-taken", errors.Retry.FREE)
+        assert disk.rig.cloud.count("POST snapshots") == asked
+        stranger: Any = disk.rig.another()
+        with stranger.blocks.opened() as others, pytest.raises(errors.QuotaReached) as caught:
+            list(others.source(*where, taken[-1]).blocks(0, 1))
+        assert (caught.value.code, caught.value.retry) == ("signatures-refused", errors.Retry.FREE)
     assert open_things(disk.rig) == []
 
 

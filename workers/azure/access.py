@@ -9,16 +9,18 @@ VHD to Azure", managed disks documentation), so between two slices of a restore 
 import logging
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from tasks.errors import NotReady, SnapfleetError
+from tasks.errors import NotReady, QuotaReached, SnapfleetError
 from tasks.secrets import Secret
 from workers.azure import lro
 from workers.azure.clients import Clients
 from workers.azure.errors import translated
 from workers.azure.ids import normal, read_id
+from workers.azure.seats import Places, family_of
 from workers.azure.tags import is_ours
 
 _log = logging.getLogger(__name__)
@@ -26,9 +28,8 @@ _log = logging.getLogger(__name__)
 SECONDS = 900
 # Granting took the service 0.2 s (recording of the SDK's tests); the wait is in place, for there is nothing to resume.
 _PATIENCE = 30.0
-# Snapshots of one family that have a signature at once (managed disks documentation, incremental snapshots: limits).
-# An archive needs two, and a resource's archives go one after the other, so that this is met only beside others' work.
-MOST_OF_FAMILY = 5
+# How long a seat is held without being given back: the signature's time, from when Azure has answered at the latest.
+_SEATED = timedelta(seconds=SECONDS + 2 * _PATIENCE)
 # States of a disk or snapshot with a signature.
 OPEN = frozenset({"ActiveSAS", "ActiveSASFrozen", "ActiveUpload"})
 UPLOADS = frozenset({"ReadyToUpload", "ActiveUpload"})
@@ -42,15 +43,15 @@ def collection_of(clients: Clients, resource_id: str) -> Any:
 class Access:
     """The right to the bytes of one disk or snapshot, granted when first needed. Safe to be shared by threads."""
 
-    def __init__(self, clients: Clients, resource_id: str, level: str = "Read") -> None:
+    def __init__(self, clients: Clients, resource_id: str, level: str = "Read", places: Places | None = None) -> None:
         self.resource_id = resource_id
-        self._clients, self._level = clients, level
+        self._clients, self._level, self._places = clients, level, places
         self._lock = threading.Lock()
         self._address: Secret | None = None
         self._opened = False
 
     def address(self) -> Secret:
-        """The signed address. Raises the family: NotReady while Azure gives out no more for this disk."""
+        """The signed address. Raises the family: QuotaReached while no more may be given out for this disk."""
         with self._lock:
             if self._address is None:
                 self._address = self._grant()
@@ -66,9 +67,17 @@ class Access:
     def _grant(self) -> Secret:
         parts, collection = read_id(self.resource_id), collection_of(self._clients, self.resource_id)
         wish = {"access": self._level, "durationInSeconds": SECONDS, "fileFormat": "VHD"}
+        if self._places is not None:
+            self._places.take(_SEATED)
         self._opened = True  # whatever the answer is: it may have been granted
-        with translated(f"access to {parts.name}"):
-            found = lro.finish(_PATIENCE, collection.begin_grant_access, parts.group, parts.name, wish)
+        try:
+            with translated(f"access to {parts.name}"):
+                found = lro.finish(_PATIENCE, collection.begin_grant_access, parts.group, parts.name, wish)
+        except NotReady as error:
+            if self._places is None or error.code != NotReady.code:
+                raise
+            # all seats of the fleet were counted: it is others who read this disk's snapshots now
+            raise QuotaReached(error.text, code="signatures-refused") from None
         address = str(getattr(found, "access_sas", "") or "")
         if not address:
             raise NotReady(f"Azure gave no address for {parts.name}.", code="no-access")
@@ -78,8 +87,11 @@ class Access:
         """Take the right back; with `wait` only return when that is done. Raises the family."""
         with self._lock:
             self._address = None
-            if self._opened:
-                revoke(self._clients, self.resource_id, wait=wait)
+            is_shut, seated = not self._opened, self._places is not None
+            if self._opened and (self._places is None or self._places.leave(self.resource_id)):
+                is_shut = revoke(self._clients, self.resource_id, wait=wait or seated)
+            if is_shut and self._places is not None:  # a seat is free when Azure has done it, not when it was asked to
+                self._places.free(self.resource_id)
             self._opened = False
 
     def shut(self) -> None:
@@ -91,8 +103,9 @@ class Access:
             _log.warning("access to %s could not be revoked and will be found later: %s", name, error.code)
 
 
-def revoke(clients: Clients, resource_id: str, *, wait: bool = False) -> None:
-    """Revoke what a disk or snapshot has; one that is gone has nothing. Raises the family."""
+def revoke(clients: Clients, resource_id: str, *, wait: bool = False) -> bool:
+    """Revoke what a disk or snapshot has; one that is gone has nothing. Whether that is done, with `wait`. Raises the
+    family."""
     parts, collection = read_id(resource_id), collection_of(clients, resource_id)
     try:
         with translated(f"the end of access to {parts.name}"):
@@ -102,10 +115,12 @@ def revoke(clients: Clients, resource_id: str, *, wait: bool = False) -> None:
                 else:
                     lro.begin(collection.begin_revoke_access, parts.group, parts.name)
             except ResourceNotFoundError:
-                return
+                return True
     except NotReady:
         if wait:
             raise
+        return False
+    return wait
 
 
 def shut_forgotten(clients: Clients, region: str, in_use: frozenset[str], region_of: Callable[[Any], str]) -> list[str]:
@@ -114,21 +129,18 @@ def shut_forgotten(clients: Clients, region: str, in_use: frozenset[str], region
     `in_use` names snapshots and disks that are being read or written; their families are left alone, because an
     archive reads the snapshot before too. Work that is hit all the same is granted access again.
     """
-    kept, open_ones = {normal(one) for one in in_use}, []
+    kept, open_ones = {normal(one) for one in in_use}, {}
     with translated("a look for open access"):
         for collection in (clients.compute.snapshots, clients.compute.disks):
             models = [item.as_dict() for item in collection.list()]
-            mine = [one for one in models if region_of(one) == region and is_ours(one.get("tags"))]
-            busy = {_family(one) for one in mine if normal(one["id"]) in kept} - {""}
+            ours = [one for one in models if is_ours(one.get("tags"), clients.account.installation)]
+            mine = [one for one in ours if region_of(one) == region]
+            busy = {family_of(one) for one in mine if normal(one["id"]) in kept}
             for one in mine:
                 state = one.get("properties", {}).get("diskState", "")
-                spared = normal(one["id"]) in kept or _family(one) in busy
-                if not spared and state in OPEN:
-                    open_ones.append(normal(one["id"]))
-    for one in open_ones:
-        revoke(clients, one)
-    return open_ones
-
-
-def _family(model: Any) -> str:
-    return str(model.get("properties", {}).get("incrementalSnapshotFamilyId", ""))
+                if family_of(one) not in busy and state in OPEN:
+                    open_ones[normal(one["id"])] = family_of(one)
+    for name, family in open_ones.items():
+        if revoke(clients, name, wait=True):
+            Places(clients.seats, family, [name]).clear(name)
+    return list(open_ones)

@@ -5,6 +5,7 @@ was made for an upload. Both need an access signature for as long as the work la
 """
 
 import hashlib
+import secrets
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from workers.azure.errors import translated
 from workers.azure.ids import id_of, normal, read_id
 from workers.azure.instants import is_restore_point
 from workers.azure.pages import Pages, PageSource, UploadSink
+from workers.azure.seats import Places, family_of
 from workers.azure.tags import fit_tags
 from workers.azure.vhd import FOOTER_BYTES, footer
 from workers.blocks import Foreign
@@ -47,6 +49,7 @@ class AzureBlocks:
         self._subscriptions = subscriptions
         self._lock = threading.Lock()
         self._held: dict[str, Access] = {}
+        self._holder = secrets.token_hex(8)
 
     @contextmanager
     def opened(self) -> Iterator["AzureBlocks"]:
@@ -63,11 +66,11 @@ class AzureBlocks:
                 access.shut()
         self._held.clear()
 
-    def _access(self, clients: Clients, resource_id: str, level: str = "Read") -> Access:
+    def _access(self, clients: Clients, resource_id: str, level: str = "Read", places: Places | None = None) -> Access:
         with self._lock:
             key = normal(resource_id)
             if key not in self._held:
-                self._held[key] = Access(clients, key, level)
+                self._held[key] = Access(clients, key, level, places)
             return self._held[key]
 
     def _pages(self, access: Access) -> Pages:
@@ -104,11 +107,12 @@ class AzureBlocks:
     def source(self, account: Account, region: str, snapshot_id: str, base: str | None = None) -> PageSource:  # noqa: ARG002
         clients = self._subscriptions.at(account)
         now = self._model(clients, snapshot_id)
-        before = None
         if base is not None:
             _assert_related(now, self._model(clients, base))
-            before = self._access(clients, base)
-        return PageSource(self._pages(self._access(clients, snapshot_id)), _size(now), before)
+        needed = [normal(one) for one in (snapshot_id, base) if one]
+        places = Places(clients.seats, family_of(now), needed, self._holder)
+        before = self._access(clients, base, places=places) if base is not None else None
+        return PageSource(self._pages(self._access(clients, snapshot_id, places=places)), _size(now), before)
 
     def _model(self, clients: Clients, snapshot_id: str) -> dict[str, Any]:
         if is_restore_point(snapshot_id):

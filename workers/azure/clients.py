@@ -32,6 +32,7 @@ from tasks.secrets import Secret
 from workers.azure.errors import translated
 from workers.azure.limits import Starts
 from workers.azure.rates import SPENT, Rates
+from workers.azure.seats import OwnSeats, Seats
 from workers.driver import Account
 from workers.repository.places import BLOB_SUFFIX
 
@@ -177,13 +178,18 @@ class Subscriptions:
     """Makes and keeps clients; safe to be shared by threads."""
 
     def __init__(
-        self, settings: AzureSettings | None = None, on_call: OnCall | None = None, budget: Budget | None = None
+        self,
+        settings: AzureSettings | None = None,
+        on_call: OnCall | None = None,
+        budget: Budget | None = None,
+        seats: Seats | None = None,
     ) -> None:
         self._settings = settings or AzureSettings()
         # The SDK logs every call and answer with its headers at level INFO: a night of polls would fill a disk.
         logging.getLogger("azure").setLevel(logging.WARNING)
         self._on_call, self._budget, self.rates = on_call, budget, Rates()
         self._starts = Starts()
+        self.seats: Seats = seats or OwnSeats()
         self._lock = threading.Lock()
         self._clients: OrderedDict[Account, Clients] = OrderedDict()
         self._tokens: dict[Account, Any] = {}
@@ -227,7 +233,7 @@ class Subscriptions:
                 self._watch("azure-storage", account),
             ],
         )
-        return Clients(account, compute, sql, storage, self._starts)
+        return Clients(account, compute, sql, storage, self._starts, self.seats)
 
     def blob_endpoint(self, name: str) -> str:
         """Where a storage account is."""
@@ -288,13 +294,20 @@ class Clients:
     """The clients of one subscription, as drivers use them."""
 
     def __init__(
-        self, account: Account, compute: Any, sql: Any = None, storage: Any = None, starts: Starts | None = None
+        self,
+        account: Account,
+        compute: Any,
+        sql: Any = None,
+        storage: Any = None,
+        starts: Starts | None = None,
+        seats: Seats | None = None,
     ) -> None:
         self.account = account
         self.compute = compute
         self.sql = sql
         self.storage = storage
         self.starts = starts or Starts()
+        self.seats: Seats = seats or OwnSeats()
 
     @property
     def subscription(self) -> str:

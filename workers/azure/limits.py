@@ -30,10 +30,11 @@ _SNAPSHOTS = "managed disks documentation, Create an incremental snapshot: restr
 _COPIES = "managed disks documentation, Copy an incremental snapshot to a new region: restrictions"
 _POINTS = "virtual machine documentation, restore points: limitations"
 SNAPSHOT, RESTORE_POINT = "incremental snapshots", "restore points"
+SIGNATURES = "snapshots of one family with an access signature"
 LIMITS = (
     Limit(SNAPSHOT, "disk", 7, _SNAPSHOTS, timedelta(minutes=5)),
     Limit(SNAPSHOT, "disk", 500, _SNAPSHOTS),
-    Limit("snapshots of one family with an access signature", "disk", 5, _SNAPSHOTS),
+    Limit(SIGNATURES, "disk", 5, _SNAPSHOTS),
     Limit("copies into a region at once", "disk", 1, _COPIES),
     Limit(RESTORE_POINT, "machine", 3, _POINTS, timedelta(hours=1)),
     Limit(RESTORE_POINT, "machine", 500, _POINTS),

@@ -57,11 +57,18 @@ def _meter_family(world: World, thing: Thing) -> None:
     active = [
         one
         for one in world.of_kind(thing.kind)
-        if one.properties.get("incrementalSnapshotFamilyId") == family and is_active(world, one)
+        if one.properties.get("incrementalSnapshotFamilyId") == family and _counts(world, one)
     ]
     if len(active) >= MOST_OF_FAMILY:
         text = f"At most {MOST_OF_FAMILY} snapshots of one family can have an access signature at once."
         raise Refusal(409, "OperationNotAllowed", text)
+    most = "signatures of a family", "most"
+    world.counts[most] = max(world.counts[most], len(active) + 1)
+
+
+def _counts(world: World, thing: Thing) -> bool:
+    """A signature counts until the operation that takes it back is over."""
+    return is_active(world, thing) or thing.fields.get("_closing", 0.0) > world.now()
 
 
 def revoke(world: World, thing: Thing) -> Operation:
@@ -73,6 +80,7 @@ def revoke(world: World, thing: Thing) -> Operation:
     if state in ("ActiveSAS", "ActiveUpload"):
         thing.properties["diskState"] = "Unattached"
     seconds = world.settings["access_seconds"]
+    thing.fields["_closing"] = world.now() + seconds
     return world.begin("DiskOperations", None, thing.subscription, thing.location, seconds)
 
 
