@@ -11,7 +11,7 @@ from tasks.states import OperationState
 from tests.contract.driver_suite import DriverContract
 from tests.contract.rig import AWAY, HOME, PROD, TAGS, VAULT, Rig
 from tests.sandbox import Sandbox
-from workers.driver import TAG_INSTALLATION, CopyRequest, Destination, Resource, Scope
+from workers.driver import TAG_INSTALLATION, TAG_JOB, CopyRequest, Destination, Resource, Scope
 
 
 def make_instance(cloud: Sandbox) -> str:
@@ -38,6 +38,39 @@ def test_the_volumes_of_an_instance_are_taken_at_one_instant(rig: Rig) -> None:
     made = rig.snapshots().values()
     assert len(made) == 3
     assert len({one["StartTime"] for one in made}) == 1
+
+
+def tag_volume(rig: Rig, volume_id: str, **tags: str) -> None:
+    ec2 = rig.sandbox.client(PROD)
+    ec2.create_tags(Resources=[volume_id], Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+
+
+def test_each_snapshot_of_a_set_carries_the_tags_of_its_own_volume(rig: Rig) -> None:
+    """CreateSnapshots, CopyTagsFromSource: in the one call, beside ours."""
+    machine = rig.make(rig.sandbox)
+    first, second = (volume(rig.found(machine), device) for device in ("/dev/sdf", "/dev/sdg"))
+    tag_volume(rig, first, Name="data", tier="gold")
+    tag_volume(rig, second, Name="logs")
+    rig.backup(rig.found(machine), fresh=True)
+    made = {one["VolumeId"]: rig.tags_of(one) for one in rig.snapshots().values()}
+    assert (made[first]["Name"], made[first]["tier"], made[second]["Name"]) == ("data", "gold", "logs")
+    assert all(tags.items() >= {**TAGS, TAG_JOB: "job-1"}.items() for tags in made.values())
+    assert rig.sandbox.count("CreateSnapshots") == 1
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_volume_with_fifty_tags_costs_its_snapshot_those_tags_and_no_backup(rig: Rig, seen: bool) -> None:
+    """Tag restrictions: 50 on a resource, copied ones included; AWS refuses the whole set for one more. Also where the
+    volume was tagged after it was last seen."""
+    resource = rig.resource()
+    full = volume(resource, "/dev/sdf")
+    tag_volume(rig, full, **{f"user-{n:02}": "v" for n in range(50)})
+    started = rig.backup(rig.found(resource.external_id) if seen else resource, fresh=True)
+    assert len(started.parts) == 3
+    assert any("tags" in warning for warning in started.warnings)
+    assert rig.sandbox.count("CreateSnapshots") == (1 if seen else 2)
+    assert all(rig.tags_of(one)[TAG_JOB] == "job-1" for one in rig.snapshots().values())
+    assert {one.state for one in rig.driver.progress(started.operations)} == {OperationState.DONE}
 
 
 def test_excluded_data_volumes_are_left_out_in_the_one_call(rig: Rig) -> None:

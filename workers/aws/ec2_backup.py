@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from tasks.errors import Gone, Impossible, Invalid, NotReady
 from workers.aws.ec2_describe import HIDDEN, describe_instance, describe_volume, hidden_attributes
 from workers.aws.ec2_lookup import find, image_for, one_of_several, set_made, tagged_snapshots
+from workers.aws.ec2_set_tags import SetTags, plain_tags, tags_of_set
 from workers.aws.errors import translate, translated
 from workers.aws.keys import DefaultKeys
 from workers.aws.session import Client, Clients
@@ -25,6 +26,7 @@ from workers.pace import Pace
 MOST_EXCLUSIONS = 40  # CreateSnapshots, ExcludeDataVolumeIds (EC2 API reference); botocore does not check it
 _DESCRIPTION_LENGTH = 255
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+_OF_TAGS = re.compile(r"\btag", re.IGNORECASE)  # a refusal that speaks of tags: TagLimitExceeded, a duplicate tag key
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,11 @@ def start_backup(
         raise Invalid(f"There is no backup mode {request.mode!r}: it is 'snapshots' or 'image'.")
     now, warnings = _as_it_is(clients, resource, request)
     tags, lost = fit_tags(request.key, request.tags, now.tags)
-    backup = Backup(clients, now, request, pace, keys, tags, (*warnings, *lost))
-    if now.type == "volume":
-        return _start_volume(backup)
-    return _start_image(backup) if request.mode == "image" else _start_set(backup)
+    backup = Backup(clients, now, request, pace, keys, tags, tuple(warnings))
+    if now.type == "instance" and request.mode == "snapshots":
+        return _start_set(backup)
+    backup = replace(backup, warnings=(*warnings, *lost))
+    return _start_volume(backup) if now.type == "volume" else _start_image(backup)
 
 
 def _as_it_is(clients: Clients, resource: Resource, request: BackupRequest) -> tuple[Resource, list[str]]:
@@ -155,22 +158,41 @@ def _start_set(backup: Backup) -> Started:
     if len(data) > MOST_EXCLUSIONS:
         return _start_each(backup, wanted)
     made = _made_before(backup)
+    tags = tags_of_set(backup.request.key, backup.request.tags, backup.resource.tags, wanted)
     if made:
-        return _adopt_set(backup, made, wanted)
+        return _adopt_set(replace(backup, warnings=backup.warnings + tags.warnings), made, wanted)
     specification: dict[str, Any] = {"InstanceId": backup.resource.external_id}
     if len(data) < len(out):
         specification["ExcludeBootVolume"] = True  # the root among the data exclusions fails the whole call
     if data:
         specification["ExcludeDataVolumeIds"] = data
-    with translated("CreateSnapshots", guard=backup.pace.guard):
-        answer = backup.creating().create_snapshots(
-            InstanceSpecification=specification,
-            Description=describe_text(backup.request.description),
-            TagSpecifications=specify(backup.tags, "snapshot"),
-        )
-    if {snapshot["VolumeId"] for snapshot in answer["Snapshots"]} - {volume["id"] for volume in attached}:
+    snapshots, tags = _create_set(backup, specification, tags, wanted)
+    backup = replace(backup, warnings=backup.warnings + tags.warnings)
+    if {snapshot["VolumeId"] for snapshot in snapshots} - {volume["id"] for volume in attached}:
         attached = list(describe_instance(backup.clients, backup.resource.external_id).attributes["volumes"])
-    return _started(backup, answer["Snapshots"], attached)
+    return _started(backup, snapshots, attached)
+
+
+def _create_set(
+    backup: Backup, specification: Mapping[str, Any], tags: SetTags, wanted: Sequence[Mapping[str, Any]]
+) -> tuple[list[dict[str, Any]], SetTags]:
+    """The set, and the tags that it went with. A volume that was tagged since it was seen costs its snapshot the
+    volume's tags, and no backup: a refused call has made nothing, so that a second one is no repetition."""
+    while True:
+        try:
+            with translated("CreateSnapshots", guard=backup.pace.guard):
+                answer = backup.creating().create_snapshots(
+                    InstanceSpecification=specification,
+                    Description=describe_text(backup.request.description),
+                    TagSpecifications=specify(tags.tags, "snapshot"),
+                    **tags.asked(),
+                )
+            return list(answer["Snapshots"]), tags
+        except Invalid as error:
+            if not tags.copied or not _OF_TAGS.search(error.text):
+                raise
+            lost = f"The volumes' tags did not go onto their snapshots. {error.text}"
+            tags = plain_tags(backup.request.key, backup.request.tags, backup.resource.tags, wanted, lost)
 
 
 def _adopt_set(backup: Backup, made: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Any]]) -> Started:
@@ -187,18 +209,21 @@ def _adopt_set(backup: Backup, made: Sequence[Mapping[str, Any]], wanted: Sequen
 def _start_each(backup: Backup, wanted: Sequence[Mapping[str, Any]]) -> Started:
     """More exclusions than CreateSnapshots takes: one call a volume, each with a key of its own."""
     keys = {part_key(backup.request.key, volume["id"]): volume["id"] for volume in wanted}
+    own = {volume["id"]: volume.get("tags", {}) for volume in wanted}
     before = () if backup.request.fresh else tagged_snapshots(backup.clients.read(), list(keys))
     made = {snapshot["VolumeId"]: snapshot for snapshot in before}
     adopted = len(made) == len(keys)
     begun: list[str] = []
+    losses: list[str] = []
     for key, volume_id in keys.items():
         if volume_id not in made:
-            tags, _ = fit_tags(key, backup.request.tags, backup.resource.tags)
+            tags, lost = fit_tags(key, backup.request.tags, {**backup.resource.tags, **own[volume_id]})
+            losses += lost
             with one_of_several(begun, backup.pace.guard):
                 made[volume_id] = _snapshot_one(backup, volume_id, tags)
             begun.append(volume_id)
     warning = f"More than {MOST_EXCLUSIONS} volumes are excluded: the others were not taken at one instant."
-    backup = replace(backup, warnings=(*backup.warnings, warning))
+    backup = replace(backup, warnings=(*backup.warnings, *dict.fromkeys(losses), warning))
     return _started(backup, list(made.values()), list(wanted), adopted=adopted)
 
 

@@ -26,15 +26,18 @@ def write_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
-def fit_tags(key: str, ours: Mapping[str, str], users: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+def fit_tags(
+    key: str, ours: Mapping[str, str], users: Mapping[str, str], *, beside: int = 0
+) -> tuple[dict[str, str], list[str]]:
     """The tags for what a call with this key creates, and a warning for each loss.
 
     `ours` always goes; of `users` (the resource's own) goes what AWS takes and the limit leaves room for, in order
     of name. A user's tags never look like ours: a volume that was restored from a snapshot still carries some.
+    `beside`: so many tags AWS itself puts there.
     """
     fitted = {name: value[:_VALUE_LENGTH] for name, value in {**ours, TAG_JOB: key}.items() if _allowed(name)}
     wanted = sorted(name for name in users if _allowed(name) and not name.startswith(OURS) and name not in fitted)
-    room = max(0, MOST_TAGS - len(fitted))
+    room = max(0, MOST_TAGS - len(fitted) - beside)
     fitted |= {name: users[name][:_VALUE_LENGTH] for name in wanted[:room]}
     left = len(wanted) - room
     return fitted, [f"{left} tags of the resource were left out: AWS allows {MOST_TAGS}."] if left > 0 else []
