@@ -8,10 +8,11 @@ from typing import Any
 
 from admin.queries import near
 from coordinator.targets import types_meant
-from tasks.catalog import Account, Meta, Point, Policy, Resource, session
+from tasks.catalog import Account, Meta, Point, Policy, Repository, Resource, session
 from tasks.errors import Invalid
 from tasks.resources import TYPES, ResourceType
-from tasks.resources.rights import DUTIES, FEATURES, Place, azure_role, documents, granted, looks
+from tasks.resources.repository import rights_of, statements_of
+from tasks.resources.rights import DUTIES, FEATURES, Place, azure_role, documents, granted, looks, packed
 from tasks.states import PointState
 
 _ARCHIVES = frozenset({"archive", "restore from an archive"})
@@ -24,7 +25,7 @@ _EXTERNAL_ID = {"MinLength": 2, "MaxLength": 1224, "AllowedPattern": r"[\w+=,.@:
 def iam_policies(account: str, duties: Iterable[str] = DUTIES, *, every_type: bool = False) -> list[dict[str, Any]]:
     """The policies of an account's roles: {role, name, policy}, where `role` is a duty; of Azure, role definitions.
 
-    Raises Invalid for an account that is not there, or that no policy uses.
+    Raises Invalid for an account that is not there, or that neither a policy nor a repository uses.
     """
     with session():
         row = Account.get_or_none(Account.name == account, Account.enabled)
@@ -33,9 +34,10 @@ def iam_policies(account: str, duties: Iterable[str] = DUTIES, *, every_type: bo
             advice = near(account, known) or "See `snapfleet accounts`."
             raise Invalid(f"There is no account {account!r}.", advice=advice)
         specs = [dict(one.spec) for one in Policy.select().where(Policy.deleted_at.is_null())]
+        kept = _repositories(account)
     names, archives = (set(TYPES), True) if every_type else used_by(account, row.kind, specs)
     kinds = [kind for name, kind in sorted(TYPES.items()) if name in names and kind.cloud == row.cloud]
-    if not kinds:
+    if not kinds and not any(rights_of(spec) for spec in kept):
         raise Invalid(f"No policy uses the account {account}.", advice="Write one and apply it, or ask for --all.")
     features = [one for one in FEATURES if archives or one not in _ARCHIVES]
     granting = {duty: granted(kinds, duty, features) for duty in duties}
@@ -49,15 +51,21 @@ def iam_policies(account: str, duties: Iterable[str] = DUTIES, *, every_type: bo
     partition = parts[1] if row.role_arn and parts[1] in _OTHER_PARTITIONS else "aws"
     number = row.number or (parts[4] if row.role_arn else "") or "*"
     place = Place(partition, number, installation_id())
+    made = {duty: documents(actions, duty, place) for duty, actions in granting.items()}
+    keeping = packed(one for spec in kept for one in statements_of(spec, partition)) if "snapshot" in made else []
     return [
-        _named(duty, part, policy)
-        for duty, actions in granting.items()
-        for part, policy in enumerate(documents(actions, duty, place), start=1)
+        *(_named(duty, part, one) for duty, some in made.items() for part, one in enumerate(some, start=1)),
+        *(_named("snapshot", part, one, "repositories") for part, one in enumerate(keeping, start=1)),
     ]
 
 
-def _named(duty: str, part: int, policy: dict[str, Any]) -> dict[str, Any]:
-    return {"role": duty, "name": f"snapfleet-{duty}{'' if part == 1 else f'-{part}'}", "policy": policy}
+def _repositories(account: str) -> list[dict[str, Any]]:
+    """The repositories of the estate that lie in an account. Call inside a session."""
+    return [dict(row.spec) for row in Repository.select().order_by(Repository.name) if row.spec["account"] == account]
+
+
+def _named(duty: str, part: int, policy: dict[str, Any], about: str = "") -> dict[str, Any]:
+    return {"role": duty, "name": f"snapfleet-{about or duty}{'' if part == 1 else f'-{part}'}", "policy": policy}
 
 
 def needed_by(account: str) -> dict[str, set[str]]:
@@ -65,12 +73,15 @@ def needed_by(account: str) -> dict[str, set[str]]:
     with session():
         row = Account.get_or_none(Account.name == account)
         specs = [dict(one.spec) for one in Policy.select().where(Policy.deleted_at.is_null())]
+        kept = {action for spec in _repositories(account) for some in rights_of(spec).values() for action in some}
     if row is None:
         return {}
     names, archives = used_by(account, row.kind, specs)
     features = [one for one in FEATURES if archives or one not in _ARCHIVES]
     kinds = [TYPES[name] for name in names if TYPES[name].cloud == row.cloud]
-    return {duty: set(granted(kinds, duty, features)) for duty in DUTIES} if kinds else {}
+    found = {duty: set(granted(kinds, duty, features)) for duty in DUTIES}
+    found["snapshot"] |= kept
+    return found if kinds or kept else {}
 
 
 def used_by(account: str, kind: str, specs: Iterable[Mapping[str, Any]]) -> tuple[set[str], bool]:

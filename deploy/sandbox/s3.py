@@ -14,8 +14,10 @@ from deploy.sandbox.errors import AwsError
 from deploy.sandbox.http import Request, Response
 from deploy.sandbox.s3_body import plain
 from deploy.sandbox.s3_route import Target, target
+from deploy.sandbox.s3_told import told
 
-VERSION_READERS = ("GetObject", "HeadObject", "GetObjectRetention", "PutObjectRetention", "RestoreObject")
+READERS = ("GetObject", "HeadObject")
+VERSION_READERS = (*READERS, "GetObjectRetention", "PutObjectRetention", "GetObjectLegalHold", "RestoreObject")
 UPLOADS = ("UploadPart", "UploadPartCopy", "CompleteMultipartUpload", "AbortMultipartUpload", "ListParts")
 WRITES = ("PutObject", "CopyObject", "CreateMultipartUpload")
 
@@ -35,11 +37,8 @@ class Asked:
 def route(request: Request) -> tuple[str, dict[str, Any]]:
     """(operation, what it is about) for the log, for faults and for the role's permissions."""
     found = target(request)
-    told = {"Bucket": found.bucket, "Key": found.key, "VersionId": found.version}
-    told["StorageClass"] = request.headers.get("x-amz-storage-class")
-    told["CopySource"] = request.headers.get("x-amz-copy-source")
-    told["Tagging"] = request.headers.get("x-amz-tagging")
-    return found.operation, {k: v for k, v in told.items() if v}
+    named = {"Bucket": found.bucket, "Key": found.key, "VersionId": found.version}
+    return found.operation, {k: v for k, v in named.items() if v} | told(found.operation, request)
 
 
 def answer(cloud: Any, call: Call, request: Request) -> Response:
@@ -73,6 +72,8 @@ def _answer(cloud: Any, work: Asked, account: str) -> Response:
     _check(work)
     if wanted.operation == "GetObjectRetention":
         return s3_locks.get_retention(work.version, bucket)
+    if wanted.operation == "GetObjectLegalHold":
+        return s3_locks.get_legal_hold(work.version, bucket)
     if wanted.operation == "RestoreObject":
         return s3_archive.restore(call, request, work.version)
     bypass = s3_locks.bypasses(call, request.headers)
@@ -81,6 +82,8 @@ def _answer(cloud: Any, work: Asked, account: str) -> Response:
     uploads = set(bucket.multiparts)
     upload = bucket.multiparts.get(wanted.query.get("uploadId", ""))
     response = cloud.moto.handle(_for_moto(request, wanted, bypass), account)
+    if wanted.operation in READERS:
+        s3_locks.conceal(call, response)
     if wanted.operation == "CopyObject" and response.status < 300:
         s3_copies.carry(request.headers, bucket, s3_conditions.current(bucket, wanted.key)[0])
     if wanted.operation == "CreateMultipartUpload" and response.status < 300:
@@ -139,7 +142,7 @@ def _check(work: Asked) -> None:
         s3_copies.check(call, name, headers, work.copy_most)
     if name == "GetObject" and work.version is not None:
         s3_archive.check_readable(work.version, call.now)
-    if name in VERSION_READERS[:2] and work.version is not None:
+    if name in READERS and work.version is not None:
         _usable(call, work.version.kms_key_id if work.version.encryption == "aws:kms" else None, "kms:Decrypt")
     if name == "PutObjectRetention" and bucket.object_lock_enabled:
         s3_locks.check_retention(call, request, work.version)

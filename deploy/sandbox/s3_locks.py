@@ -1,6 +1,7 @@
 """Object Lock: what is retained can be retained longer, never shorter, save governance with the right to bypass it.
 
-"How S3 Object Lock works" (S3 user guide); "PutObjectRetention", "GetObjectRetention" (S3 API reference).
+"How S3 Object Lock works" (S3 user guide); "PutObjectRetention", "GetObjectRetention", "GetObjectLegalHold",
+"HeadObject" (S3 API reference).
 """
 
 import re
@@ -14,6 +15,11 @@ from deploy.sandbox.s3_route import Target
 
 MODES = ("GOVERNANCE", "COMPLIANCE")
 BYPASS = "x-amz-bypass-governance-retention"
+# HeadObject and GetObject return these only to callers with the permission to read them ("HeadObject").
+_SHOWN = {
+    "s3:GetObjectRetention": ("x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date"),
+    "s3:GetObjectLegalHold": ("x-amz-object-lock-legal-hold",),
+}
 
 
 def bypasses(call: Call, headers: dict[str, str]) -> bool:
@@ -77,6 +83,26 @@ def get_retention(version: Any, bucket: Any) -> Response:
     inner = f"<Mode>{version.lock_mode}</Mode><RetainUntilDate>{version.lock_until}</RetainUntilDate>"
     body = f'<Retention xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inner}</Retention>'
     return Response(200, {"Content-Type": "application/xml"}, body.encode())
+
+
+def get_legal_hold(version: Any, bucket: Any) -> Response:
+    """GetObjectLegalHold; moto has no error for an object without one."""
+    if not bucket.object_lock_enabled:
+        raise AwsError("InvalidRequest", "Bucket is missing Object Lock Configuration", 400)
+    if not version.lock_legal_status:
+        text = "The specified object does not have a ObjectLock configuration"
+        raise AwsError("NoSuchObjectLockConfiguration", text, 404)
+    inner = f"<Status>{version.lock_legal_status}</Status>"
+    body = f'<LegalHold xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inner}</LegalHold>'
+    return Response(200, {"Content-Type": "application/xml"}, body.encode())
+
+
+def conceal(call: Call, response: Response) -> None:
+    """Leave out of an answer what the caller may not know of a lock."""
+    for action, names in _SHOWN.items():
+        if not call.principal.allows(action):
+            for name in [one for one in response.headers if one.lower() in names]:
+                del response.headers[name]
 
 
 def carry(bucket: Any, upload: Any, made: Any) -> None:

@@ -147,8 +147,13 @@ def _resources(limit: Limit, place: Place) -> list[str]:
 
 def documents(actions: Sequence[str], duty: str, place: Place) -> list[dict[str, Any]]:
     """The statements as policies, each small enough to be one of IAM's."""
+    return packed(statements(actions, duty, place))
+
+
+def packed(wanted: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Statements as policies, each small enough to be one of IAM's."""
     made: list[list[dict[str, Any]]] = []
-    for statement in (part for whole in statements(actions, duty, place) for part in _small(whole)):
+    for statement in (part for whole in wanted for part in _small(whole)):
         if not made or _length([*made[-1], statement]) > _MOST_CHARACTERS:
             made.append([])
         made[-1].append(statement)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tasks.resources import TYPES
+from tasks.resources.repository import rights_of
 from tasks.resources.rights import CHECK_ACTIONS, granted
 from tests.contract.journeys import as_duty
 from tests.contract.rig import HOME, Rig
@@ -85,3 +86,27 @@ def test_where_nothing_may_be_deleted_the_right_to_is_not_asked_for(cloud: Sandb
     allow(rig, "cleanup", "*", denied=("dynamodb:Delete*", "backup:Delete*"))
     guarded = replace(as_duty(rig.production, "cleanup"), may_delete=False)
     assert {one.outcome for one in rig.driver.check(guarded, HOME)} == {"ok"}
+
+
+def test_rights_on_a_repositorys_bucket_are_asked_for_by_its_name(cloud: Sandbox) -> None:
+    """Feature 93, feature C20: without the right to read locks a locked object looks free."""
+    spec = {"url": "s3://safe/cold", "region": HOME, "lock": "30d"}
+    wanted = {action for some in rights_of(spec).values() for action in some}
+    rights = (*CHECK_ACTIONS, *(wanted - {"s3:GetObjectRetention"}))
+    allow(Rig(cloud, "volume", make_volume), "snapshot", *rights)
+
+    def found() -> dict[str, Check]:
+        rig = Rig(cloud, "volume", make_volume)
+        return {
+            one.name: one for one in rig.driver.blocks.check(as_duty(rig.production, "snapshot"), HOME, "cold", spec)
+        }
+
+    missing = [one for one in found().values() if one.outcome != "ok"]
+    assert set(found()) == wanted
+    assert [(one.name, one.outcome, "the repository cold: locks are not seen" in one.text) for one in missing] == [
+        ("s3:GetObjectRetention", "missing", True)
+    ]
+    asked = cloud.calls("SimulatePrincipalPolicy")[-1]["parameters"]["ResourceArns"]
+    assert asked == ["arn:aws:s3:::safe/cold/snapfleet-check"]
+    allow(Rig(cloud, "volume", make_volume), "snapshot", "*", denied=("iam:SimulatePrincipalPolicy",))
+    assert {one.outcome for one in found().values()} == {"unknown"}

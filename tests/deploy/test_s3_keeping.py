@@ -70,6 +70,28 @@ def test_bypassing_governance_is_a_right_of_its_own(sandbox, locking):
     locking.delete_object(**exact, BypassGovernanceRetention=True)
 
 
+def test_a_lock_is_shown_in_a_head_only_to_who_may_read_it(sandbox, locking):
+    """AWS, "HeadObject": the lock's headers are left out without s3:GetObjectRetention and s3:GetObjectLegalHold."""
+    until = now(sandbox).replace(microsecond=0) + timedelta(days=2)
+    asked = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until, "ObjectLockLegalHoldStatus": "ON"}
+    place = {"Bucket": "vault", "Key": "m"}
+    locking.put_object(**place, Body=b"x", **asked)
+    locking.put_object(Bucket="vault", Key="free", Body=b"x")
+    arn = f"arn:aws:iam::{VAULT}:role/reader"
+    sandbox.role(arn, denied=["s3:GetObjectRetention", "s3:GetObjectLegalHold"])
+    held = sandbox.assume(arn, None)
+    session = (held["AccessKeyId"], held["SecretAccessKey"], held["SessionToken"])
+    reader = sandbox.client_with(*session, HOME, "s3", s3=PATH)
+    names = ("ObjectLockMode", "ObjectLockRetainUntilDate", "ObjectLockLegalHoldStatus")
+    for ask in ("head_object", "get_object"):
+        assert [name in getattr(locking, ask)(**place) for name in names] == [True] * 3
+        assert [name in getattr(reader, ask)(**place) for name in names] == [False] * 3
+    assert locking.get_object_legal_hold(**place)["LegalHold"] == {"Status": "ON"}
+    refused("AccessDenied", reader.get_object_retention, **place)
+    refused("AccessDenied", reader.get_object_legal_hold, **place)
+    refused("NoSuchObjectLockConfiguration", locking.get_object_legal_hold, Bucket="vault", Key="free")
+
+
 def test_a_default_retention_locks_every_way_of_writing(sandbox, locking):
     """AWS, "Configuring S3 Object Lock": the bucket's default counts for puts, copies and multipart uploads."""
     rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 3}}

@@ -13,6 +13,9 @@ from tasks.states import JobState, PointState, RequestState
 from tests.deploy.estate import VAULT
 from tests.integration.test_repository_pipeline import HOME, Archiving, Killed, asked, made
 from tests.sandbox import Sandbox
+from workers.aws.ec2 import Ec2Driver
+from workers.aws.session import Sessions
+from workers.pace import Pace
 from workers.repository.s3 import S3Store
 
 URL = "s3://cold/main"
@@ -155,8 +158,21 @@ def test_one_that_the_catalog_does_not_know_goes_without_its_key_and_after_a_kil
     assert objects(archiving) == {"main/notes.txt", "mainly/packs"}
 
 
+def locked_keys(house: Archiving) -> set[str]:
+    """What lies in the bucket with Object Lock."""
+    return {one["Key"] for one in s3(house).list_objects_v2(Bucket="locked")["Contents"]}
+
+
+def lacking(house: Archiving, *denied: str) -> None:
+    """The repository's role may not do these, from its next session on."""
+    arn = f"arn:aws:iam::{VAULT}:role/snapfleet-dr"
+    house.sandbox.role(arn, external_id="vault-external-id", denied=list(denied))
+    driver = Ec2Driver(Sessions(), Pace(floor=timedelta(0), guard=timedelta(0), clock=house.clock))
+    house.context = replace(house.context, drivers={"instance": driver, "volume": driver})
+
+
 def test_object_lock_is_told_with_its_end(archiving: Archiving) -> None:
-    """feature 84: nothing goes while the last lock holds."""
+    """feature 84: nothing goes while the last lock holds, nor where the role may not read locks (feature C20)."""
     s3(archiving).create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
     archiving.repository("cold", "a long passphrase", "s3://locked/main")
     assert asked(archiving, "create").state == JobState.DONE
@@ -165,6 +181,12 @@ def test_object_lock_is_told_with_its_end(archiving: Archiving) -> None:
     lock = {"Mode": "COMPLIANCE", "RetainUntilDate": until}
     s3(archiving).put_object_retention(Bucket="locked", Key=key, Retention=lock)
     wish = {"name": "cold", "confirm": "s3://locked/main"}
+    before = locked_keys(archiving)
+    lacking(archiving, "s3:GetObjectRetention")
+    blind = deletion(archiving, **wish)
+    assert (blind.state, "Allow s3:GetObjectRetention" in blind.error_text) == (JobState.FAILED, True)
+    assert locked_keys(archiving) == before
+    lacking(archiving)
     held = deletion(archiving, **wish)
     assert (held.state, f"until {until:%Y-%m-%d %H:%M}" in held.error_text) == (JobState.FAILED, True)
     archiving.clock.advance(timedelta(days=10))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.catalog import Point, Repository, close_catalog, open_catalog, transaction
+from tasks.resources.repository import rights_of
 from tasks.states import JobState
 from tests.coordinator.house import DAY
 from tests.deploy.estate import VAULT
@@ -46,7 +47,11 @@ def locking(sandbox: Sandbox, sqlite_url: str, tmp_path: Path, monkeypatch: pyte
 def test_what_is_needed_stays_locked_ahead_of_time_and_what_retention_let_go_is_deleted_when_its_lock_is_over(
     locking: Locking,
 ) -> None:
-    """feature C20: objects are locked when written, extended while referenced, and never overwritten."""
+    """feature C20: objects are locked when written, extended while referenced, and never overwritten; the printed
+    rights are enough (feature 75)."""
+    spec = {"url": "s3://locked/main", "lock": "30d"}
+    rights = [action for some in rights_of(spec).values() for action in some]
+    locking.sandbox.role(f"arn:aws:iam::{VAULT}:role/snapfleet-dr", external_id="vault-external-id", allowed=rights)
     s3: Any = locking.sandbox.client(VAULT, service="s3")
     s3.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
     assert asked(locking, "create").state == JobState.DONE

@@ -13,6 +13,7 @@ import pytest
 
 from tasks.resources import TABLE, TYPES
 from tasks.resources.limits import CONDITIONS, LIMITS
+from tasks.resources.repository import rights_of
 from tasks.resources.rights import DUTIES, FEATURES, Place, actions_of, documents, granted, is_read, limits_of
 
 pytestmark = pytest.mark.unit
@@ -56,6 +57,17 @@ def test_every_action_is_one_that_aws_knows(kind: Any) -> None:
     """Feature 75: a misspelt action would allow nothing, and say so at night."""
     actions = {one for feature in FEATURES for one in actions_of(kind, feature)}
     assert {one for one in actions if known(one) is None} == set()
+
+
+def test_every_right_of_a_repository_is_one_that_aws_knows_for_that_resource() -> None:
+    """Feature 75: rights on a bucket are asked of the bucket, those on objects of objects."""
+    spec = {"url": "s3://b/p", "lock": "30d", "kms_key": "arn:aws:kms:us-east-1:111111111111:key/k"}
+    kinds = {"arn:aws:s3:::b": "bucket", "arn:aws:s3:::b/p/*": "object", spec["kms_key"]: "key"}
+    for arn, actions in rights_of(spec).items():
+        for action in actions:
+            found = (known(action) or {}).get("Resources", [])
+            assert kinds[arn] in ([found] if isinstance(found, str) else found), action
+    assert rights_of({"url": "azure://account/container/p"}) == {}
 
 
 def test_tags_confine_only_what_aws_checks_them_for() -> None:

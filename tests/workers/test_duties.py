@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tasks.catalog import Account, transaction
+from tasks.catalog import Account, Repository, transaction
+from tasks.errors import Denied
 from tasks.lanes import Lane
 from tests.workers.world import World
 from workers import driver
@@ -60,3 +61,40 @@ def test_a_check_is_made_as_each_role_and_says_whose_answer_it_is(world: World) 
     assert world.work(job) == "done"
     rows = world.row(job).result["checks"]
     assert {row["role"] for row in rows} == {"snapshot, restore", "cleanup"}
+
+
+class Keeper:
+    """Access to repositories, and who asked as whom."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, str]] = []
+
+    def check(self, account: driver.Account, region: str, name: str, spec: Any) -> list[driver.Check]:
+        self.asked.append((account.role_arn, region, name))
+        if spec["url"].endswith("shut"):
+            raise Denied("IAM does not answer.", advice="")
+        return [driver.Check("s3:GetObjectRetention", "missing", f"Without it, of {name}.")]
+
+
+def test_the_repositories_of_an_account_are_asked_about_once_as_the_role_that_keeps_them(world: World) -> None:
+    """Feature 93: where one lies in a region that nothing else is done in, too; an account stays reachable."""
+    keeper: Any = Keeper()
+    vars(world.context.drivers["volume"])["blocks"] = keeper
+    with_roles(cleanup_role_arn=f"{ROLE}-cleanup")
+    at = world.clock.now()
+    with transaction():
+        for name, region, account in (
+            ("cold", "us-east-1", "prod"),
+            ("shut", "mars", "prod"),
+            ("other", "us-east-1", "x"),
+        ):
+            where = {"account": account, "region": region, "url": f"s3://b/{name}"}
+            Repository.create(name=name, spec=where, created_at=at)
+    job = world.job("check", Lane.DISCOVER, run=None, service="ec2")
+    assert world.work(job) == "done"
+    found = {(row["name"], row["outcome"], row["role"]) for row in world.row(job).result["checks"]}
+    assert ("s3:GetObjectRetention", "missing", "snapshot, restore") in found
+    assert ("iam:SimulatePrincipalPolicy", "unknown", "snapshot, restore") in found
+    assert sorted(keeper.asked) == [(ROLE, "mars", "shut"), (ROLE, "us-east-1", "cold")]
+    with transaction():
+        assert Account.get().state == "reachable"

@@ -6,11 +6,13 @@ from urllib.parse import unquote, urlsplit
 
 import botocore.session
 
+from tasks.resources.repository import rights_of
 from workers.aws.ec2_foreign import list_foreign
 from workers.aws.errors import translated
 from workers.aws.session import Sessions
+from workers.aws.simulate import check_named
 from workers.blocks import Foreign
-from workers.driver import Account
+from workers.driver import Account, Check
 from workers.repository.ebs import EbsClient, EbsSink, EbsSource, complete_snapshot, start_snapshot
 from workers.repository.errors import Unsuitable
 from workers.repository.kms import Kms
@@ -49,6 +51,13 @@ class AwsBlocks:
         held = self._credentials(account, region)
         wire = Wire(address, parts.netloc, region, held, proxy=proxy, ca_bundle=bundle)
         return S3Store(client, parts.netloc, unquote(parts.path), wire=wire)
+
+    def check(self, account: Account, region: str, name: str, spec: Mapping[str, Any]) -> list[Check]:
+        """What IAM says of the account's rights on a repository of the estate, nothing being tried there."""
+        with translated("a look at rights"):
+            clients = self._sessions.at(account, region)
+            partition = str(clients.read("sts").meta.partition)
+            return check_named(clients, rights_of(spec, partition), f"the repository {name}")
 
     def snapshots(self, account: Account, region: str, tags: Mapping[str, str]) -> Iterator[Foreign]:
         with translated("a look at snapshots"):

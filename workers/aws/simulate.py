@@ -6,7 +6,7 @@ control policies are considered; policies of buckets, keys and vaults are not, s
 refused there. A denial that hangs on a key without a value says nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -33,6 +33,33 @@ def completed(clients: Clients, types: Sequence[str], tried: Iterable[Check]) ->
     for one in seen:
         asked.pop(one.name, None)
     return [*mine, *asked.values()]
+
+
+def check_named(clients: Clients, rights: Mapping[str, Mapping[str, str]], what: str) -> list[Check]:
+    """What IAM says of actions on resources that are named: by ARN pattern, each action with what does not work without
+    it. `what` says of what the resources are."""
+    found: list[Check] = []
+    try:
+        arn = _role(clients)
+        for pattern, actions in rights.items():
+            answer = clients.read("iam").simulate_principal_policy(
+                PolicySourceArn=arn,
+                ActionNames=sorted(actions),
+                ResourceArns=[pattern.replace("*", _SAMPLE)],
+                MaxItems=_ASKED_AT_ONCE,
+            )
+            verdicts = {one["EvalActionName"]: one["EvalDecision"] for one in answer["EvaluationResults"]}
+            found += [_named(one, verdicts.get(one, ""), f"{what}: {loss}") for one, loss in sorted(actions.items())]
+    except (BotoCoreError, ClientError) as error:
+        why = f"{what}: {_unasked(translate(error, operation='iam:SimulatePrincipalPolicy'))}"
+        return [Check(action, "unknown", why) for actions in rights.values() for action in sorted(actions)]
+    return found
+
+
+def _named(action: str, decision: str, text: str) -> Check:
+    if decision == "allowed":
+        return Check(action, "ok")
+    return Check(action, "missing" if decision else "unknown", f"Without {action}, of {text}.")
 
 
 def _better(asked: Check | None, tried: Check) -> bool:

@@ -5,21 +5,21 @@ Nothing but what is named as this format's objects are is ever deleted. FORMAT.m
 """
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from workers.repository.clock import Clock
-from workers.repository.errors import Missing, Unsuitable, WrongKey
+from workers.repository.errors import AccessRefused, Missing, Unsuitable, WrongKey
 from workers.repository.generations import Index, read_leases
+from workers.repository.locks import locks_of
 from workers.repository.names import CONFIG, GENERATIONS, KEYS, LEASES, MAPS, PACKS, PARTS, PROBES, TOMBS, is_ours
 from workers.repository.repository import Repository, check_clock, read_config
 from workers.repository.store import Stat, Store
 
 # Who names goes before what is named; without a key nobody opens what is left.
 ORDER = (KEYS, LEASES, GENERATIONS, PARTS, MAPS, PACKS, TOMBS, PROBES)
-# Objects that one request of S3 deletes (DeleteObjects), and requests for locks that wait side by side.
-_BATCH, _TOGETHER = 1000, 32
+# Objects that one request of S3 deletes (DeleteObjects).
+_BATCH = 1000
 Opener = Callable[[], Repository]
 
 
@@ -147,20 +147,11 @@ def _alive(ours: Mapping[str, Stat], at: datetime, silence: timedelta, opener: O
 
 def _locked(store: Store, ours: Mapping[str, Stat], at: datetime) -> str:
     """Until when objects are locked; '' when none is."""
-    if not store.features().object_lock:
-        return ""
-    ask: Callable[[str], datetime | None] | None = getattr(store, "locked_until", None)
-    if ask is None:
-        return f"{store.url} has locks that cannot be read, so nothing goes."
-
-    def end(name: str) -> datetime | None:
-        try:
-            return ask(name)
-        except Missing:
-            return None  # gone since it was listed
-
-    with ThreadPoolExecutor(_TOGETHER) as pool:
-        ends = [until for until in pool.map(end, list(ours)) if until is not None and until > at]
+    try:
+        ends = locks_of(store, ours, at)
+    except (AccessRefused, Unsuitable) as error:
+        return str(error)  # nobody here can tell, so nothing goes
     if not ends:
         return ""
-    return f"{len(ends)} objects are locked, the last until {max(ends):%Y-%m-%d %H:%M} UTC (9999: a legal hold)."
+    last = max(ends.values())
+    return f"{len(ends)} objects are locked, the last until {last:%Y-%m-%d %H:%M} UTC (9999: a legal hold)."

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from isal import isal_zlib
 
-from workers.repository.errors import AccessRefused, Conflict, StoreUnavailable, Unsuitable
+from workers.repository.errors import AccessRefused, Conflict, Missing, StoreUnavailable, Unsuitable
 from workers.repository.http import proxy_for
+from workers.repository.s3locks import ObjectLock, lock_of
 from workers.repository.s3wire import MISSING, REFUSED, Elsewhere, Underway, Wire, error_of, storage_class
 from workers.repository.sigv4 import Credentials
 from workers.repository.store import PLAIN, Body, Features, Put, Stat, Thaw
@@ -130,6 +131,7 @@ class S3Store:
         self._prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
         self._encryption = encryption or {}
         self._versions: bool | None = None
+        self._locks: bool | None = None
         self.url = f"s3://{bucket}/{self._prefix}".rstrip("/")
 
     def put(self, name: str, body: Body, how: Put = PLAIN) -> str:
@@ -228,18 +230,21 @@ class S3Store:
             )
 
     def locked_until(self, name: str) -> datetime | None:
-        """Until when nobody may delete an object; the end of time under a legal hold. Raises Missing."""
+        """Until when nobody may delete an object for good, whichever version of it is held; the end of time under a
+        legal hold. Raises Missing; AccessRefused where the locks may not be read."""
+        key = self._prefix + name
         with self._translated(name):
-            facts = self._client.head_object(Bucket=self._bucket, Key=self._prefix + name)
-        until: datetime | None = facts.get("ObjectLockRetainUntilDate")
-        return datetime.max.replace(tzinfo=UTC) if facts.get("ObjectLockLegalHoldStatus") == "ON" else until
+            ends = [self._lock_of(key, version).end for version, marker in self._versions_of(name) if not marker]
+        if not ends:
+            raise Missing(f"{name} is not there.")
+        return max((end for end in ends if end is not None), default=None)
 
     def reclass(self, name: str, storage_class: str) -> None:
         key = self._prefix + name
         before = [entry for entry in self._entries(name) if "VersionId" in entry]
         with self._translated(name):
             lock = self._lock_of(key)
-            self._client.copy_object(
+            done = self._client.copy_object(
                 Bucket=self._bucket,
                 Key=key,
                 CopySource={"Bucket": self._bucket, "Key": key},
@@ -247,24 +252,21 @@ class S3Store:
                 MetadataDirective="COPY",
                 **self._encryption,
             )
-            if lock:  # a copy has no lock of itself
+            # a copy has no lock of itself, and S3 takes no date that is over
+            if lock.until is not None and lock.until > done["CopyObjectResult"]["LastModified"]:
+                kept = {"Mode": lock.mode, "RetainUntilDate": lock.until}
                 self._client.put_object_retention(
-                    Bucket=self._bucket, Key=key, Retention=lock, ChecksumAlgorithm="CRC32"
+                    Bucket=self._bucket, Key=key, Retention=kept, ChecksumAlgorithm="CRC32"
                 )
         if before:  # in a bucket with versions the warm one stays beside the copy; while it is locked it must
             self._delete(before)
 
-    def _lock_of(self, key: str) -> dict[str, Any]:
-        """How an object is locked now, as PutObjectRetention takes it; empty for one that is not."""
-        if not self._has_versions():
-            return {}
-        facts = self._client.head_object(Bucket=self._bucket, Key=key)
-        mode, until = facts.get("ObjectLockMode"), facts.get("ObjectLockRetainUntilDate")
-        return {"Mode": mode, "RetainUntilDate": until} if mode and until else {}
+    def _lock_of(self, key: str, version: str = "") -> ObjectLock:
+        """How an object is locked now, or one version of it. Raises AccessRefused where nobody here may read that."""
+        return lock_of(self._client, self._bucket, key, version) if self._has_locks() else ObjectLock()
 
     def features(self) -> Features:
-        locks = self._setting(lambda: self._client.get_object_lock_configuration(Bucket=self._bucket))
-        on = (locks or {}).get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled"
+        on = self._has_locks()
         rules = self._setting(lambda: self._client.get_bucket_lifecycle_configuration(Bucket=self._bucket))
         return Features(on, CLASSES, tuple(self._dangers((rules or {}).get("Rules", []))), COLD)
 
@@ -342,16 +344,22 @@ class S3Store:
 
     def _entries(self, name: str) -> Iterator[dict[str, str]]:
         """What to delete for a name: in a bucket with versions, each version, so that it is gone for good."""
+        for version, _ in self._versions_of(name):
+            yield {"Key": self._prefix + name, **({"VersionId": version} if version else {})}
+
+    def _versions_of(self, name: str) -> Iterator[tuple[str, bool]]:
+        """Each version of a name, and whether it is only a delete marker; ('', False) in a bucket without versions."""
         key = self._prefix + name
         if not self._has_versions():
-            yield {"Key": key}
+            yield "", False
             return
         with self._translated(name):
             pages = self._client.get_paginator("list_object_versions").paginate(Bucket=self._bucket, Prefix=key)
             for page in pages:
-                for item in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
-                    if item["Key"] == key:
-                        yield {"Key": key, "VersionId": item["VersionId"]}
+                for kind in ("Versions", "DeleteMarkers"):
+                    for item in page.get(kind, ()):
+                        if item["Key"] == key:
+                            yield item["VersionId"], kind == "DeleteMarkers"
 
     def _delete(self, entries: Sequence[dict[str, str]]) -> dict[str, str]:
         with self._translated("objects"):
@@ -370,6 +378,12 @@ class S3Store:
             facts = self._setting(lambda: self._client.get_bucket_versioning(Bucket=self._bucket))
             self._versions = (facts or {}).get("Status") in ("Enabled", "Suspended")
         return self._versions
+
+    def _has_locks(self) -> bool:
+        if self._locks is None:
+            facts = self._setting(lambda: self._client.get_object_lock_configuration(Bucket=self._bucket))
+            self._locks = (facts or {}).get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled"
+        return self._locks
 
     def _thaw(self, name: str, days: int, tier: str) -> Thaw:
         key = self._prefix + name

@@ -8,14 +8,15 @@ import yaml
 from cfnlint.api import lint
 
 from admin.cli.tables import TEMPLATE
-from admin.iam import template, used_by
-from tasks.catalog import Account, Meta, Policy, transaction
+from admin.iam import needed_by, template, used_by
+from tasks.catalog import Account, Meta, Policy, Repository, transaction
 from tasks.resources.rights import is_read
 from tests.admin.catalogue import AT
 from tests.admin.cli.conftest import Cli
 
 pytestmark = pytest.mark.unit
 ROLE = "arn:aws:iam::111111111111:role/snapfleet"
+KMS = "arn:aws:kms:us-east-1:111111111111:key/12345678-1234-1234-1234-123456789012"
 
 
 @pytest.fixture
@@ -79,6 +80,26 @@ def test_blocks_are_read_only_where_a_policy_archives(estate: Cli) -> None:
         Policy.update(spec={**spec, "repository": {"name": "cold"}}).where(Policy.name == "disks").execute()
     assert "ebs:GetSnapshotBlock" in _actions(estate, "prod", "--role", "snapshot")
     assert "ebs:StartSnapshot" in _actions(estate, "prod", "--role", "restore")
+
+
+def test_the_account_of_a_repository_is_allowed_what_that_needs_in_its_bucket_and_nowhere_else(estate: Cli) -> None:
+    """Feature 75, feature C20: locks can be read, so that what is locked is seen; also where no policy uses it."""
+    assert estate("iam", "policy", "idle").code == 2
+    where = {"account": "idle", "region": "us-east-1", "url": "s3://safe/some/cold"}
+    with transaction():
+        Repository.create(name="cold", spec={**where, "kms_key": KMS}, created_at=AT)
+        Repository.create(name="held", spec={**where, "url": "s3://locked", "lock": "30d"}, created_at=AT)
+    found = {one["name"]: one for one in estate("iam", "policy", "idle", "-o", "json").json}
+    assert found["snapfleet-repositories"]["role"] == "snapshot"
+    allowed = {one["Resource"][0]: one["Action"] for one in found["snapfleet-repositories"]["policy"]["Statement"]}
+    assert set(allowed) == {
+        "arn:aws:s3:::safe", "arn:aws:s3:::safe/some/cold/*", KMS, "arn:aws:s3:::locked", "arn:aws:s3:::locked/*"
+    }  # fmt: skip
+    for arn in ("arn:aws:s3:::safe/some/cold/*", "arn:aws:s3:::locked/*"):
+        assert {"s3:GetObjectRetention", "s3:GetObjectLegalHold", "s3:DeleteObjectVersion"} <= set(allowed[arn])
+        assert ("s3:PutObjectRetention" in allowed[arn]) == ("locked" in arn)
+    assert "snapfleet-repositories" not in {one["name"] for one in estate("iam", "policy", "prod", "-o", "json").json}
+    assert needed_by("idle")["snapshot"] >= {"s3:GetObjectLegalHold", "kms:Decrypt"}
 
 
 def test_each_role_can_be_asked_for_alone_and_deletes_only_what_is_ours(estate: Cli) -> None:

@@ -12,7 +12,7 @@ from tests.workers.repository.volumes import KEY, TUNING, Disk, Snapshot
 from workers.repository.__main__ import Screen, main
 from workers.repository.archive import archive
 from workers.repository.delete import ORDER, DeletePlan, execute_deletion, plan_deletion
-from workers.repository.errors import Conflict, Missing, Unsuitable, WrongKey
+from workers.repository.errors import AccessRefused, Conflict, Missing, Unsuitable, WrongKey
 from workers.repository.folder import FolderStore
 from workers.repository.keys import KeyFile
 from workers.repository.lease import OPEN, Lease
@@ -161,6 +161,25 @@ def test_a_lock_is_in_the_way_until_it_ends_and_nothing_goes_before() -> None:
     assert execute_deletion(store, planned(store, watch), watch).kept
     watch.at += 31 * DAY
     assert execute_deletion(store, planned(store, watch), watch).complete
+
+
+class Concealing(Dying):
+    """Has locks that this identity may not read: AWS then leaves them out of a HEAD (HeadObject, S3 API reference)."""
+
+    def locked_until(self, name: str) -> datetime | None:
+        raise AccessRefused(f"Whether {name} is locked may not be read.", advice="Allow s3:GetObjectRetention there.")
+
+
+def test_where_locks_may_not_be_read_nothing_goes_and_the_right_is_named() -> None:
+    """feature 84: else keys would go first, and locked packs that nobody opens would stay behind."""
+    watch = Watch()
+    store, _ = filled(watch, Concealing(watch))
+    before = names(store)
+    plan = planned(store, watch)
+    assert "Allow s3:GetObjectRetention there." in plan.blocked
+    with pytest.raises(Unsuitable, match="Allow s3:GetObjectRetention"):
+        execute_deletion(store, plan, watch)
+    assert names(store) == before
 
 
 def test_it_goes_on_slice_by_slice() -> None:

@@ -3,7 +3,6 @@ by the wire, and Azure Blob as Azurite knows it."""
 
 import secrets
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -209,24 +208,6 @@ def test_an_object_moves_to_another_class(moto_endpoint: str) -> None:
     store.reclass("packs/o", "STANDARD_IA")
     assert store.stat("packs/o").storage_class == "STANDARD_IA"
     assert store.get("packs/o")[0] == b"x"
-
-
-def test_an_object_that_moves_leaves_no_version_behind_but_a_locked_one_and_its_lock_moves_too(
-    moto_endpoint: str,
-) -> None:
-    """feature C20: nobody may delete it in its new class before its time; nothing is billed twice without need."""
-    client = bucket(moto_endpoint, "moving", ObjectLockEnabledForBucket=True)
-    store = S3Store(client, "moving")
-    until = datetime.now(UTC) + timedelta(days=2)
-    store.put("packs/locked", b"x", Put(retain_until=until))
-    store.put("packs/free", b"y")
-    for name in ("packs/locked", "packs/free"):
-        store.reclass(name, "GLACIER_IR")
-        assert store.stat(name).storage_class == "GLACIER_IR"
-    left = Counter(one["Key"] for one in client.list_object_versions(Bucket="moving")["Versions"])
-    assert left == {"packs/locked": 2, "packs/free": 1}
-    moved = client.head_object(Bucket="moving", Key="packs/locked")
-    assert (moved["ObjectLockMode"], moved["ObjectLockRetainUntilDate"].date()) == ("COMPLIANCE", until.date())
 
 
 def test_server_side_encryption_is_asked_for(moto_endpoint: str) -> None:
