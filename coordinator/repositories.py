@@ -125,8 +125,8 @@ def _lock(row: Repository, at: datetime) -> int:
 
 
 def _compact(row: Repository, at: datetime) -> int:
-    """Have sparse packs moved together, but not where locked ones would stay beside what was moved."""
-    if row.spec.get("lock") or not _is_due(row, "compact", at, COMPACT_EVERY):
+    """Have sparse packs moved together; those that are locked the worker leaves, and tells until when."""
+    if not _is_due(row, "compact", at, COMPACT_EVERY):
         return 0
     with transaction():
         ask_repository(row.name, "compact", {}, at)

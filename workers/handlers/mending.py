@@ -9,17 +9,18 @@ from typing import Any
 from tasks.catalog import Job, transaction
 from workers import fence
 from workers.context import Context
-from workers.repositories import Place, go_on_later, open_place, slice_end, translated
+from workers.repositories import Place, go_on_later, locked_until, open_place, slice_end, translated
 from workers.repository.compact import CompactPlan, compact, plan_compaction
 from workers.repository.generations import read_index
 from workers.repository.names import PACKS
 from workers.repository.repair import repair
 from workers.repository.repository import Repository
+from workers.repository.store import Put
 from workers.repository.verify import verify
 
 # Bytes of packs that one turn reads: half a minute at the 300 MiB/s that two cores prove.
 TURN_BYTES = 8 << 30
-# Lost generations and objects that are told one by one.
+# Lost generations, locked packs and objects that are told one by one.
 _TOLD = 50
 Facts = dict[str, Any]
 
@@ -27,8 +28,8 @@ Facts = dict[str, Any]
 def compaction(context: Context, place: Place, job: Job) -> Facts | None:
     """Move what is alive out of packs that are mostly dead, where that pays; None when the next message does the rest.
 
-    Cold packs and those that several volumes share stay. With `dry_run` only said. The old packs go with a prune after
-    the grace.
+    Cold packs and those that several volumes share stay, and locked ones, which are told with the end of their lock.
+    With `dry_run` only said. The old packs go with a prune after the grace.
     """
     opened, late, spec = open_place(context, place), slice_end(context), job.spec
     with translated():
@@ -36,12 +37,13 @@ def compaction(context: Context, place: Place, job: Job) -> Facts | None:
     done = dict(spec.get("going") or {"moved_bytes": 0, "freed_bytes": 0, "packs": 0})
     left = {"moved_bytes": plan.moved, "freed_bytes": plan.freed, "packs": sum(map(len, plan.packs.values()))}
     if spec.get("dry_run"):
-        return left
+        return {**left, **_held(plan)}
+    how = Put(retain_until=locked_until(context, job))
     total = done["moved_bytes"] + plan.moved
     meter = context.meters.begin(job, context.clock.timer(), total, done["moved_bytes"])
     for turn in _turns(plan):
         with translated():
-            report = compact(opened, turn, read_index(opened).generations)
+            report = compact(opened, turn, read_index(opened).generations, how)
         places = [place for packs in turn.packs.values() for place in packs]
         won = sum(place.size for place in places) - report.moved
         done = {
@@ -53,7 +55,13 @@ def compaction(context: Context, place: Place, job: Job) -> Facts | None:
         if late() and done["packs"] < left["packs"]:
             _later(context, job, done)
             return None
-    return done
+    return {**done, **_held(plan)}
+
+
+def _held(plan: CompactPlan) -> Facts:
+    """What locks keep from being moved: sparse packs, the bytes in them that nobody needs, and when each is free."""
+    told = [f"{name}: locked until {until:%Y-%m-%d}" for name, until in sorted(plan.locked.items())]
+    return {"locked": len(plan.locked), "locked_bytes": plan.held, "told": told[:_TOLD]}
 
 
 def _turns(plan: CompactPlan) -> list[CompactPlan]:

@@ -2,18 +2,20 @@
 
 Frames are moved as they are, without compressing or encrypting anew. It is a job like any other: it pins the
 manifests it replaces, and its commit swaps them all at once. Packs that more than one lineage uses, and packs in
-cold classes, stay as they are: moving them would cost more than it frees.
+cold classes, stay as they are: moving them would cost more than it frees. So do locked ones, each until its own lock
+ends: before, what was moved out of them would only lie there twice.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from workers.repository.archive import new_job_id
 from workers.repository.errors import Damaged
 from workers.repository.generations import manifest_name
 from workers.repository.lease import OPEN, Lease
 from workers.repository.liveness import Margins, survey
+from workers.repository.locks import locks_of
 from workers.repository.manifest import Generation, SegmentRef
 from workers.repository.mapwriter import MapWriter
 from workers.repository.names import DATA, Pack, generation_name
@@ -22,6 +24,7 @@ from workers.repository.prune import MINIMUM_DAYS, hide
 from workers.repository.repository import Repository
 from workers.repository.restore import FOOTER_ROW, pieces
 from workers.repository.segment import ZERO, Place, Segment
+from workers.repository.store import PLAIN, Put
 
 # Simulated for 60 days of 2 % changes, 7 kept (2026-11): rewriting below half costs 0.6 bytes a byte uploaded and
 # leaves 22 to 34 % dead; three quarters costs 2 bytes and gains little more; never rewriting leaves 90 %.
@@ -32,11 +35,16 @@ LEAST = 1 << 20
 
 @dataclass(frozen=True)
 class CompactPlan:
-    """Packs to rewrite by lineage, with frames in use as bits; bytes read, and bytes that become free after grace."""
+    """Packs to rewrite by lineage, with frames in use as bits; bytes read, and bytes that become free after grace.
+
+    `locked` are sparse packs that stay, by name, with the end of their lock; `held` the bytes in them nobody needs.
+    """
 
     packs: dict[str, dict[Place, int]]
     moved: int
     freed: int
+    locked: dict[str, datetime] = field(default_factory=dict)
+    held: int = 0
 
 
 @dataclass
@@ -49,35 +57,46 @@ class CompactReport:
 
 def plan_compaction(repository: Repository, threshold: float = THRESHOLD, least: int = LEAST) -> CompactPlan:
     """Which packs have less than `threshold` of their bytes in use, and at least `least` bytes to win. Reads one
-    footer for each candidate."""
+    footer for each candidate, and its lock where the store has locks; raises AccessRefused where that may not be read.
+    """
     found = survey(repository, Margins(), set(), rehearse=True)
-    by_lineage: dict[str, dict[Place, int]] = {}
-    moved = freed = 0
+    sparse: dict[Place, int] = {}
     for pack, bits in found.live.frames.items():
         place = found.live.places[pack]
         stat = found.objects.get(pack.name(DATA))
-        owners = found.live.lineages[pack]
-        if stat is None or stat.storage_class in MINIMUM_DAYS or len(owners) > 1:
+        if stat is None or stat.storage_class in MINIMUM_DAYS or len(found.live.lineages[pack]) > 1:
             continue
         if bits.bit_count() * FOOTER_ROW > 1.5 * threshold * place.footer:
             continue  # far above the threshold, whatever its frames' sizes: not worth a request
-        footer = repository.footer(place)
-        live = sum(length for frame, length in enumerate(footer.lengths) if bits >> frame & 1)
+        live = _live(repository, place, bits)
         if live < threshold * place.size and place.size - live >= least:
-            by_lineage.setdefault(min(owners), {})[place] = bits
-            moved += live
-            freed += place.size - live
-    return CompactPlan(by_lineage, moved, freed)
+            sparse[place] = live
+    locked = locks_of(repository.store, [place.pack.name(DATA) for place in sparse], found.at) if sparse else {}
+    free = {place: live for place, live in sparse.items() if place.pack.name(DATA) not in locked}
+    by_lineage: dict[str, dict[Place, int]] = {}
+    for place in free:
+        by_lineage.setdefault(min(found.live.lineages[place.pack]), {})[place] = found.live.frames[place.pack]
+    freed = sum(place.size - live for place, live in free.items())
+    held = sum(place.size - live for place, live in sparse.items()) - freed
+    return CompactPlan(by_lineage, sum(free.values()), freed, locked, held)
 
 
-def compact(repository: Repository, plan: CompactPlan, generations: Iterable[Generation]) -> CompactReport:
+def _live(repository: Repository, place: Place, bits: int) -> int:
+    """Bytes of a pack's frames that are in use."""
+    lengths = repository.footer(place).lengths
+    return sum(length for frame, length in enumerate(lengths) if bits >> frame & 1)
+
+
+def compact(
+    repository: Repository, plan: CompactPlan, generations: Iterable[Generation], how: Put = PLAIN
+) -> CompactReport:
     """Carry out a plan for the given generations (all that the repository holds). The old packs go with a later
-    pruning. Raises Fenced, Damaged, Missing."""
+    pruning. What is written is locked as `how` says. Raises Fenced, Damaged, Missing."""
     repository.assert_writable()
     report = CompactReport()
     for lineage, packs in plan.packs.items():
         mine = [g for g in generations if g.lineage == lineage]
-        _Compaction(repository, mine, packs, report).run()
+        _Compaction(repository, mine, packs, report, how).run()
     return report
 
 
@@ -85,12 +104,18 @@ class _Compaction:
     """One lineage's compaction job."""
 
     def __init__(
-        self, repository: Repository, generations: list[Generation], packs: dict[Place, int], report: CompactReport
+        self,
+        repository: Repository,
+        generations: list[Generation],
+        packs: dict[Place, int],
+        report: CompactReport,
+        how: Put,
     ) -> None:
         self._repository, self._packs, self._report = repository, packs, report
+        self._how = Put(retain_until=how.retain_until)  # cold packs are not moved, so none is made
         self._generations = generations
         self._job = new_job_id()
-        self._maps = MapWriter(repository, self._job)
+        self._maps = MapWriter(repository, self._job, self._how)
         self._moved: dict[tuple[Pack, int], tuple[Place, int]] = {}
         self._known: dict[SegmentRef, int] = {}
 
@@ -115,7 +140,7 @@ class _Compaction:
                 replaces=old.identity,
                 created_at=max(now, old.created_at + timedelta(seconds=1)),
             )
-            identity = repository.write_manifest(new)
+            identity = repository.write_manifest(new, self._how)
             written.append(replace(new, identity=identity))
         lease = repository.leases.renew(lease)
         labels = [repository.sealer.label(g.lineage) for g in written]
@@ -154,7 +179,7 @@ class _Compaction:
 
     def _put(self, writer: PackWriter, waiting: list[tuple[Pack, int, int]]) -> None:
         buffer, footer = writer.finish()
-        self._repository.store.put(writer.pack.name(DATA), buffer)
+        self._repository.store.put(writer.pack.name(DATA), buffer, self._how)
         place = Place(writer.pack, len(buffer), footer)
         for pack, old, new in waiting:
             self._moved[pack, old] = (place, new)

@@ -1,6 +1,7 @@
 """Pruning: a plan that can be refused, grace, what is still needed, locks, cold classes, silent jobs; compaction."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -15,10 +16,11 @@ from workers.repository.cold import (
     plan_move,
 )
 from workers.repository.compact import compact, plan_compaction
-from workers.repository.errors import Archived, Fenced, Unsuitable
-from workers.repository.generations import read_index
+from workers.repository.errors import AccessRefused, Archived, Fenced, Unsuitable
+from workers.repository.generations import manifest_name, read_index
 from workers.repository.liveness import Margins
 from workers.repository.manifest import Generation
+from workers.repository.names import DATA
 from workers.repository.prune import execute_prune, plan_prune
 from workers.repository.repository import Repository
 from workers.repository.restore import packs_of, start_retrieval
@@ -206,6 +208,46 @@ def test_compaction_frees_what_is_dead_in_packs_and_every_generation_stays() -> 
     assert {g.id: content(repo, g) for g in generations(repo)} == {g.id: contents[g.id] for g in generations(repo)}
     assert len(generations(repo)) == 2
     assert verify(repo, full=True).sound
+
+
+def test_a_locked_pack_is_left_with_the_end_of_its_lock_and_compacted_when_that_is_over() -> None:
+    """feature C20: each pack by its own lock; what is written anew is locked as it is asked for."""
+    repo, clock, _ = chain(6, change=70)
+    execute_prune(repo, plan_prune(repo, [g.id for g in generations(repo)[:4]], AT_ONCE))
+    every = plan_compaction(repo, 0.8, 1)
+    (packs,) = every.packs.values()
+    assert len(packs) > 1
+    first, *others = [place.pack.name(DATA) for place in packs]
+    until = clock() + timedelta(days=30)
+    repo.store.extend_lock(first, until)
+    plan = plan_compaction(repo, 0.8, 1)
+    assert plan.locked == {first: until}
+    assert sorted(place.pack.name(DATA) for place in plan.packs["v"]) == sorted(others)
+    assert plan.freed + plan.held == every.freed
+    later = clock() + timedelta(days=60)
+    compact(repo, plan, generations(repo), Put(retain_until=later))
+    written = [f"{folder}{g.job}" for g in generations(repo) for folder in ("packs/", "maps/")]
+    names = [stat.name for stat in repo.store.list("") if stat.name.startswith(tuple(written))]
+    names += [manifest_name(repo, g) for g in generations(repo)]
+    store: Any = repo.store
+    assert {store.locked_until(name) for name in names} == {later}
+    assert list(plan_compaction(repo, 0.8, 1).locked) == [first]
+    clock.pass_by(days=31)
+    (packs,) = plan_compaction(repo, 0.8, 1).packs.values()
+    assert [place.pack.name(DATA) for place in packs] == [first]
+
+
+def test_where_locks_may_not_be_read_nothing_is_compacted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """feature C20: AWS leaves locks out of a HEAD for whoever lacks the right (HeadObject, S3 API reference)."""
+    repo, _, _ = chain(6, change=70)
+    execute_prune(repo, plan_prune(repo, [g.id for g in generations(repo)[:4]], AT_ONCE))
+
+    def refuse(name: str) -> None:
+        raise AccessRefused(f"Whether {name} is locked may not be read.")
+
+    monkeypatch.setattr(repo.store, "locked_until", refuse)
+    with pytest.raises(AccessRefused):
+        plan_compaction(repo, 0.8, 1)
 
 
 def test_packs_that_are_mostly_alive_are_left_alone() -> None:
