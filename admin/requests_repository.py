@@ -117,30 +117,27 @@ def sealed_file(name: str, file: Path, master: KeyWrapper) -> str:
 class AdoptWish:
     """A repository to be taken over: its address, and for one that the estate has not, how it is called and entered.
 
-    `key` says where the passphrase is read: env:NAME or file:PATH.
+    `key` is what opens it, sealed for that name; empty where the estate has it, or KMS.
     """
 
     url: str
     name: str = ""
     account: str = ""
     region: str = ""
-    key: str = ""
+    key: Mapping[str, str] = field(default_factory=dict)
     dry_run: bool = False
 
 
-def request_adopt(wish: AdoptWish, master: KeyWrapper, *, who: str, clock: Clock) -> int:
-    """Ask that a repository's archives become recovery points; the wish's id. The passphrase travels sealed.
+def request_adopt(wish: AdoptWish, *, who: str, clock: Clock) -> int:
+    """Ask that a repository's archives become recovery points; the wish's id.
 
-    Raises Invalid for an address that is none, a name that no estate file could have, and a key that cannot be read.
+    Raises Invalid for an address that is none, and a name that no estate file could have.
     """
     _checked("--name", checked_name, wish.name)
     if not wish.url.startswith(("s3://", "azure://")):
         advice = "Write s3://BUCKET/PREFIX or azure://ACCOUNT/CONTAINER/PREFIX."
         raise Invalid(f"{wish.url!r} is no address of a repository.", advice=advice)
-    given = {name: value for name, value in asdict(wish).items() if value}
-    if wish.key:
-        _checked("--key", checked_secret, wish.key)
-        given["key_sealed"] = seal(master, read_secret(wish.key, os.environ), f"repository.key.{wish.name}")
+    given = {name: value for name, value in asdict(wish).items() if value and name != "key"} | dict(wish.key)
     return request("adopt", given, subject=f"repository {wish.name or wish.url}", who=who, clock=clock)
 
 

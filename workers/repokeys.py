@@ -5,7 +5,7 @@ them reaches a message, log, result or exception.
 """
 
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from tasks.errors import Invalid
@@ -17,6 +17,12 @@ from workers.repository.keys import Key, KeyFile, Passphrase, ServiceKey
 
 # How a wish calls each kind of key, and the field of the estate file that names it.
 FIELDS = {"passphrase": "key", "file": "key_file", "kms": "kms_key"}
+# How slots call each kind of key, what it is, and the option that names it.
+_WAYS = {
+    "passphrase": ("a passphrase", "--key env:NAME"),
+    "file": ("a key file", "--key-file PATH"),
+    "service": ("a key of AWS KMS that the repository's account may use", "--kms-key ARN"),
+}
 # Access to AWS, asked for only where a key lies there.
 Aws = Callable[[], Blocks]
 
@@ -53,6 +59,14 @@ def columns_of(context: Context, name: str, spec: Mapping[str, Any], wish: Mappi
         secret = unseal(context.keys, wish["key_sealed"], f"repository.slot.{name}")
         sealed = seal(context.keys, secret, f"repository.{field}.{name}")
     return {"spec": {**kept, field: wish["reference"]}, "key_sealed": sealed}
+
+
+def ways_in(kinds: Collection[str]) -> str:
+    """What opens a repository with slots of these kinds, as the next step for an operator."""
+    known = [_WAYS[kind] for kind in sorted(set(kinds)) if kind in _WAYS]
+    if not known:
+        return "None of its key slots can be read: put an exported one back into keys/."
+    return f"It opens by {' or '.join(f'{what} ({option})' for what, option in known)}."
 
 
 def service_key(blocks: Blocks, account: driver.Account, region: str, arn: str) -> ServiceKey:

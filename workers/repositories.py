@@ -104,7 +104,12 @@ def opened_blocks(context: Context, type_name: str) -> Iterator[Blocks]:
 
 def blocks_at(context: Context, place: Place) -> Blocks:
     """Access to the cloud that a repository lies in, whatever its archives are of. Raises Impossible."""
-    return blocks_of(context, "azure-disk" if place.url.startswith("azure:") else "volume")
+    return blocks_for(context, place.url)
+
+
+def blocks_for(context: Context, url: str) -> Blocks:
+    """Access to the cloud that an address lies in. Raises Impossible."""
+    return blocks_of(context, "azure-disk" if url.startswith("azure:") else "volume")
 
 
 def open_place(context: Context, place: Place) -> Opened:

@@ -145,7 +145,8 @@ def repository_prune(at: Context, name: str, dry_run: bool, early: bool, wait: b
 def repository_compact(at: Context, name: str, dry_run: bool, wait: bool) -> int | None:
     """Move what is needed out of packs that are mostly dead, where that pays.
 
-    Done every week by itself. The old packs go with a prune after the grace. Cold packs stay as they are.
+    Done every week by itself. The old packs go with a prune after the grace. Cold packs stay as they are, and locked
+    ones until their lock ends: they are told with the day, and with the bytes in them that nobody needs.
     """
     return _ask(at, name, "compact", {"dry_run": True} if dry_run else {}, wait)
 

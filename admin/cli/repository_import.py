@@ -1,6 +1,7 @@
 """`snapfleet repository archive`, `import` and `adopt`: how recovery points come into a repository."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -8,6 +9,7 @@ from admin.cli.command import command
 from admin.cli.completion import complete_point, complete_policy
 from admin.cli.context import Context
 from admin.cli.output import columns
+from admin.cli.repository_keys import chosen_key, key_options
 from admin.cli.repository_work import COSTS, follow_work
 from admin.costs import CHANGED, estimate, estimate_import, prices
 from admin.queries_repository import size_of_point
@@ -92,20 +94,30 @@ def repository_import(
 @click.option("--name", default="", help="How to call it, where the estate has no repository at this address.")
 @click.option("--account", default="", help="The account it lies in; as --name.")
 @click.option("--region", default="", help="The region it lies in; as --name.")
-@click.option("--key", default="", metavar="env:NAME", help="Where its passphrase is read, or file:PATH; as --name.")
+@key_options
 @click.option("--dry-run", is_flag=True, help="Say what would be taken over, and write nothing.")
 @click.option("--wait", is_flag=True, help="Wait until a worker has done it, and exit by its outcome.")
 def repository_adopt(
-    at: Context, url: str, name: str, account: str, region: str, key: str, dry_run: bool, wait: bool
+    at: Context,
+    url: str,
+    name: str,
+    account: str,
+    region: str,
+    key: str,
+    key_file: Path | None,
+    kms: str,
+    dry_run: bool,
+    wait: bool,
 ) -> int | None:
     """Take over a repository: its archives become recovery points of this catalog.
 
-    For a catalog that was lost. Nothing in the bucket is changed, and adopting twice changes nothing. Points whose
+    For a catalog that was lost. One that the estate does not name takes --name, --account, --region and any key that
+    opens it; none where KMS does. Nothing in the bucket is changed, and adopting twice changes nothing. Points whose
     policy is not in this estate stay until somebody removes them; resources that are not there any more are gone.
     """
     at.open()
-    wish = AdoptWish(url, name, account, region, key, dry_run)
-    number = request_adopt(wish, at.settings.master_key(), who=at.who, clock=at.clock)
+    wish = AdoptWish(url, name, account, region, chosen_key(at, name, key, key_file, kms), dry_run)
+    number = request_adopt(wish, who=at.who, clock=at.clock)
     said = "Asked a worker to read it; see `snapfleet repository list`."
     return follow_work(at, number, lambda _: said, what=f"The adoption of {url}", wait=wait or dry_run)
 

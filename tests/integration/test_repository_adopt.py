@@ -65,10 +65,11 @@ class Adopting(Archiving):
             arn = f"arn:aws:iam::{number}:role/{role}"
             self.account(name, regions=(HOME,), number=number, role_arn=arn, external_id_sealed=sealed)
 
-    def adopt(self, key: str = KEY, name: str = "found", **wish: Any) -> Job:
-        """A wish to its end; its job."""
-        sealed = seal(self.context.keys, Secret(key), f"repository.key.{name}")
-        given = {"name": name, "account": "vault", "region": HOME, "key": "env:K", "key_sealed": sealed}
+    def adopt(self, key: str = KEY, name: str = "found", how: str = "passphrase", **wish: Any) -> Job:
+        """A wish with a key (or none: '') to its end; its job."""
+        sealed = seal(self.context.keys, Secret(key), f"repository.slot.{name}")
+        brings = {"how": how, "key_sealed": sealed, "reference": "env:K"} if key else {}
+        given = {"name": name, "account": "vault", "region": HOME, **brings}
         number = self.wished("adopt", **{"url": URL, **given, **wish})["job"]
         self.work(timedelta(minutes=1))
         with session():
@@ -228,3 +229,72 @@ def test_a_wrong_key_a_foreign_place_a_newer_version_and_a_place_without_a_name_
     row = house.wish("adopt", url=URL)
     assert (row.state, "--name is needed" in row.error_text) == (RequestState.REFUSED, True)
     assert (house.archives(), _repositories()) == ([], [])
+
+
+def keys(house: Archiving, secret: str = "", **wish: str) -> Job:
+    """Exchange the key of the repository; the job."""
+    sealed = {"key_sealed": seal(house.context.keys, Secret(secret), "repository.slot.cold")} if secret else {}
+    number = house.wished("keys", name="cold", **sealed, **wish)["job"]
+    house.work(timedelta(minutes=1))
+    with session():
+        return Job.get_by_id(number)
+
+
+def test_an_operator_who_lost_the_catalog_adopts_with_a_key_file_or_by_kms_and_is_told_which_it_takes(
+    archiving: Archiving, after_the_loss: Lose
+) -> None:
+    """feature 82: the bucket's own slots say what opens it; where KMS does, nothing has to be known."""
+    archiving.protect(keep="90d")
+    archiving.write(1)
+    archiving.back_up()
+    file = os.urandom(32).hex()
+    assert keys(archiving, file, action="rotate", how="file", reference="/safe/cold.key").state == JobState.DONE
+    house = after_the_loss()
+    for refused in (house.adopt(""), house.adopt(KEY)):
+        assert (refused.state, refused.error_code) == (JobState.FAILED, "wrong-key")
+        assert "It opens by a key file (--key-file PATH)." in refused.error_text
+    assert _repositories() == []
+    done = house.adopt(file, how="file", reference="/safe/cold.key")
+    assert (done.error_text, done.result["points"], done.result["opened_by"]) == ("", 1, "file")
+    with session():
+        row = Repository.get()
+    assert (row.spec["key_file"], "key" in row.spec, file in str(row.spec)) == ("/safe/cold.key", False, False)
+    assert _sound(house, "found")
+
+
+def _sound(house: Adopting, name: str) -> bool:
+    """Whether workers open the repository by what the catalog has now, and find every byte."""
+    number = house.wished("repository", name=name, verb="verify", full=True)["job"]
+    house.work(timedelta(minutes=1))
+    with session():
+        job = Job.get_by_id(number)
+    return bool(job.state == JobState.DONE and job.result["problems"] == 0)
+
+
+def test_a_repository_that_kms_opens_is_adopted_without_any_key_and_a_refusal_of_kms_names_the_other_ways(
+    archiving: Archiving, after_the_loss: Lose
+) -> None:
+    """feature 82: what KMS encrypted names its key; workers use that from then on."""
+    archiving.protect(keep="90d")
+    archiving.write(1)
+    archiving.back_up()
+    arn = archiving.sandbox.client(VAULT, service="kms").create_key()["KeyMetadata"]["Arn"]
+    assert keys(archiving, action="add", how="kms", kms_key=arn, reference=arn).state == JobState.DONE
+    house = after_the_loss()
+    house.sandbox.fault("error", operation="Decrypt", code="DisabledException", status=400)
+    refused = house.adopt("")
+    assert "KMS refuses (DisabledException)" in refused.error_text
+    assert "It opens by a passphrase (--key env:NAME) or a key of AWS KMS" in refused.error_text
+    house.sandbox.clear_faults()
+    done = house.adopt("")
+    assert (done.error_text, done.result["points"], done.result["opened_by"]) == ("", 1, "service")
+    with session():
+        row = Repository.get()
+    assert (row.spec["kms_key"], row.key_sealed) == (arn, "")
+    assert _sound(house, "found")
+    assert house.adopt("").result["already"] == 1
+    assert house.adopt(KEY).result["opened_by"] == "passphrase"
+    with session():
+        assert "kms_key" not in Repository.get().spec
+    row = house.wish("adopt", url=URL, name="another", how="kms", kms_key=arn, reference=arn)
+    assert (row.state, "--name found" in row.error_text) == (RequestState.REFUSED, True)

@@ -6,24 +6,28 @@ catalog knows already stays as it is, so that adopting twice changes nothing.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from tasks.catalog import Account, Job, Part, Point, Policy, Repository, Resource, Transfer, rows, session, transaction
 from tasks.catalog.archives import ARCHIVE, repository_destination
 from tasks.catalog.transitions import finish_job
-from tasks.errors import Invalid
-from tasks.secrets import unseal
+from tasks.errors import Refused
 from tasks.states import PointState
-from workers import fence
+from workers import driver, fence
 from workers.adoption import Archive, adoptable
 from workers.context import Context
 from workers.handlers.discover import storable
 from workers.ledger import CatalogCommits
 from workers.provenance import Origin
-from workers.repositories import Place, open_place, place_of, translated
+from workers.repokeys import columns_of, given_key, service_key, ways_in
+from workers.repositories import Place, blocks_for, blocks_of, open_place, place_of, translated
+from workers.repository.errors import WrongKey
 from workers.repository.generations import read_index
-from workers.repository.keys import Passphrase
+from workers.repository.keys import ServiceKey, kinds
 from workers.repository.manifest import Generation
+from workers.repository.repository import Repository as Opened
+from workers.repository.repository import read_config
 
 # Points written in one transaction, and reasons that are told one by one.
 _BATCH, _TOLD = 100, 50
@@ -35,8 +39,7 @@ def run(context: Context, job: Job) -> None:
 
     Raises the family: a wrong key, another program's place, a newer version.
     """
-    place = _place(context, job)
-    repository = open_place(context, place)
+    place, repository = _opened(context, job)
     with translated():
         index = read_index(repository)
     found = adoptable(index.generations, _known(place.name))
@@ -59,6 +62,7 @@ def run(context: Context, job: Job) -> None:
     facts: dict[str, Any] = {
         "id": repository.config.id,
         "repository": place.name,
+        "opened_by": place.key.kind,
         "generations": len(index.generations),
         "points": made if not job.spec.get("dry_run") else len(ready),
         "already": found.known,
@@ -72,18 +76,40 @@ def run(context: Context, job: Job) -> None:
     _finish(context, job, place.name, facts)
 
 
-def _place(context: Context, job: Job) -> Place:
-    """The repository of the catalog, or the one that the wish describes. Its key is sealed there as in the catalog."""
-    spec = job.spec
+def _opened(context: Context, job: Job) -> tuple[Place, Opened]:
+    """The repository, opened by the key that the wish brings, the catalog has, or KMS. Raises the family; where the key
+    is not one of its slots', with what these are."""
     with session():
-        if Repository.get_or_none(Repository.name == spec["repository"]) is not None:
-            return place_of(context, spec["repository"])
-        account = Account.get_by_id(job.account_id)
-        key = unseal(context.keys, spec.get("key_sealed", ""), f"repository.key.{spec['repository']}")
-        if not key:
-            raise Invalid(f"The repository {spec['repository']!r} has no key.", advice="Give one with --key.")
-        opened = context.account(account)
-    return Place(spec["repository"], spec["url"], job.region, account.id, opened, Passphrase(key.reveal()))
+        known = Repository.get_or_none(Repository.name == job.spec["repository"])
+        account = context.account(Account.get_by_id(job.account_id))
+        place = place_of(context, known.name, job.spec) if known else None
+    place = place or _unknown(context, job, account)
+    try:
+        return place, open_place(context, place)
+    except Refused as error:
+        if error.code != WrongKey.code:
+            raise
+        with translated():
+            found = kinds(blocks_for(context, place.url).store(place.account, place.region, place.url))
+        raise Refused(error.text, code=error.code, advice=ways_in(found.values())) from None
+
+
+def _unknown(context: Context, job: Job, account: driver.Account) -> Place:
+    """A repository that the catalog does not have. Without a key it opens where a slot says that KMS does: what KMS
+    encrypted names its key."""
+    spec, region = job.spec, job.region
+    aws = partial(blocks_of, context, "volume")
+    if "how" in spec:
+        key = given_key(context, spec["repository"], spec, account, region, aws)
+    else:
+        with translated():
+            store = blocks_for(context, spec["url"]).store(account, region, spec["url"])
+            read_config(store)  # first whether there is one at all
+            found = set(kinds(store).values())
+        if "service" not in found or spec["url"].startswith("azure:"):
+            raise Refused(f"No key was given for {spec['url']}.", code=WrongKey.code, advice=ways_in(found))
+        key = service_key(aws(), account, region, "")
+    return Place(spec["repository"], spec["url"], region, job.account_id, account, key)
 
 
 def _known(name: str) -> set[str]:
@@ -94,18 +120,21 @@ def _known(name: str) -> set[str]:
 
 
 def _write_place(context: Context, job: Job, place: Place) -> None:
-    spec = job.spec
+    """The catalog has the repository, and workers open it from now on by what opened it."""
+    wish = job.spec
+    if "how" not in wish and isinstance(place.key, ServiceKey):
+        wish = {"how": "kms", "reference": str(getattr(place.key.service, "key", ""))}
     written = {"name": place.name, "account": place.account.name, "url": place.url, "region": place.region}
     with transaction():
         fence.keep(job)
-        if Repository.get_or_none(Repository.name == place.name) is None:
-            reference = {"key": spec["key"]} if spec.get("key") else {}
-            Repository.create(
-                name=place.name,
-                spec={**written, **reference},
-                key_sealed=spec["key_sealed"],
-                created_at=context.clock.now(),
-            )
+        row = Repository.get_or_none(Repository.name == place.name)
+        if row is None:
+            columns = columns_of(context, place.name, written, wish)
+            Repository.create(name=place.name, created_at=context.clock.now(), **columns)
+        elif "how" in job.spec:
+            Repository.update(**columns_of(context, place.name, row.spec, wish)).where(
+                Repository.id == row.id
+            ).execute()
 
 
 def _write(context: Context, place: Place, archives: Sequence[Archive], accounts: Mapping[str, Account]) -> int:

@@ -13,7 +13,7 @@ from tasks.errors import Refused
 from workers import fence
 from workers.context import Context
 from workers.ledger import CatalogCommits
-from workers.repositories import blocks_of, go_on_later, place_of, slice_end, translated
+from workers.repositories import blocks_for, go_on_later, place_of, slice_end, translated
 from workers.repository.delete import DeletePlan, execute_deletion, plan_deletion
 from workers.repository.repository import Repository as Opened
 from workers.repository.repository import open_repository
@@ -30,9 +30,8 @@ def run(context: Context, job: Job) -> None:
     with session():
         refuse_while_needed(job.spec["url"])
         account = context.account(Account.get_by_id(job.account_id))
-    aws_or_azure = "azure-disk" if job.spec["url"].startswith("azure:") else "volume"
     with translated():
-        store: Store = blocks_of(context, aws_or_azure).store(account, job.region, job.spec["url"])
+        store: Store = blocks_for(context, job.spec["url"]).store(account, job.region, job.spec["url"])
         opener = (lambda: _opened(context, job, store)) if job.spec["repository"] else None
         silence = timedelta(seconds=context.settings.grace_seconds)
         plan = plan_deletion(store, context.clock.timer, silence, opener)

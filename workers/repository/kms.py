@@ -27,6 +27,12 @@ class Kms:
 
     def __init__(self, client: Any, key: str = "") -> None:
         self._client, self._key = client, key
+        self._named = key
+
+    @property
+    def key(self) -> str:
+        """The key's ARN: as it was given, or as KMS named it at the last decryption; '' before."""
+        return self._named
 
     def encrypt(self, secret: bytes, context: dict[str, str]) -> bytes:
         answer = self._asked(lambda: self._client.encrypt(KeyId=self._key, Plaintext=secret, EncryptionContext=context))
@@ -35,6 +41,7 @@ class Kms:
     def decrypt(self, blob: bytes, context: dict[str, str]) -> bytes:
         only = {"KeyId": self._key} if self._key else {}
         answer = self._asked(lambda: self._client.decrypt(CiphertextBlob=blob, EncryptionContext=context, **only))
+        self._named = str(answer.get("KeyId", "")) or self._named
         return bytes(answer["Plaintext"])
 
     def _asked(self, ask: Any) -> Any:

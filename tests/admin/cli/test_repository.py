@@ -161,8 +161,17 @@ def test_an_adoption_carries_its_passphrase_sealed_and_refuses_what_no_estate_co
     with session():
         job, wish, audit = Job.get(Job.kind == "adopt"), Request.get(Request.kind == "adopt"), Audit.get()
     assert PASSPHRASE not in str([job.spec, wish.payload, audit.detail]) + said.out
-    sealed = unseal(load_settings().master_key(), job.spec["key_sealed"], "repository.key.old")
-    assert sealed.reveal() == PASSPHRASE
+    sealed = unseal(load_settings().master_key(), job.spec["key_sealed"], "repository.slot.old")
+    assert (sealed.reveal(), job.spec["how"], job.spec["reference"]) == (PASSPHRASE, "passphrase", f"file:{file}")
+    content = tmp_path / "cold.key"
+    content.write_bytes(bytes(range(32)))
+    assert cli(*asked, "--key-file", str(content), "--key", f"file:{file}").code == 2
+    assert cli(*asked, "--key-file", str(content)).code == 0
+    assert cli(*asked, "--kms-key", "arn:aws:kms:us-east-1:111111111111:key/k").code == 0
+    with session():
+        given = [row.payload for row in Request.select().where(Request.kind == "adopt").order_by(Request.id)]
+    assert [one["how"] for one in given] == ["passphrase", "file", "kms"]
+    assert bytes(range(32)).hex() not in str(given)
     assert cli("repository", "adopt", "s3://acme/cold/", "--dry-run").code == 0
 
 
