@@ -96,6 +96,8 @@ def _options(policy: PolicyFacts, target: Target) -> dict[str, str]:
     The policy's first entry in another region of the same account is that place: such a type has only one.
     """
     found, kind = dict(target.options), TYPES[target.resource.type]
+    if found.get("retention") == "keep":  # the cloud's own retention follows this policy's
+        found["retention"] = ",".join(f"{period}={count}" for period, count in (policy.spec.get("keep") or {}).items())
     if not kind.carried:
         return found
     for entry in policy.spec.get("dr") or ():

@@ -2,11 +2,13 @@
 
 Steps: azure-sql-create {from, source_id, server_id, name, sku, pool_id, redundancy, identity, tags} -> database_id;
 azure-sql-settle {database_id, retention, server} -> differences. `from` is database (a copy), export (a bacpac file),
-long-term, or geo: Azure's own geo-replicated backup, with which a database comes back whose region is down.
+long-term, geo: Azure's own geo-replicated backup, with which a database comes back whose region is down; or moment,
+with `at`: Azure's automatic backups of the database, or of one of its name that was dropped.
 """
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from coordinator.restore_draft import Draft
@@ -62,6 +64,8 @@ def _name(text: str) -> str:
 def _server(draft: Draft, values: Mapping[str, Any]) -> str:
     """The server's id: as given, else that of the copy, else the old one where the point is at home."""
     given = str(values.get("server", ""))
+    if values.get("at"):
+        return _own_server(draft, given)
     if given:
         if not _SERVER.fullmatch(given):
             raise Invalid(
@@ -76,9 +80,42 @@ def _server(draft: Draft, values: Mapping[str, Any]) -> str:
     raise Invalid("--set server=... is needed: the id of the server that takes the database.", code="option-missing")
 
 
+def _own_server(draft: Draft, given: str) -> str:
+    """Automatic backups are restored on the database's own server (Azure SQL documentation, point-in-time restore)."""
+    home = str(draft.point.captured("server_id"))
+    if not draft.point.here:
+        text = "Azure's automatic backups are on the database's own server: --set at=... takes a point that lies there."
+        raise Impossible(text, code="moment-elsewhere")
+    if given and given.rstrip("/").lower() != home.lower():
+        text = f"--set at=... makes the database on its own server, {home.rsplit('/', 1)[-1]}: leave --set server out."
+        raise Invalid(text, code="option-value")
+    return home
+
+
+def _moment(text: str) -> str:
+    """A moment as the driver takes it, in UTC. Raises Invalid for what is none, or has no zone."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        text = f"--set at does not take {text!r}: write a time with its zone, such as 2026-11-22T14:05:00Z."
+        raise Invalid(text, code="option-value")
+    return found.astimezone(UTC).isoformat()
+
+
 def _source(draft: Draft, values: Mapping[str, Any]) -> dict[str, Any]:
     """What the new database is made from, as the driver's step wants it."""
     part = draft.point.parts[0].snapshot_id
+    if values.get("at"):
+        if draft.request.kind != "database":
+            raise Invalid("--set at=... goes with --to database.", code="option-value")
+        at = _moment(str(values["at"]))
+        draft.warnings.append(
+            f"This is the database as it was at {at}, from Azure's automatic backups: not this point. Azure is asked "
+            "whether they reach that moment before anything is made."
+        )
+        return {"from": "moment", "source_id": str(draft.point.captured("id", draft.point.resource_id)), "at": at}
     if draft.request.kind == "geo-database":
         if draft.point.captured("redundancy", "") not in ("", "Geo", "GeoZone"):
             raise Impossible(
@@ -117,5 +154,6 @@ def _why(draft: Draft, source: Mapping[str, Any], name: str, place: str) -> str:
         "export": "this point's bacpac file",
         "long-term": "Azure's long-term backup",
         "geo": "Azure's geo-replicated backup",
+        "moment": f"Azure's automatic backups, as of {source.get('at')}",
     }
     return f"Make the database {name} on {place} from {words[source['from']]}, as {draft.point.resource_name} was."

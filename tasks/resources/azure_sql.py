@@ -61,6 +61,7 @@ KINDS = (
             Option("sku", "service objective of the copy, in the tier of its source; default: as its source"),
             Option("container", "blob container of exports, https://ACCOUNT.blob.core.windows.net/CONTAINER"),
             Option("identity", "id of the server's managed identity that writes the file of an export"),
+            Option("retention", "with way: long-term, set Azure's long-term retention from keep", choices=("keep",)),
         ),
         copy_options=(
             Option("server", "id of the server in the other region that takes the copies"),
@@ -70,6 +71,7 @@ KINDS = (
         restores=("database", "geo-database"),
         restore_options=(
             Option("name", "name of the new database"),
+            Option("at", "moment to take from Azure's automatic backups, such as 2026-11-22T14:05:00Z, not this point"),
             Option("server", "id of its server; default: the one that holds the copy"),
             Option("sku", "service objective; default: as it was"),
             Option("pool", "id of an elastic pool on its server"),
@@ -80,6 +82,7 @@ KINDS = (
             *_MAKE,
             *_SETTINGS,
             _LONG_TERM,
+            "Microsoft.Sql/servers/databases/backupLongTermRetentionPolicies/write",
             "Microsoft.Sql/servers/databases/export/action",
             *_TRANSFER,
         ),
@@ -90,6 +93,7 @@ KINDS = (
             "Microsoft.Sql/servers/databases/backupShortTermRetentionPolicies/write",
             "Microsoft.Sql/servers/databases/backupLongTermRetentionPolicies/write",
             "Microsoft.Sql/servers/recoverableDatabases/read",
+            "Microsoft.Sql/servers/restorableDroppedDatabases/read",
             "Microsoft.Sql/servers/databases/import/action",
             *_TRANSFER,
         ),

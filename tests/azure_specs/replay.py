@@ -14,13 +14,13 @@ _INSTANTS = ("snapshot", "copy", "disk", "machine", "delete", "sql_copy", "expor
 QUICK = {f"{name}_seconds": 0.0 for name in _INSTANTS}
 _ID = re.compile(
     r"/?subscriptions/[^/]+/resourcegroups/[^/]+/providers/[^/]+/\w+/[^/]+(?:/(?:databases|firewallrules|"
-    r"virtualnetworkrules|recoverabledatabases)/[^/]+)?",
+    r"virtualnetworkrules|recoverabledatabases|restorabledroppeddatabases)/[^/]+)?",
     re.I,
 )
 _LONG_TERM = re.compile(r".*/longtermretentionbackups/[^/]+$", re.I)
 _MADE = (
     "disks", "snapshots", "virtualmachines", "networkinterfaces", "subnets", "servers", "databases", "firewallrules",
-    "virtualnetworkrules", "recoverabledatabases",
+    "virtualnetworkrules", "recoverabledatabases", "restorabledroppeddatabases",
 )  # fmt: skip
 _RULES: dict[str, dict[str, str]] = {
     "firewallrules": {"startIpAddress": "10.0.0.1", "endIpAddress": "10.0.0.1"},
@@ -60,12 +60,19 @@ class Stage:
         base, kind = resource_id.split("/providers/")[0], resource_id.rsplit("/", 2)[1].lower()
         if kind == "recoverabledatabases":
             self.plant(re.sub("/recoverabledatabases/", "/databases/", resource_id, flags=re.I), location)
+        elif kind == "restorabledroppeddatabases":
+            name = resource_id.rsplit("/", 1)[1]
+            self.plant(resource_id.rsplit("/", 2)[0], location)
+            dropped = self.world.put(Thing(resource_id, "restorableDroppedDatabases", location))
+            dropped.fields["sku"] = {"name": "S0", "tier": "Standard"}
+            dropped.properties = {"databaseName": name.split(",")[0], "deletionDate": "2026-01-01T00:00:00Z"}
         elif kind in ("firewallrules", "virtualnetworkrules"):
             self.plant(resource_id.rsplit("/", 2)[0], location)
             self._put(resource_id, {"properties": _RULES[kind]})
         elif kind == "databases":
             self.plant(resource_id.rsplit("/", 2)[0], location)
             self._put(resource_id, {"location": location, "sku": {"name": "S0", "tier": "Standard"}})
+            self.world.need(resource_id).properties["earliestRestoreDate"] = "2014-01-01T00:00:00Z"
         elif kind == "servers":
             self._put(resource_id, {"location": location, "properties": {"administratorLogin": "dba"}})
         elif kind == "snapshots":

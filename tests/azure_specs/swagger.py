@@ -23,7 +23,7 @@ FILES = (
         for name in (
             "Databases", "Servers", "FirewallRules", "VirtualNetworkRules", "LongTermRetentionBackups",
             "LongTermRetentionPolicies", "BackupShortTermRetentionPolicies", "RecoverableDatabases",
-            "DatabaseExtensions",
+            "DatabaseExtensions", "RestorableDroppedDatabases",
         )
     ),
 )  # fmt: skip

@@ -324,6 +324,37 @@ def test_a_database_without_long_term_retention_is_refused_with_what_is_missing(
     assert caught.value.code == "no-long-term-policy"
 
 
+def test_long_term_retention_is_set_from_the_policys_keep_and_held_to_it(rig: SqlRig) -> None:
+    """Feature 27: read back, drift told and mended; nothing is written while it is as asked."""
+    options = {"way": "long-term", "retention": "daily=7,weekly=4,monthly=12,yearly=5"}
+    rig.cloud.ask("POST", "long-term", {"id": rig.ids["orders"]})
+    first = rig.backup(options=options)
+    (call,) = rig.cloud.calls("PUT", "backupLongTermRetentionPolicies")
+    assert call["body"]["properties"] == {
+        "weeklyRetention": "P4W", "monthlyRetention": "P12M", "yearlyRetention": "P5Y", "weekOfYear": 1,
+    }  # fmt: skip
+    assert any("weeklyRetention PT0S instead of P4W" in text for text in first.warnings)
+    quiet = rig.backup(key="job-2", options=options)
+    assert not any("retention" in text and "instead" in text for text in quiet.warnings)
+    assert len(rig.cloud.calls("PUT", "backupLongTermRetentionPolicies")) == 1
+    place = f"{rig.ids['orders']}/backupLongTermRetentionPolicies/default"
+    rig.cloud.change(place, properties={"weeklyRetention": "P1W"})
+    mended = rig.backup(key="job-3", options=options)
+    assert any("weeklyRetention P1W instead of P4W" in text for text in mended.warnings)
+    assert len(rig.cloud.calls("PUT", "backupLongTermRetentionPolicies")) == 2
+
+
+@pytest.mark.parametrize(
+    "options", [{"way": "long-term", "retention": "daily=7"}, {"way": "copy", "retention": "weekly=4"}]
+)
+def test_long_term_retention_that_azure_cannot_keep_is_refused_and_nothing_is_set(
+    rig: SqlRig, options: dict[str, str]
+) -> None:
+    with pytest.raises(errors.Invalid):
+        rig.backup(options=options)
+    assert rig.cloud.calls("PUT") == []
+
+
 def test_azures_newest_long_term_backup_becomes_a_point_that_is_never_deleted_here(rig: SqlRig) -> None:
     place = f"{rig.ids['orders']}/backupLongTermRetentionPolicies/default"
     rig.backup()  # reads the policy, and so makes it

@@ -1,5 +1,7 @@
 """Restores of Azure SQL databases: from a copy, a file, a geo-replicated backup; what is taken back (feature 27)."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from deploy.sandbox.azure import seed, seed_sql
@@ -8,6 +10,7 @@ from tasks.states import OperationState
 from tests.azure import TAGS, AzureRig
 from tests.contract.azure_sql_rig import IDENTITY, SqlRig
 from workers.azure.ids import name_for
+from workers.azure.sql_ids import read_sql
 from workers.driver import RestoreStep
 
 DONE, FAILED = OperationState.DONE, OperationState.FAILED
@@ -68,6 +71,61 @@ def test_a_geo_replicated_backup_brings_back_a_database_whose_server_is_lost(rig
     made = rig.restore(point, **params)
     assert rig.follow(made.operations).state is DONE
     assert rig.rows(made.outputs["database_id"]) == {"first": "rows of orders"}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)  # as Azure's own clock
+
+
+def test_a_database_comes_back_as_of_any_moment_that_azure_keeps(rig: SqlRig) -> None:
+    """Feature 27"""
+    point, before = rig.point(rig.backup()), _now()
+    rig.write(second="written later")
+    between = _now()
+    rig.write(first="overwritten")
+    rig.clock.advance(_now() - rig.clock.timer())
+    wish = {"from": "moment", "source_id": rig.ids["orders"]}
+    for number, (at, rows) in enumerate(
+        [(before, {"first": "rows of orders"}), (between, {"first": "rows of orders", "second": "written later"})]
+    ):
+        made = rig.restore(point, f"step-{number}", **wish, at=at.isoformat(), name=f"back-{number}")
+        assert rig.follow(made.operations).state is DONE
+        assert rig.rows(made.outputs["database_id"]) == rows
+
+
+def test_a_dropped_database_comes_back_as_of_a_moment_before_its_end_though_its_name_was_used_again(
+    rig: SqlRig,
+) -> None:
+    """Feature 27"""
+    point, before = rig.point(rig.backup()), _now()
+    rig.write(second="written later")
+    clients = rig.driver._at(rig.account)  # type: ignore[attr-defined]
+    clients.sql.databases.begin_delete(*read_sql(rig.ids["orders"]).place).result()
+    for name in ("gone", "new"):
+        rig.clock.advance(_now() - rig.clock.timer())
+        wish = {"from": "moment", "source_id": rig.ids["orders"], "at": before.isoformat(), "name": f"back-{name}"}
+        made = rig.restore(point, f"step-{name}", **wish)
+        assert rig.follow(made.operations).state is DONE
+        assert rig.rows(made.outputs["database_id"]) == {"first": "rows of orders"}
+        rig.restore(point, "again", name="orders")
+
+
+@pytest.mark.parametrize("away", [timedelta(days=-30), timedelta(hours=1)])
+def test_a_moment_that_azure_does_not_keep_is_refused_with_what_it_keeps(rig: SqlRig, away: timedelta) -> None:
+    """Feature 27: nothing is made."""
+    point = rig.point(rig.backup())
+    with pytest.raises(errors.Invalid) as caught:
+        rig.restore(point, **{"from": "moment", "source_id": rig.ids["orders"], "at": (_now() + away).isoformat()})
+    assert caught.value.code == "moment-outside"
+    assert "from 20" in caught.value.text
+    assert rig.names() == [name_for("job-1")]
+
+
+def test_a_database_without_any_automatic_backup_is_told_so(rig: SqlRig) -> None:
+    point = rig.point(rig.backup())
+    rig.cloud.destroy(rig.ids["orders"])
+    with pytest.raises(errors.Gone):
+        rig.restore(point, **{"from": "moment", "source_id": rig.ids["orders"], "at": _now().isoformat()})
 
 
 def test_the_last_step_gives_retention_back_and_tells_what_of_the_server_differs(rig: SqlRig) -> None:

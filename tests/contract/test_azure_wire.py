@@ -1,5 +1,6 @@
 """What the drivers send is held to the official swagger files of Azure (feature 3)."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from deploy.sandbox.azure import seed, seed_sql
@@ -17,6 +18,7 @@ CALLS = {
     ("POST", "export", ""): "Databases_Export",
     ("POST", "import", ""): "Databases_Import",
     ("PUT", "backupShortTermRetentionPolicies", ""): "BackupShortTermRetentionPolicies_CreateOrUpdate",
+    ("PUT", "backupLongTermRetentionPolicies", ""): "LongTermRetentionPolicies_CreateOrUpdate",
 }
 # 2025-01-01 takes a managed identity in place of a password; the files here are of 2023-08-01-preview.
 _COMPUTE = ("Snapshots", "Disks", "VirtualMachines")
@@ -74,5 +76,9 @@ def test_databases_are_asked_for_as_the_swagger_says(azure: AzureRig) -> None:
     wished = {"short_term": {"retentionDays": 14, "diffBackupIntervalInHours": 12}}
     params = {"database_id": made.outputs["database_id"], "server": {}, "retention": wished}
     rig.driver.start_restore(point, RestoreStep("azure-sql-settle", params), "step-2", TAGS)
+    rig.cloud.ask("POST", "long-term", {"id": rig.ids["orders"]})
+    rig.backup(key="job-4", options={"way": "long-term", "retention": "weekly=4,yearly=5"})
+    moment = {"from": "moment", "source_id": rig.ids["orders"], "at": datetime.now(UTC).isoformat(), "name": "then"}
+    rig.restore(point, "step-4", **moment)
     assert wrong(azure) == ({name for name in CALLS.values() if name.split("_")[0] not in _COMPUTE}, {})
     assert rig.names(seed_sql.AWAY_SERVER)

@@ -1,5 +1,7 @@
 """Which jobs a run has, and which copies follow."""
 
+from dataclasses import replace
+
 import pytest
 
 from coordinator.plan import (
@@ -149,6 +151,13 @@ def test_a_destination_that_cannot_be_is_refused(entry: dict[str, str], code: st
     refusal = plan_copy(policy(), 9, SOURCE, entry, ACCOUNTS, 50)
     assert isinstance(refusal, Refusal)
     assert refusal.code == code
+
+
+def test_a_clouds_own_retention_follows_the_policys_keep_where_the_target_asks() -> None:
+    """Feature 27: Azure keeps its long-term backups by it."""
+    asking = replace(target(1, "azure-sql"), options={"way": "long-term", "retention": "keep"})
+    spec = planned(policy(keep={"weekly": 4, "yearly": 5}), [asking])[0]["spec"]
+    assert spec["options"] == {"way": "long-term", "retention": "weekly=4,yearly=5"}
 
 
 def test_where_the_cloud_carries_backups_to_goes_with_the_backup_if_the_policy_consents() -> None:

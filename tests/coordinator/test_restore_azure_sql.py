@@ -75,6 +75,30 @@ def test_a_point_in_another_region_comes_back_on_the_server_that_holds_it() -> N
     assert plan(part=away, region="northeurope").steps[0].params["server_id"] == f"{SERVERS}/away"
 
 
+def test_a_moment_is_taken_from_automatic_backups_on_the_databases_own_server() -> None:
+    """Feature 27: whatever the point is, a database comes back as of any moment that Azure keeps."""
+    planned = plan(at="2026-11-22T16:05:00+02:00", part="https://a.blob.core.windows.net/c/snapfleet-abc.bacpac")
+    made = planned.steps[0].params
+    assert (made["from"], made["at"]) == ("moment", "2026-11-22T14:05:00+00:00")
+    assert (made["source_id"], made["server_id"]) == (CAPTURED["id"], HOME)
+    assert any("not this point" in text for text in planned.warnings)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ({"at": "yesterday"}, Invalid),
+        ({"at": "2026-11-22T14:05:00"}, Invalid),
+        ({"at": "2026-11-22T14:05:00Z", "server": f"{SERVERS}/other"}, Invalid),
+        ({"at": "2026-11-22T14:05:00Z", "kind": "geo-database", "server": HOME}, Invalid),
+        ({"at": "2026-11-22T14:05:00Z", "region": "northeurope"}, Impossible),
+    ],
+)
+def test_a_moment_without_a_zone_and_one_on_another_server_are_refused(given: dict[str, str], kind: type) -> None:
+    with pytest.raises(kind):
+        plan(**given)
+
+
 def test_a_file_needs_the_identity_that_reads_it_and_takes_the_one_that_wrote_it() -> None:
     file = "https://a.blob.core.windows.net/c/snapfleet-abc.bacpac"
     with pytest.raises(Invalid, match="identity"):

@@ -32,9 +32,11 @@ def start_backup(clients: Clients, resource: Resource, request: BackupRequest, p
     if request.mode != "snapshots":
         raise Invalid(f"There is no backup mode {request.mode!r} for azure-sql: see its options.")
     way = request.options.get("way", "copy")
+    if "retention" in request.options and way != "long-term":
+        raise Invalid("The option retention is for way: long-term; other backups are kept by the policy itself.")
     now, warnings = _as_it_is(clients, resource, request)
     if way == "long-term":
-        return sql_long_term.start_backup(clients, now, pace, warnings)
+        return sql_long_term.start_backup(clients, now, request, pace, warnings)
     if str(now.attributes.get("sku", {}).get("tier", "")) == "DataWarehouse":
         raise Impossible("A dedicated SQL pool is not copied by Azure SQL: it has restore points of its own.")
     wish = _wish(now, request)

@@ -1,7 +1,8 @@
 """Long-term retention: Azure's own weekly backups of a database, taken up as recovery points.
 
 Azure makes and deletes them by the policy of the database ("Long-term retention", Azure SQL documentation); none is
-made on demand. They carry no tags, so this product deletes none: their point ends, and Azure's policy removes them.
+made on demand. With `retention: keep` that policy is set from ours (sql_retention). They carry no tags, so this product
+deletes none: their point ends, and Azure's policy removes them.
 """
 
 from datetime import datetime
@@ -11,26 +12,28 @@ from azure.core.exceptions import ResourceNotFoundError
 
 from tasks.errors import Gone, Impossible
 from tasks.states import OperationState
+from workers.azure import sql_retention
 from workers.azure.clients import Clients
 from workers.azure.ids import normal
 from workers.azure.sql_ids import read_sql
-from workers.driver import Operation, Part, Progress, Resource, Started
+from workers.driver import BackupRequest, Operation, Part, Progress, Resource, Started
 from workers.pace import Pace
 
-_NONE = "PT0S"
 MARK = "/longtermretentionbackups/"
 
 
-def start_backup(clients: Clients, resource: Resource, pace: Pace, warnings: list[str]) -> Started:
+def start_backup(
+    clients: Clients, resource: Resource, request: BackupRequest, pace: Pace, warnings: list[str]
+) -> Started:
     """Take up the newest long-term backup. Raises Impossible when the database has no such policy or backup."""
     parts = read_sql(resource.external_id)
     policy = resource.attributes.get("retention", {}).get("long_term", {})
-    if not any(
-        str(policy.get(name, _NONE)) != _NONE for name in ("weeklyRetention", "monthlyRetention", "yearlyRetention")
-    ):
-        raise Impossible(
-            f"{resource.name} has no long-term retention: set its policy in Azure first.", code="no-long-term-policy"
-        )
+    if "retention" in request.options:
+        policy, changes = sql_retention.hold(clients, parts, request.options["retention"], policy, request.proceed)
+        warnings = [*warnings, *changes]
+    if all(str(policy.get(name, sql_retention.NONE)) == sql_retention.NONE for name in sql_retention.SPANS):
+        advice = "Set its policy in Azure, or give its target the option retention: keep."
+        raise Impossible(f"{resource.name} has no long-term retention.", code="no-long-term-policy", advice=advice)
     listed = clients.sql.long_term_retention_backups.list_by_database(
         resource.region, parts.server, parts.name, only_latest_per_database=True
     )

@@ -1,19 +1,20 @@
-"""Steps of a restore of a database: a new database from a copy, a bacpac file, a long-term or a geo-replicated backup;
-then its retention, and a comparison of its server with what was captured.
+"""Steps of a restore of a database: a new database from a copy, a bacpac file, a long-term or a geo-replicated backup,
+or as of a moment in Azure's automatic backups (sql_moments); then its retention, and a comparison of its server with
+what was captured.
 
 A new database carries the key of its job as a tag, so a repeated step adopts it; a name that something else has is
 never written to. A bacpac file goes into an empty database that is made first, because an import takes no tags.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from azure.core.exceptions import AzureError
 
 from tasks.errors import CloudFailed, Invalid, NotReady, Retry
 from tasks.states import OperationState
-from workers.azure import lro, sql_copies, sql_describe, sql_export
+from workers.azure import lro, sql_copies, sql_describe, sql_export, sql_moments
 from workers.azure.clients import Clients
 from workers.azure.describe import region_of
 from workers.azure.errors import shorten, translate
@@ -58,9 +59,8 @@ def _create(
 ) -> StepStarted:
     server = read_sql(str(params["server_id"]))
     model = clients.sql.servers.get(server.group, server.server).as_dict()
-    mode, source = _MODES[str(params["from"])]
     properties = {theirs: params.get(ours) for ours, theirs in _LIKE.items()}
-    properties |= {"createMode": mode, **({source: params["source_id"]} if source else {})}
+    properties |= _source(clients, params, pace)
     sku = params.get("sku") if not params.get("pool_id") else None
     wish = Wish(key, server, region_of(model), properties, tags, params.get("tags", {}), _sku(sku), str(params["name"]))
     made = wish.place.database(wish.place.name)
@@ -72,6 +72,15 @@ def _create(
         detail |= {"file": params["source_id"], "identity": params["identity"]}
     operation = Operation(KIND, made, clients.account, point.region, {**detail, "database_id": made})
     return StepStarted((operation,), (Created(KIND, made),), {"database_id": made, "server_id": wish.server.server_id})
+
+
+def _source(clients: Clients, params: Mapping[str, Any], pace: Pace) -> dict[str, Any]:
+    """What the new database is made from. A step that is repeated later asks for the same moment."""
+    if params["from"] == "moment":
+        at = datetime.fromisoformat(str(params["at"]))
+        return sql_moments.properties_at(clients, str(params["source_id"]), at, pace.clock.timer())
+    mode, source = _MODES[str(params["from"])]
+    return {"createMode": mode, **({source: params["source_id"]} if source else {})}
 
 
 def _nobody() -> None:

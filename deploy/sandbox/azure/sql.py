@@ -42,8 +42,8 @@ def view(world: World, thing: Thing) -> dict[str, Any]:
     properties = {key: value for key, value in thing.properties.items() if key not in _SECRET}
     path = thing.id.split("/providers/Microsoft.Sql/", 1)[-1].split("/")
     shown = {"id": thing.id, "name": thing.name, "type": "/".join(["Microsoft.Sql", *path[::2]])}
-    if thing.kind in ("servers", "databases"):
-        shown |= {"location": thing.location, "tags": thing.tags}
+    if thing.kind in ("servers", "databases", "restorableDroppedDatabases"):
+        shown |= {"location": thing.location, **({} if thing.kind.startswith("rest") else {"tags": thing.tags})}
     if thing.kind == "databases":
         properties["status"] = databases.status(world, thing)
     return {**shown, **kept, "properties": properties}
@@ -75,6 +75,7 @@ class Sql:
             (data + "/import", self._import),
             (data + "/extensions", self._extensions),
             (_SERVER + r"/recoverabledatabases(?:/(?P<name>[^/]+))?", self._recoverable),
+            (_SERVER + r"/restorabledroppeddatabases(?:/(?P<name>[^/]+))?", self._dropped),
             (rf"(?P<parent>{_SERVER})/(?P<kind>{kinds})(?:/(?P<child>[^/]+))?", self._child),
             (rf"(?P<parent>{data})/(?P<kind>{kinds})(?:/(?P<child>[^/]+))?", self._child),
             (_LTR + r"(?:/(?P<backup>[^/]+))?", self._long_term),
@@ -165,6 +166,7 @@ class Sql:
         seconds = self.world.settings["delete_seconds"]
         if thing.gone_at is None:
             thing.gone_at = self.world.now() + seconds
+            databases.keep_dropped(self.world, thing)
         return self._accepted(databases.begin(self.world, None, "DropLogicalDatabase", seconds, at=thing))
 
     def _export(self, method: str, found: re.Match[str], query: dict[str, str], body: dict[str, Any]) -> Answer:
@@ -213,6 +215,15 @@ class Sql:
         if not shown:
             raise Refusal(404, "ResourceNotFound", "There is no geo-replicated backup of this database.")
         return 200, {}, shown[0]
+
+    def _dropped(self, method: str, found: re.Match[str], query: dict[str, str], body: dict[str, Any]) -> Answer:
+        self._admit("GET", "restorableDroppedDatabases", found["sub"], found["name"] or "")
+        server = self.world.need(found[1])
+        inside = f"{server.id.lower()}/"
+        here = [one for one in self.world.of_kind("restorableDroppedDatabases") if one.id.lower().startswith(inside)]
+        if not found["name"]:
+            return 200, {}, {"value": [view(self.world, one) for one in here]}
+        return 200, {}, view(self.world, self.world.need(found[0]))
 
     # --- what belongs to servers and databases ---
 

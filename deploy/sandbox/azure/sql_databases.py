@@ -17,7 +17,9 @@ _ONCE = (
     "longTermRetentionBackupResourceId", "recoverableDatabaseId", "restorableDroppedDatabaseId",
     "recoveryServicesRecoveryPointId", "sampleName", "performCutover", "manualCutover",
 )  # fmt: skip
-_REDUNDANCY = "Geo"
+_REDUNDANCY, _COLLATION = "Geo", "SQL_Latin1_General_CP1_CI_AS"
+_DROPPED = "restorableDroppedDatabases"
+_OF_DROPPED = ("maxSizeBytes", "creationDate", "earliestRestoreDate")
 EXPORTS = "/exports/"
 """The path of the one blob container that takes bacpac files here."""
 
@@ -67,14 +69,14 @@ def put_database(world: World, resource_id: str, server: Thing, body: dict[str, 
 def _usual(world: World, sku: dict[str, Any], source: Thing | None) -> dict[str, Any]:
     now = world.now()
     return {
-        "collation": source.properties["collation"] if source else "SQL_Latin1_General_CP1_CI_AS",
+        "collation": source.properties.get("collation", _COLLATION) if source else _COLLATION,
         "maxSizeBytes": source.properties["maxSizeBytes"] if source else 32 << 30,
         "databaseId": str(uuid.uuid4()),
         "creationDate": stamp(now),
         "currentServiceObjectiveName": str(sku["name"]),
         "requestedServiceObjectiveName": str(sku["name"]),
         "currentSku": {"name": str(sku["name"]), **({"tier": sku["tier"]} if sku.get("tier") else {})},
-        "catalogCollation": "SQL_Latin1_General_CP1_CI_AS",
+        "catalogCollation": _COLLATION,
         "zoneRedundant": False,
         "readScale": "Disabled",
         "earliestRestoreDate": stamp(now),
@@ -96,7 +98,12 @@ def _content(world: World, server: Thing, properties: dict[str, Any], mode: str)
         return source, dict(rows_of(source))
     if mode == "PointInTimeRestore":
         source = _source(world, server, properties)
-        return source, _rows_at(source, str(properties.get("restorePointInTime", "")))
+        return source, _rows_at(world, source, str(properties.get("restorePointInTime", "")))
+    if mode == "Restore":
+        dropped = world.get(str(properties.get("sourceDatabaseId", "")))
+        if dropped is None or dropped.kind != _DROPPED:
+            raise Refusal(400, "InvalidRestorableDroppedDatabaseId", "Invalid restorable dropped database identifier.")
+        return dropped, _rows_at(world, dropped, str(properties.get("restorePointInTime", "")))
     if mode == "Recovery":
         wanted = str(properties.get("recoverableDatabaseId") or properties.get("sourceDatabaseId") or "")
         return _geo_backup(world, wanted)
@@ -118,6 +125,21 @@ def _geo_backup(world: World, wanted: str) -> tuple[Thing, dict[str, str]]:
     return found, dict(rows_of(found))
 
 
+def keep_dropped(world: World, thing: Thing) -> None:
+    """A dropped database's automatic backups stay for a while, under an id that has the time of its deletion."""
+    server, at = thing.id.rsplit("/databases/", 1)[0], thing.gone_at or world.now()
+    kept = Thing(f"{server}/restorableDroppedDatabases/{thing.name},{int(at * 1e7)}", _DROPPED, thing.location, ends=at)
+    kept.fields = {"sku": thing.fields["sku"], "_rows": dict(rows_of(thing))}
+    kept.fields["_history"] = list(thing.fields.get("_history", []))
+    kept.properties = {
+        "databaseName": thing.name,
+        **{name: thing.properties[name] for name in _OF_DROPPED if name in thing.properties},
+        "deletionDate": stamp(at),
+        "backupStorageRedundancy": thing.properties.get("currentBackupStorageRedundancy", _REDUNDANCY),
+    }
+    world.put(kept)
+
+
 def _source(world: World, server: Thing, properties: dict[str, Any]) -> Thing:
     source = world.get(str(properties.get("sourceDatabaseId", "")))
     if source is None or source.kind != "databases":
@@ -129,8 +151,14 @@ def _source(world: World, server: Thing, properties: dict[str, Any]) -> Thing:
     return source
 
 
-def _rows_at(source: Thing, text: str) -> dict[str, str]:
+def _rows_at(world: World, source: Thing, text: str) -> dict[str, str]:
+    """What it held at a moment that its automatic backups reach over."""
+    if not text and source.kind == "databases":
+        raise Refusal(400, "MissingRestorePointInTime", "Missing restore point in time.")
     at = datetime.fromisoformat(text).timestamp() if text else float("inf")
+    earliest = datetime.fromisoformat(str(source.properties["earliestRestoreDate"])).timestamp()
+    if text and not earliest <= at <= (source.ends if source.kind != "databases" else world.now()):
+        raise Refusal(400, "InvalidRestorePointInTime", "The restore point in time is outside the retention period.")
     return next((dict(rows) for when, rows in source.fields.get("_history", []) if when > at), dict(rows_of(source)))
 
 
