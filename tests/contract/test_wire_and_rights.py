@@ -123,7 +123,8 @@ def changing(journeys: Mapping[str, list[Journey]]) -> list[dict[str, Any]]:
         one
         for one in calls_of(journeys)
         if not is_read(f"{one['service']}:{one['operation']}")
-        and one["service"] not in ("iam", "sts", "kms", "s3")
+        and one["service"] not in ("iam", "sts", "kms")
+        and not one["operation"].startswith("Head")
         and "DryRun" not in one["parameters"]
     ]
 

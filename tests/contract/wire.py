@@ -1,10 +1,11 @@
 """What every call that changes something must carry on the wire, by operation: AWS's facts, not those of our code.
 
-A rule gets the parameters as AWS's model reads them. Sources: API references of EC2, RDS, DynamoDB, EFS, FSx, Backup;
-"Copying a DB snapshot" (RDS user guide): a key of the destination for what is encrypted.
+A rule gets the parameters as AWS's model reads them. Sources: API references of EC2, RDS, DynamoDB, EFS, FSx, Backup
+and S3; "Copying a DB snapshot" (RDS user guide): a key of the destination for what is encrypted.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -46,9 +47,32 @@ def _ours(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("snapfleet-") and value == value.lower()
 
 
+def _tags_once(asked: Parameters) -> bool:
+    given = [tag["Key"] for one in asked["TagSpecifications"] for tag in one["Tags"]]
+    return len(given) == len(set(given)) <= 50
+
+
 def _types_of_disks(asked: Parameters) -> bool:
     disks = [one["Ebs"] for one in asked.get("BlockDeviceMappings", ()) if "Ebs" in one]
     return bool(disks) and all("VolumeType" in one for one in disks)
+
+
+def _range(asked: Parameters) -> bool:
+    """CopySourceRange: bytes=first-last, at most 5 GiB."""
+    found = re.fullmatch(r"bytes=(\d+)-(\d+)", str(asked.get("CopySourceRange", "")))
+    return found is not None and 0 <= int(found[2]) - int(found[1]) < 5 << 30
+
+
+def _parts_in_order(asked: Parameters) -> bool:
+    parts = asked["MultipartUpload"]["Parts"]
+    numbers = [int(part["PartNumber"]) for part in parts]
+    return bool(numbers) and numbers == sorted(set(numbers)) and all(part["ETag"] for part in parts)
+
+
+def _batch(asked: Parameters) -> bool:
+    """At most 1,000 keys; a version is named of what was exported by us alone, elsewhere a marker hides the object."""
+    some = asked["Delete"]["Objects"]
+    return 1 <= len(some) <= 1000 and all("snapfleet-" in one["Key"] for one in some if "VersionId" in one)
 
 
 def _allowed(policy: str) -> set[str]:
@@ -56,10 +80,21 @@ def _allowed(policy: str) -> set[str]:
 
 
 _PUBLIC = "PubliclyAccessible"
+_REPLACING = {"MetadataDirective", "TaggingDirective", "Metadata", "Tagging"}
+_OWNED = (_given("Bucket", "Key", "ExpectedBucketOwner"), _never("ACL", "GrantFullControl", "GrantRead"))
+_KMS: Rule = (
+    "a key of KMS only with its algorithm",
+    lambda asked: "SSEKMSKeyId" not in asked or str(asked["ServerSideEncryption"]).startswith("aws:kms"),
+)
 _NO_LAST = "without a last snapshot of what came from one"
 WIRE: Mapping[str, tuple[Rule, ...]] = {
     # EC2
-    "CreateSnapshots": (TAGGED, ("InstanceId alone", lambda asked: "InstanceId" in asked["InstanceSpecification"])),
+    "CreateSnapshots": (
+        TAGGED,
+        ("InstanceId alone", lambda asked: "InstanceId" in asked["InstanceSpecification"]),
+        ("the volumes' tags, copied by AWS", lambda asked: asked["CopyTagsFromSource"] == "volume"),
+        ("no tag twice, and at most 50 of ours", _tags_once),
+    ),
     "CreateSnapshot": (TAGGED, _given("VolumeId")),
     "CreateImage": (TAGGED, NAMED, ("NoReboot", lambda asked: _true(asked, "NoReboot"))),
     "CopySnapshot": (TAGGED, ENCRYPTION, _given("SourceRegion", "SourceSnapshotId")),
@@ -217,10 +252,42 @@ WIRE: Mapping[str, tuple[Rule, ...]] = {
     "DeleteResourcePolicy": (_given("resourceArn"),),
     "CreateNamespace": (TAGGED, _given("namespaceName")),
     "CreateWorkgroup": (TAGGED, _given("workgroupName", "namespaceName")),
-    "RestoreFromSnapshot": (_given("namespaceName", "workgroupName"),),
+    "RestoreFromSnapshot": (
+        _given("namespaceName", "workgroupName"),
+        ("one snapshot", lambda asked: ("snapshotName" in asked) != ("snapshotArn" in asked)),
+    ),
     "DeleteSnapshot.redshift-serverless": (NAMED,),
     "DeleteNamespace": (_given("namespaceName"), _never("finalSnapshotName")),
     "DeleteWorkgroup": (_given("workgroupName"),),
+    # S3, from bucket to bucket: what is copied is what was looked at, in buckets that are still their owner's, and
+    # nothing of it is replaced; the owner is enforced, so that no access list is sent
+    "CopyObject": (
+        *_OWNED,
+        _given("CopySource", "CopySourceIfMatch", "ExpectedSourceBucketOwner"),
+        ("metadata and tags as they are", lambda asked: not _REPLACING & asked.keys()),
+        _KMS,
+    ),
+    "CreateMultipartUpload": (*_OWNED, _given("Tagging"), _KMS),
+    "UploadPartCopy": (
+        *_OWNED,
+        _given("CopySource", "CopySourceIfMatch", "ExpectedSourceBucketOwner", "UploadId"),
+        ("1 to 10,000 parts", lambda asked: 1 <= int(asked["PartNumber"]) <= 10_000),
+        ("a range of at most 5 GiB", _range),
+    ),
+    "CompleteMultipartUpload": (*_OWNED, _given("UploadId"), ("its parts in order", _parts_in_order)),
+    "AbortMultipartUpload": (*_OWNED, _given("UploadId")),
+    "DeleteObjects": (
+        _given("ExpectedBucketOwner"),
+        ("1 to 1,000 keys, versions only of our own", _batch),
+        ("only failures told", lambda asked: asked["Delete"]["Quiet"] == "true"),
+    ),
+    "CreateBucket": (_given("Bucket"), _never("ACL")),
+    "PutBucketVersioning": (
+        _given("ExpectedBucketOwner"),
+        ("switched on", lambda asked: asked["VersioningConfiguration"]["Status"] == "Enabled"),
+    ),
+    "PutBucketEncryption": (_given("ExpectedBucketOwner"),),
+    "PutBucketTagging": (TAGGED, _given("ExpectedBucketOwner")),
     "CreateBackup.dynamodb": (NAMED, _given("TableName")),
     "DeleteBackup.fsx": (_given("BackupId"),),
     "DeleteBackup.dynamodb": (_given("BackupArn"),),

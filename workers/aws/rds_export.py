@@ -143,7 +143,7 @@ def delete_export(clients: Clients, part: Part) -> Deleted:
             text = f"{clients.account.name} may not delete: the export {name} is left to its own administrators."
             return Deleted(name, "kept", Refused(text, code="outdated"))
         head = "/".join(piece for piece in (str(where.get("prefix", "")), name) if piece) + "/"
-        gone = _empty(clients.read("s3"), str(where["bucket"]), head)
+        gone = _empty(clients.read("s3"), str(where["bucket"]), head, clients.number())
     except SnapfleetError as error:
         return Deleted(name, "kept", error)
     except (BotoCoreError, ClientError) as error:
@@ -153,15 +153,17 @@ def delete_export(clients: Clients, part: Part) -> Deleted:
     return Deleted(name, "deleted" if gone else "already-gone")
 
 
-def _empty(s3: Client, bucket: str, head: str) -> int:
-    """How many versions below a prefix were deleted. Raises InUse when some were not."""
+def _empty(s3: Client, bucket: str, head: str, owner: str) -> int:
+    """How many versions below a prefix were deleted, in a bucket that is still its owner's. Raises InUse when some were
+    not."""
     gone = 0
-    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=head):
+    mine = {"Bucket": bucket, "ExpectedBucketOwner": owner}
+    for page in s3.get_paginator("list_object_versions").paginate(**mine, Prefix=head):
         rows = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
         if not rows:
             continue
         some = [{"Key": row["Key"], "VersionId": row["VersionId"]} for row in rows]
-        answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": some, "Quiet": True})
+        answer = s3.delete_objects(**mine, Delete={"Objects": some, "Quiet": True})
         if answer.get("Errors"):
             first = answer["Errors"][0]
             raise InUse(f"S3 kept {len(answer['Errors'])} objects: {shorten(str(first.get('Message', '')))}")

@@ -170,11 +170,12 @@ class S3Buckets:
 
     def delete(self, writer: Account, pair: Pair, keys: Sequence[str]) -> int:
         client = self._client(writer, pair.target_region)
+        owner = {"ExpectedBucketOwner": pair.target_owner} if pair.target_owner else {}
         gone = 0
         for start in range(0, len(keys), _DELETES):
             named = [{"Key": pair.target_prefix + key} for key in keys[start : start + _DELETES]]
             with translated("DeleteObjects"):
-                said = client.delete_objects(Bucket=pair.target, Delete={"Objects": named, "Quiet": True})
+                said = client.delete_objects(Bucket=pair.target, Delete={"Objects": named, "Quiet": True}, **owner)
             failed = said.get("Errors", ())
             gone += len(named) - len(failed)
             if failed:

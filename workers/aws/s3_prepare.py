@@ -124,17 +124,18 @@ class _Probe:
             region = ""
         if region and not self._is_bare(bucket, region):
             return region
+        mine = {"Bucket": bucket, "ExpectedBucketOwner": owner}
         client = self._sessions.at(self._writer, region or self._region).create("s3")
         where = {} if self._region == "us-east-1" else {"LocationConstraint": self._region}
         if not region:
             with suppress(client.exceptions.BucketAlreadyOwnedByYou):
                 client.create_bucket(Bucket=bucket, **({"CreateBucketConfiguration": where} if where else {}))
         if like.get("versioning") == "Enabled":
-            client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+            client.put_bucket_versioning(**mine, VersioningConfiguration={"Status": "Enabled"})
         if like.get("encryption"):
-            client.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=like["encryption"])
+            client.put_bucket_encryption(**mine, ServerSideEncryptionConfiguration=like["encryption"])
         fitted, _ = fit_tags(tags.get(TAG_JOB, ""), tags, like.get("tags") or {})
-        client.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": write_tags(fitted)})
+        client.put_bucket_tagging(**mine, Tagging={"TagSet": write_tags(fitted)})
         return region or self._region
 
     def _is_bare(self, bucket: str, region: str) -> bool:
