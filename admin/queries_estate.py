@@ -268,7 +268,7 @@ def list_looks(jobs: Sequence[int], asked_at: datetime) -> list[Row]:
                 "service": row.service,
                 "state": _look_state(row, asked_at, specs),
                 "found": row.result.get("found") if row.state == JobState.DONE else None,
-                "note": row.error_text if row.state == JobState.FAILED else "",
+                "note": row.error_text if row.state == JobState.FAILED else row.result.get("note", ""),
             }
             for row in query.order_by(Account.name, Job.region)
         ]

@@ -1,12 +1,15 @@
-"""The facts that detectors look at, read in four statements. Functions read inside the caller's session."""
+"""The facts that detectors look at, read in a few statements. Functions read inside the caller's session."""
 
+from collections import defaultdict
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from peewee import fn
 
-from coordinator.detectors import NEVER_AFTER, PAUSED_AFTER, Coverage, Doubts, NewestPoints
-from tasks.catalog import Policy, PolicySchedule, Run, database
+from coordinator.detectors import NEVER_AFTER, PAUSED_AFTER, Coverage, Doubts, NewestPoints, UnreadTags
+from coordinator.targets import may_choose
+from tasks.catalog import Account, Policy, PolicySchedule, Resource, Run, database
 
 # The newest two scheduled runs of each policy that came to know their targets.
 _COVERAGE = """
@@ -58,6 +61,7 @@ def read_doubts(now: datetime) -> Doubts:
         paused=_paused(now),
         coverage=[Coverage(*row) for row in database.execute_sql(_COVERAGE).fetchall()],
         points=[NewestPoints(*row) for row in database.execute_sql(_POINTS).fetchall()],
+        unread=_unread(),
     )
 
 
@@ -85,3 +89,23 @@ def _paused(now: datetime) -> list[tuple[str, datetime]]:
         ~Policy.enabled, Policy.deleted_at.is_null(), Policy.changed_at < now - PAUSED_AFTER
     )
     return list(rows.order_by(Policy.name).tuples())
+
+
+def _unread() -> list[UnreadTags]:
+    """What a policy might choose by its tags, if they could be read. Discovery notes what may not be."""
+    noted: Any = (
+        Resource.select(Account.name, Resource.region, Resource.type, Resource.external_id, Resource.attributes)
+        .join(Account)
+        .where(Resource.gone_at.is_null(), Account.enabled, Resource.attributes.cast("TEXT").contains('"unread"'))
+        .order_by(Resource.id)
+        .tuples()
+    )
+    found = [(*place, name) for *place, name, attributes in noted if "tags" in attributes.get("unread", ())]
+    if not found:
+        return []
+    counted: Mapping[tuple[str, str], list[str]] = defaultdict(list)
+    for policy in Policy.select().where(Policy.enabled, Policy.deleted_at.is_null()).order_by(Policy.name):
+        for account, region, kind, name in found:
+            if any(may_choose(target, account, region, kind) for target in policy.spec.get("targets", ())):
+                counted[policy.name, kind].append(f"{name} in {account}/{region}")
+    return [UnreadTags(policy, kind, len(names), names[0]) for (policy, kind), names in counted.items()]

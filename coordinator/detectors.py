@@ -22,6 +22,7 @@ DETECTOR_FAMILIES = (
     "coverage-dropped",
     "zero-data",
     "completed-with-warnings",
+    "tags-unread",
 )
 
 
@@ -47,6 +48,16 @@ class NewestPoints:
 
 
 @dataclass(frozen=True)
+class UnreadTags:
+    """Of what a policy would choose by tags: how many of a type may not have theirs read, and one of them."""
+
+    policy: str
+    type: str
+    count: int
+    example: str
+
+
+@dataclass(frozen=True)
 class Doubts:
     """What the detectors look at. Calendar times."""
 
@@ -54,6 +65,7 @@ class Doubts:
     paused: Sequence[tuple[str, datetime]] = ()  # disabled policy, and when it was last changed
     coverage: Sequence[Coverage] = ()
     points: Sequence[NewestPoints] = ()
+    unread: Sequence[UnreadTags] = ()
 
 
 def detect(doubts: Doubts, now: datetime) -> list[Condition]:
@@ -64,6 +76,7 @@ def detect(doubts: Doubts, now: datetime) -> list[Condition]:
         *_coverage(doubts.coverage),
         *_empty(doubts.points),
         *_warned(doubts.points),
+        *_unread(doubts.unread),
     ]
 
 
@@ -125,3 +138,16 @@ def _warned(points: Sequence[NewestPoints]) -> Iterator[Condition]:
                 f"{one.warned} of its targets have a newest good point with warnings, as rp-{one.warned_point}.",
                 {"policy": one.policy, "targets": one.warned, "point": one.warned_point},
             )
+
+
+def _unread(unread: Sequence[UnreadTags]) -> Iterator[Condition]:
+    for one in unread:
+        yield Condition(
+            f"tags-unread:{one.policy}/{one.type}",
+            "warning",
+            f"Policy {one.policy} chooses by tags that may not be read",
+            f"The tags of {one.count} {one.type}, as of {one.example}, are refused: those known before count, and "
+            "what was tagged since is not protected. Let the account's role read them, in the resource's own policy "
+            "too.",
+            {"policy": one.policy, "type": one.type, "targets": one.count},
+        )

@@ -123,6 +123,17 @@ def _by_id(
     return [fact]
 
 
+def may_choose(target: Mapping[str, Any], account: str, region: str, kind: str) -> bool:
+    """Whether a target would choose something of this type there by its tags, whatever those are."""
+    accounts, regions = (target.get(name) for name in ("accounts", "regions"))
+    return (
+        "tag" in target
+        and kind in (target.get("types") or types_meant(target))
+        and (not accounts or account in accounts)
+        and (not regions or region in regions)
+    )
+
+
 def _by_tag(target: Mapping[str, Any], resources: Sequence[ResourceFact]) -> list[ResourceFact]:
     wanted = target["tag"]
     accounts, regions = (target.get(name) for name in ("accounts", "regions"))

@@ -93,7 +93,7 @@ _EXPIRY = _set("superseded outlived failed_superseded intermediate intermediate_
 _FAMILIES = _set(
     "target-failing targets-failing run-failed slots-missed account-unreachable dead-letters no-worker "
     "pool-without-worker outbox-stuck points-too-old never-ran paused-too-long coverage-dropped zero-data "
-    "completed-with-warnings brake"
+    "completed-with-warnings tags-unread brake"
 )
 _STATES = _set("ready published delayed running waiting")
 

@@ -27,6 +27,9 @@ TAG_RUN = "snapfleet:run"
 TAG_POLICY = "snapfleet:policy"
 TAG_SOURCE = "snapfleet:source"
 TAG_OUTDATED = "snapfleet:outdated"  # set instead of deleting where an account may not delete
+# Of a resource's attributes: what of it may not be read, such as ["tags"]. Tags of which that is said are not known to
+# be none: those known before stay.
+UNREAD = "unread"
 
 
 @dataclass(frozen=True)

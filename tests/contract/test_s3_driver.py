@@ -1,5 +1,6 @@
 """The driver of buckets over the emulated AWS: found by region, looked at before a sync, wired as S3 demands."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.sandbox import Sandbox
 from workers.aws.s3 import S3Driver
 from workers.aws.s3_buckets import S3Buckets
 from workers.buckets import Pair
-from workers.driver import CopyRequest, Operation, Part, Point, Scope
+from workers.driver import UNREAD, CopyRequest, Operation, Part, Point, Scope
 
 
 def make_bucket(cloud: Sandbox, name: str = "data", region: str = HOME, account: str = PROD) -> str:
@@ -66,6 +67,19 @@ def test_buckets_of_the_region_are_found_with_what_a_restore_needs(rig: Rig) -> 
         rig.found("far")
     away = rig.driver.discover(Scope(rig.production, AWAY, ("s3",)), None)
     assert [one.external_id for one in away.resources] == ["far"]
+
+
+def test_what_a_buckets_own_policy_hides_is_named_and_never_taken_for_none(rig: Rig) -> None:
+    """feature 25: a bucket policy may refuse even its owner's roles; the other buckets are read all the same."""
+    s3 = rig.sandbox.client(PROD, HOME, "s3")
+    for name in ("hidden", "open"):
+        make_bucket(rig.sandbox, name)
+        s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": [{"Key": "backup", "Value": "gold"}]})
+    rule = {"Effect": "Deny", "Principal": "*", "Action": "s3:GetBucketTagging", "Resource": "arn:aws:s3:::hidden"}
+    s3.put_bucket_policy(Bucket="hidden", Policy=json.dumps({"Version": "2012-10-17", "Statement": [rule]}))
+    assert (rig.found("hidden").tags, rig.found("hidden").attributes[UNREAD]) == ({}, ["tags"])
+    assert rig.found("open").tags == {"backup": "gold"}
+    assert UNREAD not in rig.found("open").attributes
 
 
 def test_a_healthy_account_passes_its_check_and_a_missing_right_says_what_it_costs(rig: Rig) -> None:

@@ -58,6 +58,12 @@ class Estate:
             account=self.account, region="us-east-1", type="volume", external_id=name, found_at=AT, seen_at=AT
         )
 
+    def bucket(self, name: str, tags: dict[str, str] | None = None, unread: list[str] | None = None) -> Resource:
+        """`unread` is what of it may not be read."""
+        noted = {"attributes": {"unread": unread}} if unread else {}
+        place = {"account": self.account, "region": "us-east-1", "type": "s3", "external_id": name}
+        return Resource.create(**place, tags=tags or {}, found_at=AT, seen_at=AT, **noted)
+
     def run(self, slot_at: datetime, outcomes: dict[Resource, str], **columns: Any) -> Run:
         """A run of the policy whose jobs ended as `outcomes` says; a done job has a good point."""
         states = set(outcomes.values())

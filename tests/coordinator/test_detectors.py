@@ -7,7 +7,7 @@ import pytest
 
 from coordinator.alerts import evaluate
 from coordinator.detectors import NEVER_AFTER, PAUSED_AFTER, Coverage, Doubts, detect
-from tasks.catalog import Alert, Part, Point, Policy, PolicySchedule, session
+from tasks.catalog import Alert, Part, Point, Policy, PolicySchedule, Resource, session
 from tests.coordinator.test_alerts import AT, HOUR, MINUTE, Estate
 
 
@@ -101,3 +101,24 @@ def test_points_with_warnings_are_one_alert_of_their_policy_until_newer_ones_hav
 def test_fewer_than_four_fifths_of_the_targets_is_a_drop(targets: int, before: int, told: int) -> None:
     """Feature C6: the border of the rule."""
     assert len(detect(Doubts(coverage=[Coverage("web", 9, targets, before)]), AT)) == told
+
+
+def test_tags_that_may_not_be_read_are_told_of_a_policy_that_would_choose_by_them(estate: Estate) -> None:
+    """Feature C6: what was tagged since the right was lost is not protected; another account's is none of its."""
+    with session():
+        estate.bucket("data", tags={"backup": "gold"}, unread=["tags"])
+        estate.bucket("seen", tags={"backup": "gold"})
+        estate.bucket("half", unread=["encryption"])
+    assert look(estate) == set()  # the policy means no buckets: they need an option
+    with session():
+        target = {"tag": {"backup": "gold"}, "types": ["s3"], "options": {"bucket": "safe"}}
+        Policy.update(spec={"targets": [target | {"accounts": ["another"]}]}).execute()
+    assert look(estate) == set()
+    with session():
+        Policy.update(spec={"targets": [target]}).execute()
+    assert look(estate) == {"tags-unread:web/s3"}
+    with session():
+        alert = Alert.get()
+        assert ("data in" in alert.text, alert.detail["targets"]) == (True, 1)
+        Resource.update(attributes={}).where(Resource.external_id == "data").execute()
+    assert look(estate) == set()

@@ -61,6 +61,25 @@ def test_what_was_not_seen_any_more_is_gone_and_back_when_it_is_seen_again(world
     assert found(world)["vol-1-1"].found_at == START
 
 
+def test_tags_that_may_not_be_read_stay_as_they_were_known_and_the_look_says_so(world: World) -> None:
+    """Feature 10: a right that is lost takes nothing out of its policy; what was never read has no tags."""
+    world.cloud.instance("i-2", tags={"backup": "gold"})
+    world.work(look(world))
+    for name in ("i-2", "i-3"):
+        world.cloud.instance(name, tags={}, unread=["tags"], name="again")
+    world.clock.advance(timedelta(hours=1))
+    job = look(world)
+    world.work(job)
+    rows = found(world)
+    assert (rows["i-2"].tags, rows["i-2"].name, rows["i-2"].gone_at) == ({"backup": "gold"}, "again", None)
+    assert (rows["i-3"].tags, rows["i-3"].attributes["unread"]) == ({}, ["tags"])
+    assert "tags of 2 found here may not be read, as those of i-2" in world.row(job).result["note"]
+    world.cloud.instance("i-2", tags={"backup": "silver"})
+    world.clock.advance(timedelta(hours=1))
+    world.work(look(world))
+    assert found(world)["i-2"].tags == {"backup": "silver"}
+
+
 def test_a_look_that_broke_off_makes_nothing_gone(world: World) -> None:
     """A page that was not read says nothing about what is on it."""
     world.work(look(world))

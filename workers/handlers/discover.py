@@ -15,7 +15,7 @@ from workers.context import Context
 from workers.forgotten import shut_forgotten
 from workers.handlers.check import note_contact
 
-_KEPT = (Resource.name, Resource.parent_id, Resource.tags, Resource.attributes, Resource.seen_at, Resource.gone_at)
+_KEPT = (Resource.name, Resource.parent_id, Resource.attributes, Resource.seen_at, Resource.gone_at)
 
 
 def run(context: Context, job: Job) -> None:
@@ -26,12 +26,13 @@ def run(context: Context, job: Job) -> None:
     began_at = context.clock.timer()  # a scan is as old as its start: what came later may be missing in it
     types: list[str] = list(job.spec["types"])
     try:
-        found = sum(_look(context, job, one, types, began_at) for one in context.drivers_of(job.service))
+        looks = [_look(context, job, one, types, began_at) for one in context.drivers_of(job.service)]
     except FenceLost:
         raise  # whoever overtook us notes how its own look ends
     except SnapfleetError as error:
         _note_failure(context, job, error)
         raise
+    found, unread = sum(count for count, _ in looks), [one for _, some in looks for one in some]
     shut_forgotten(context, job)
     with transaction():
         fence.keep(job)
@@ -45,36 +46,56 @@ def run(context: Context, job: Job) -> None:
         _upsert_scan(job, finished_at=began_at, found=found, error_code="", error_text="")
         Scan.update(wanted_at=None).where(_here(job), Scan.wanted_at <= began_at).execute()
         note_contact(context, job.account_id, None)
-        finish_job(job, context.clock.timer(), result={"found": found})
+        finish_job(job, context.clock.timer(), result={"found": found, **_noted(unread)})
     context.counters.add("snapfleet_scans_total", service=job.service, result="ok")
     reach("discover.recorded")
 
 
-def _look(context: Context, job: Job, finder: driver.Driver, types: list[str], at: datetime) -> int:
+def _look(
+    context: Context, job: Job, finder: driver.Driver, types: list[str], at: datetime
+) -> tuple[int, list[driver.Resource]]:
+    """How many resources there are, and those whose tags may not be read."""
     wanted = tuple(name for name in types if context.drivers.get(name) is finder)
     with session():
         scope = driver.Scope(context.account(job.account), job.region, wanted)
     found, page = 0, None
+    unread: list[driver.Resource] = []
     while wanted:
         answer = finder.discover(scope, page)
+        unread += [one for one in answer.resources if _is_unread(one)]
         found += _write_page(job, answer.resources, at)
         reach("discover.page")
         page = answer.next_page
         if page is None:
             break
-    return found
+    return found, unread
+
+
+def _is_unread(one: driver.Resource) -> bool:
+    return "tags" in one.attributes.get(driver.UNREAD, ())
+
+
+def _noted(unread: list[driver.Resource]) -> dict[str, str]:
+    """What the look tells beside its count."""
+    if not unread:
+        return {}
+    text = f"The tags of {len(unread)} found here may not be read, as those of {unread[0].external_id}: "
+    return {"note": storable(text)[:MAX_TEXT] + "those known before count."}
 
 
 def _write_page(job: Job, resources: Iterable[driver.Resource], at: datetime) -> int:
-    rows = {(one.type, one.external_id): _row(job, one, at) for one in resources}
+    known = {(one.type, one.external_id): one for one in resources}
     with transaction():
         fence.keep(job)
-        if rows:
-            Resource.insert_many(list(rows.values())).on_conflict(
-                conflict_target=[Resource.account, Resource.region, Resource.type, Resource.external_id],
-                update={column: getattr(EXCLUDED, column.column_name) for column in _KEPT},
-            ).execute()
-    return len(rows)
+        # Tags that may not be read choose as they did before: nothing leaves its policy because a right is missing.
+        for columns, unread in (((*_KEPT, Resource.tags), False), (_KEPT, True)):
+            rows = [_row(job, one, at) for one in known.values() if _is_unread(one) == unread]
+            if rows:
+                Resource.insert_many(rows).on_conflict(
+                    conflict_target=[Resource.account, Resource.region, Resource.type, Resource.external_id],
+                    update={column: getattr(EXCLUDED, column.column_name) for column in columns},
+                ).execute()
+    return len(known)
 
 
 def _row(job: Job, one: driver.Resource, at: datetime) -> dict[str, Any]:
