@@ -6,8 +6,7 @@ and reported to `observe`; it never reaches an actor, never ends a thread, and n
 
 What is left out of dramatiq, and why:
 - Retries, delays, callbacks, pipelines, results: attempts and waiting live in the catalog; a retry that dramatiq
-publishes
-  while the broker is away is acknowledged and lost (measured 2026-11 on dramatiq 2.2.1).
+  publishes while the broker is away is acknowledged and lost (measured 2026-11 on dramatiq 2.2.1).
 - TimeLimit and ShutdownNotifications: they raise an exception at any line of another thread, between a cloud call and
 the
   commit as well, and cannot interrupt the blocking socket read they are meant for. A hung handler loses its lease at
@@ -36,6 +35,7 @@ from dramatiq.common import join_queue
 from dramatiq.errors import ConnectionClosed, QueueNotFound
 from dramatiq.middleware import Middleware
 
+from tasks.acks import Ending, Unsettled
 from tasks.amqp import HEARTBEAT, connection_parameters, is_local
 from tasks.lanes import (
     LANES,
@@ -129,6 +129,7 @@ class FleetConsumer(Consumer):
     def __init__(self, broker: FleetBroker, lane: Lane, queue: str, prefetch: int, timeout: float) -> None:
         self._broker, self._lane, self._queue, self._timeout = broker, lane, queue, timeout
         self._arrived: deque[tuple[Any, bytes]] = deque()
+        self._unsettled = Unsettled()
         self._cancelled = False
         self.stopped = threading.Event()
         try:
@@ -191,6 +192,7 @@ class FleetConsumer(Consumer):
             return None
         if method.redelivered:
             self._broker.observe("redelivered", self._lane, "")
+        self._unsettled.delivered(method.delivery_tag)
         return Delivery(message, self, method.delivery_tag, redelivered=method.redelivered)
 
     def _return_arrived(self) -> None:
@@ -205,29 +207,37 @@ class FleetConsumer(Consumer):
 
     def ack(self, message: MessageProxy) -> None:
         """Acknowledge, if the message came over this very connection; otherwise the broker delivers it again."""
-        self._settle(message, self._channel.basic_ack)
+        self._settle(message, Ending.DONE)
 
     def nack(self, message: MessageProxy) -> None:
         """Move to the dead queue, under the same condition."""
-        self._settle(message, partial(self._channel.basic_reject, requeue=False))
+        self._settle(message, Ending.DEAD)
 
     def give_back(self, message: MessageProxy) -> None:
         """Return a message that was not begun, so that another worker gets it at once."""
-        self._settle(message, partial(self._channel.basic_reject, requeue=True))
+        self._settle(message, Ending.BACK)
 
-    def _settle(self, message: MessageProxy, action: Callable[[int], None]) -> None:
+    def _settle(self, message: MessageProxy, ending: Ending) -> None:
         if not isinstance(message, Delivery) or message.origin is not self:
             self._broker.observe("stale", self._lane, "")
+        elif self._unsettled.settle(message.tag, ending):
+            try:
+                self._connection.add_callback_threadsafe(self._send_settled)
+            except pika.exceptions.AMQPError:
+                self._unsettled.forget()
+                self._broker.observe("stale", self._lane, "")
+
+    def _send_settled(self) -> None:
+        """In the connection's thread: what all threads have settled meanwhile."""
+        frames = self._unsettled.take()
+        if not self._channel.is_open:
             return
-
-        def settle() -> None:
-            if self._channel.is_open:
-                action(message.tag)
-
-        try:
-            self._connection.add_callback_threadsafe(settle)
-        except pika.exceptions.AMQPError:
-            self._broker.observe("stale", self._lane, "")
+        for tag, ending in frames.rejected:
+            self._channel.basic_reject(tag, requeue=ending is Ending.BACK)
+        if frames.up_to:
+            self._channel.basic_ack(frames.up_to, multiple=True)
+        for tag in frames.single:
+            self._channel.basic_ack(tag)
 
     def stop_fetching(self, timeout: float) -> bool:
         """After `draining` was set: wait until this consumer is cancelled at the broker and has returned what it

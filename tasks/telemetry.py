@@ -11,9 +11,11 @@ processes, past ones included.
 
 import json
 import threading
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 
 from peewee import EXCLUDED
@@ -252,19 +254,14 @@ class Counters:
 
     def add(self, name: str, value: int = 1, **labels: object) -> None:
         """Add to a counter of the vocabulary. Raises ValueError for a metric or a label that it does not have."""
-        metric = _known(name, Kind.COUNTER, labels)
-        self._put({(name, canonical(metric, labels)): value})
+        self._put({_row(name, Kind.COUNTER, _plain(labels)): value})
 
     def observe(self, name: str, seconds: float, **labels: object) -> None:
         """Add one duration to a histogram of the vocabulary. Raises ValueError as `add` does."""
-        metric = _known(name, Kind.HISTOGRAM, labels)
-        fits = next((f"{bound:g}" for bound in metric.buckets if seconds <= bound), "+Inf")
-        self._put(
-            {
-                (name + BUCKET, canonical(metric, labels, le=fits)): 1,
-                (name + SUM, canonical(metric, labels)): round(max(0.0, seconds) * MICRO),
-            }
-        )
+        plain = _plain(labels)
+        total = _row(name, Kind.HISTOGRAM, plain)
+        bucket = _row(name, Kind.HISTOGRAM, plain, _fitting(METRICS[name].buckets, seconds))
+        self._put({bucket: 1, total: round(max(0.0, seconds) * MICRO)})
 
     def api_call(self, service: str, operation: str, code: str, seconds: float) -> None:
         """Count one call to a cloud with everything the vocabulary says about calls."""
@@ -295,6 +292,28 @@ class Counters:
         with self._lock:
             for key, amount in amounts.items():
                 self._added[key] = self._added.get(key, 0) + amount
+
+
+_Labels = tuple[tuple[str, str], ...]
+
+
+def _plain(labels: Mapping[str, object]) -> _Labels:
+    return tuple([(name, str(value)) for name, value in labels.items()])
+
+
+def _fitting(buckets: Sequence[float], seconds: float) -> str:
+    place = bisect_left(buckets, seconds)
+    return f"{buckets[place]:g}" if place < len(buckets) else "+Inf"
+
+
+@lru_cache(maxsize=4096)  # every combination of a large fleet's labels
+def _row(name: str, kind: Kind, labels: _Labels, le: str = "") -> tuple[str, str]:
+    """The catalog's row of a counter, or of a histogram's sum, or of one of its buckets: name and labels."""
+    given = dict(labels)
+    metric = _known(name, kind, given)
+    if kind is Kind.COUNTER:
+        return name, canonical(metric, given)
+    return (name + BUCKET, canonical(metric, given, le=le)) if le else (name + SUM, canonical(metric, given))
 
 
 def canonical(metric: Metric, labels: Mapping[str, object], **extra: str) -> str:

@@ -86,6 +86,11 @@ class RabbitServer:
         """The AMQP URL of a virtual host."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}/{urllib.parse.quote(vhost, safe='')}"
 
+    @property
+    def pid(self) -> int:
+        """The node's process."""
+        return self._node.pid if self._node is not None else 0
+
     def start(self) -> None:
         """Start the node and return once it serves; a running node stays as it is."""
         if self._node is None or self._node.poll() is not None:
@@ -237,6 +242,11 @@ class PostgresServer:
     def url(self, database: str = "postgres") -> str:
         """The URL of a database."""
         return f"postgresql://snapfleet@127.0.0.1:{self.port}/{database}"
+
+    @property
+    def pid(self) -> int:
+        """The server's first process."""
+        return self._process.pid if self._process is not None else 0
 
     def start(self) -> None:
         """Start the server and return once it serves."""

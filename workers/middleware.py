@@ -11,7 +11,7 @@ from dramatiq.middleware import Middleware, SkipMessage
 from dramatiq.worker import Worker
 
 from tasks.catalog import database
-from tasks.catalog.transitions import Wanted
+from tasks.catalog.claims import Wanted
 from tasks.crash import reach
 from tasks.errors import SnapfleetError
 from tasks.lanes import Lane

@@ -1,4 +1,4 @@
-"""Threads of one worker that write the same kind of thing at the same time write it in one transaction.
+"""Threads of one worker that take or end jobs at the same time do it in one statement and one commit.
 
 Whoever comes first writes for all that have come meanwhile; nobody waits for company that may not come, so that a lone
 job is as quick as before. What a call returns, or raises, is committed, or was not written at all: a message is
@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from tasks.catalog import Job, database, session, transaction
+from tasks.catalog.claims import Ended, Wanted, take_and_end
 from tasks.catalog.fields import is_postgres
-from tasks.catalog.transitions import Wanted, claim_all, finish_all
 from tasks.errors import FenceLost, Unavailable
 from tasks.states import JobState
 
@@ -65,11 +65,7 @@ class Gather(Generic[_In, _Out]):
         with self._lock:
             company = [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
         try:
-            for one, answer in zip(company, self._act([one.wish for one in company]), strict=True):
-                one.answer = answer
-        except BaseException as error:  # noqa: BLE001 - each thread of the company raises it
-            for one in company:
-                one.error = error
+            self._serve(company)
         finally:
             with self._lock:
                 heir = self._waiting[0] if self._waiting else None
@@ -80,27 +76,37 @@ class Gather(Generic[_In, _Out]):
                 heir.leads = True
                 heir.lock.release()
 
+    def _serve(self, company: Sequence[_Wait[_In, _Out]]) -> None:
+        """Together; and each by itself when one of them cannot be done, so that it spoils nothing for the others."""
+        try:
+            for one, answer in zip(company, self._act([one.wish for one in company]), strict=True):
+                one.answer = answer
+        except BaseException as error:  # noqa: BLE001 - each thread of the company raises it
+            if len(company) == 1 or isinstance(error, Unavailable) or not isinstance(error, Exception):
+                for one in company:
+                    one.error = error
+            else:
+                for one in company:
+                    self._serve([one])
+
 
 def _at_once() -> AbstractContextManager[None]:
     """Around one statement, which PostgreSQL commits by itself: two round trips less than a transaction."""
     return session() if is_postgres(database) else transaction()
 
 
-def _claim(wanted: Sequence[Wanted]) -> Sequence[Job | None]:
-    def write() -> Sequence[Job | None]:
+def _turn(wishes: Sequence[Wanted | Ended]) -> Sequence[Job | bool | None]:
+    """Take jobs and end others: for each the job or None, or whether it could be ended."""
+    wanted = [one for one in wishes if isinstance(one, Wanted)]
+    ended = [one for one in wishes if isinstance(one, Ended)]
+
+    def write() -> tuple[list[Job | None], set[int]]:
         with _at_once():
-            return claim_all(wanted)
+            return take_and_end(wanted, ended)
 
-    return _once_more(write)
-
-
-def _finish(ended: Sequence[tuple[Job, datetime, dict[str, Any]]]) -> Sequence[bool]:
-    def write() -> set[int]:
-        with _at_once():
-            return finish_all([(job.id, job.fence, at, result) for job, at, result in ended])
-
-    done = _once_more(write)
-    return [job.id in done for job, _, _ in ended]
+    jobs, done = _once_more(write)
+    taken = iter(jobs)
+    return [next(taken) if isinstance(one, Wanted) else one.job in done for one in wishes]
 
 
 def _once_more(write: Callable[[], _Out]) -> _Out:
@@ -114,13 +120,17 @@ def _once_more(write: Callable[[], _Out]) -> _Out:
         return write()
 
 
-claim = Gather(_claim)
-"""Take one job; None for a duplicate or a stale message. Raises Unavailable without a catalog."""
-_finished = Gather(_finish)
+_write = Gather(_turn)
+
+
+def claim(wanted: Wanted) -> Job | None:
+    """Take one job; None for a duplicate or a stale message. Raises Unavailable without a catalog."""
+    job = _write(wanted)
+    return job if isinstance(job, Job) else None
 
 
 def finish(job: Job, at: datetime, result: dict[str, Any]) -> None:
     """The job has done what it was for, and that is all there is to write. Raises FenceLost when it was taken over."""
-    if not _finished((job, at, result)):
+    if not _write(Ended(job.id, job.fence, at, result)):
         raise FenceLost(f"Job {job.id} was taken over by another worker.")
     job.state = JobState.DONE

@@ -6,7 +6,7 @@ where a process has few rows at a time, the query builder writes them.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -145,12 +145,12 @@ def delete_rows(model: type[CatalogModel], by: str, values: Sequence[Any]) -> No
         database.execute_sql(sql, [_document([field], [{by: value} for value in values])])
 
 
-def models_of(model: type[_Row], cursor: Any) -> list[_Row]:
+def models_of(model: type[_Row], rows: Iterable[Sequence[Any]]) -> list[_Row]:
     """Rows of all the model's columns, in their order, as the model: without what the query builder does for each."""
     names = [field.name for field in model._meta.sorted_fields]
     readers = [(field.name, _reader(field)) for field in model._meta.sorted_fields if _reader(field)]
     found = []
-    for values in cursor.fetchall():
+    for values in rows:
         row = model(__no_default__=True)
         data = row.__data__
         data.update(zip(names, values, strict=True))

@@ -1,23 +1,21 @@
-"""The only code that changes the state of a job, an operation or a point: compare-and-set, under the fence.
+"""The changes of state of jobs (with `claims`), operations and points, all of them: compare-and-set, under the fence.
 
 Every function says whether it changed something; nothing changed is an answer (a duplicate, a late worker), not an
 error, except where a fence is given: there FenceLost tells the caller to stop and write nothing more. Callers open
 the transaction, so that what belongs together is written together.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
-from peewee import EXCLUDED, Case, Tuple, fn
+from peewee import EXCLUDED, Case
 
-from tasks.catalog.bulk import columns_of, delete_rows, find_rows, insert_rows, models_of, update_rows
-from tasks.catalog.database import database, transaction
-from tasks.catalog.fields import is_postgres
+from tasks.catalog.bulk import delete_rows, find_rows, insert_rows, update_rows
+from tasks.catalog.claims import Wanted, take_and_end
+from tasks.catalog.database import transaction
 from tasks.catalog.job import Job, Operation, Outbox
 from tasks.catalog.point import Part, Point
 from tasks.errors import FenceLost, Retry, SnapfleetError
@@ -127,84 +125,10 @@ def mark_published(jobs: Sequence[int], at: datetime) -> None:
     update_rows(Job, [{"id": job} for job in sorted(jobs)], same=queued, given="\"state\" = 'pending'")
 
 
-class Wanted(NamedTuple):
-    """A message's job, the fence it names, and who would take it, from when and for how long."""
-
-    job: int
-    fence: int
-    owner: str
-    at: datetime
-    lease: timedelta
-
-
 def claim(job_id: int, fence: int, owner: str, at: datetime, lease: timedelta) -> Job | None:
     """Take the job if its fence is still `fence` and nobody holds it; None for a duplicate or a stale message."""
     with transaction():
-        return claim_all([Wanted(job_id, fence, owner, at, lease)])[0]
-
-
-def claim_all(wanted: Sequence[Wanted]) -> list[Job | None]:
-    """Take each job if its fence is still the message's and nobody holds it, in one statement; of two messages for one
-    job the first gets it. None for a duplicate or a stale message. Call inside a session or a transaction.
-
-    The attempt counts before the work starts, so that a job that kills its worker cannot run for ever.
-    """
-    firsts = {(one.job, one.fence): one for one in reversed(wanted)}
-    taken = {
-        (row.id, row.fence - 1): row
-        for same in {(one.owner, one.lease) for one in firsts.values()}
-        for row in _claim_same([one for one in firsts.values() if (one.owner, one.lease) == same])
-    }
-    return [taken.pop((one.job, one.fence), None) for one in wanted]
-
-
-def _claim_same(wanted: Sequence[Wanted]) -> list[Job]:
-    owner, at, lease = wanted[0].owner, max(one.at for one in wanted), wanted[0].lease
-    if is_postgres(database):
-        # In the order in which `mark_published` writes them: messages arrive before their publisher has committed.
-        named = json.dumps([{"id": one.job, "fence": one.fence} for one in sorted(wanted)])
-        return models_of(Job, database.execute_sql(_claim_statement(), [owner, at + lease, at, named]))
-    return list(
-        Job.update(
-            state=JobState.RUNNING,
-            fence=Job.fence + 1,
-            attempt=Job.attempt + 1,
-            claims=Job.claims + 1,
-            lease_owner=owner,
-            lease_until_at=at + lease,
-            started_at=fn.COALESCE(Job.started_at, at),
-        )
-        .where(
-            Tuple(Job.id, Job.fence).in_(sorted((one.job, one.fence) for one in wanted)),
-            Job.state.in_([JobState.PENDING, JobState.QUEUED]),
-        )
-        .returning(Job)
-        .execute()
-    )
-
-
-_CLAIM = """
-UPDATE job SET state = 'running', fence = job.fence + 1, attempt = job.attempt + 1, claims = job.claims + 1,
-lease_owner = %s, lease_until_at = %s, started_at = COALESCE(job.started_at, %s)
-FROM json_to_recordset(%s::json) AS u(id bigint, fence integer)
-WHERE job.id = u.id AND job.fence = u.fence AND job.state IN ('pending', 'queued') RETURNING """
-
-
-@cache
-def _claim_statement() -> str:
-    """One text that the server plans once: to build it anew with the query builder took half of a claim."""
-    return _CLAIM + columns_of(Job)
-
-
-def finish_all(ended: Sequence[tuple[int, int, datetime, dict[str, Any]]]) -> set[int]:
-    """Running jobs (id, fence, when, result) that have done what they were for, in one statement; the ids of those
-    that nobody had taken over. Call inside a session (PostgreSQL) or a transaction."""
-    rows = [{"id": number, "fence": fence, "finished_at": at, "result": result} for number, fence, at, result in ended]
-    same = {"state": JobState.DONE, "error_code": "", "error_text": "", "lease_owner": "", "lease_until_at": None}
-    given = "\"state\" = 'running'"
-    return {
-        number for (number,) in update_rows(Job, rows, by=["id", "fence"], same=same, given=given, returning=["id"])
-    }
+        return take_and_end([Wanted(job_id, fence, owner, at, lease)], ())[0][0]
 
 
 def renew(holder: str, held: Iterable[tuple[int, int]], until: datetime) -> int:

@@ -36,6 +36,7 @@ from tasks.messages import SignedEncoder
 from tasks.secrets import MasterKey
 from tasks.settings import load_settings
 from tasks.telemetry import Counters
+from tests.bench.stages import cpu_of, read
 from tests.bench.watch import machine
 from tests.services import PostgresServer, RabbitServer
 
@@ -43,6 +44,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
 ACCOUNTS = 100
 PATIENCE = 150.0
+CALL = 0.5  # seconds that the cloud takes where workers are added
 OPEN = Admission(capacity=dict.fromkeys(Lane, 10**9), starts=Pace(per_second=1e6, burst=10**9))
 BRISK = Admission(starts=Pace(per_second=1e6, burst=10**9))  # queues as short as ever, and no cloud's pace
 _DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
@@ -53,6 +55,7 @@ class Site:
 
     def __init__(self, postgres: PostgresServer, rabbit: RabbitServer) -> None:
         self.folder = tempfile.TemporaryDirectory()
+        self.servers = {"postgres": postgres, "rabbitmq": rabbit}
         home = Path(self.folder.name)
         MasterKey.create(home / "keys" / "master.key")
         self.url = postgres.url(postgres.new_database())
@@ -63,6 +66,7 @@ class Site:
             "SNAPFLEET_BROKER_URL": rabbit.url(rabbit.new_vhost()),
             "SNAPFLEET_DRIVERS": "tests.fakes.driver:build_drivers",
             "SNAPFLEET_FAKE_CLOUD": str(home / "cloud.sqlite"),
+            "BENCH_FOLDER": str(home),
             "PYTHONPATH": str(ROOT),
         }
         open_catalog(self.url)
@@ -110,7 +114,7 @@ class Site:
         self.connection.execute("vacuum analyze job")
 
     def hire(self, count: int, threads: int) -> None:
-        """Start worker processes; returns once they report."""
+        """Start worker processes."""
         env = {**self.env, "SNAPFLEET_THREADS": str(threads)}
         for _ in range(count):
             with (Path(self.folder.name) / "worker.log").open("ab") as log:
@@ -119,6 +123,18 @@ class Site:
                     env=env, cwd=ROOT, stdout=log, stderr=log,
                 )  # fmt: skip
             self.workers.append(process)
+
+    def report_for_work(self) -> None:
+        """Wait until every worker that was hired has beaten."""
+        count, end = "select count(*) from process where role = 'worker'", time.perf_counter() + PATIENCE
+        while self._count(count) < len(self.workers):
+            if time.perf_counter() > end:
+                raise RuntimeError("not every worker has come")
+            time.sleep(0.1)
+
+    def _count(self, query: str) -> int:
+        row = self.connection.execute(query).fetchone()  # type: ignore[arg-type]
+        return int(row[0]) if row else 0
 
     def dismiss(self) -> None:
         """Stop the workers."""
@@ -137,8 +153,7 @@ class Site:
         seen: list[tuple[float, int]] = []
         end = time.perf_counter() + PATIENCE
         while time.perf_counter() < end:
-            row = self.connection.execute(f"select count(*) from job where {condition}").fetchone()  # type: ignore[arg-type]
-            seen.append((time.perf_counter(), int(row[0]) if row else 0))
+            seen.append((time.perf_counter(), self._count(f"select count(*) from job where {condition}")))
             if seen[-1][1] >= count:
                 return seen
             time.sleep(0.1)
@@ -161,6 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=20_000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--threads", type=int, default=8)
+    parser.add_argument("--waves", type=int, default=40, help="of CALL seconds, for each number of workers of `scale`")
     parser.add_argument("--backlog", type=int, default=50_000)
     parser.add_argument("--fair-seconds", type=int, default=15, help="of each of ten rounds of `fairness`")
     parser.add_argument("--no-peers", action="store_true")
@@ -186,23 +202,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def rate(site: Site, given: argparse.Namespace) -> dict[str, Any]:
-    """Jobs a second until settled, of a queue that was full when the workers came; processor time by process."""
+    """Jobs a second until settled, of a queue that was full when the workers came; processor time by stage."""
     site.fill(given.jobs)
     site.publish_all()
-    with _running(site):
+    before = {name: cpu_of(server.pid) for name, server in site.servers.items()}
+    with _running(site) as coordinator:
         site.hire(given.processes, given.threads)
         seen = site.wait("settled", given.jobs)
-    cpu = [_cpu(process.pid) for process in site.workers]
+    spent = {name: cpu_of(server.pid) - before[name] for name, server in site.servers.items()}
+    cpu = sum(cpu_of(process.pid) for process in site.workers)
     site.dismiss()
+    stages = {f"worker_{name}": seconds for name, seconds in read(Path(site.folder.name)).items()}
     row = site.connection.execute(
         "select extract(epoch from avg(finished_at - started_at)) * 1000 from job where state = 'done'"
     ).fetchone()
     site.clear()
+    spent |= {"coordinator": coordinator.cpu, "worker": cpu, **stages}
     return {
         "jobs_per_s": _rate(seen, given.jobs),
         "processes": given.processes,
         "threads": given.threads,
-        "worker_cpu_ms_per_job": round(1000 * sum(cpu) / given.jobs, 3),
+        "cpu_ms_per_job": {name: round(1000 * seconds / given.jobs, 3) for name, seconds in sorted(spent.items())},
         "claimed_to_committed_ms": round(float(row[0]), 2) if row else None,
     }
 
@@ -211,17 +231,22 @@ def scale(site: Site, given: argparse.Namespace) -> dict[str, Any]:
     """1, 2, 4 and 8 workers with a cloud that takes half a second: jobs a second, as a share of linear."""
     rates = {}
     for workers in (1, 2, 4, 8):
-        jobs = 160 * workers
-        site.fill(jobs, seconds=0.5)
+        site.hire(workers, given.threads)
+        site.report_for_work()
+        jobs = given.waves * given.threads * workers
+        site.fill(jobs, seconds=CALL)
         site.publish_all()
-        site.hire(workers, 8)
-        seen = site.wait("state = 'done'", jobs)
-        rates[workers] = _rate(seen, jobs)
+        site.wait("state = 'done'", jobs)
+        row = site.connection.execute(
+            "select extract(epoch from max(finished_at) - min(started_at)) from job"
+        ).fetchone()
+        rates[workers] = round(jobs / float(row[0]), 1) if row else 0.0
         site.dismiss()
         site.clear()
         _say(f"{workers} workers: {rates[workers]} jobs/s")
     return {
         "scale_jobs_per_s": rates,
+        "scale_of_ideal": round(rates[8] / (8 * given.threads / CALL), 3),
         **{f"scale_{workers}": round(rates[workers] / rates[1] / workers, 3) for workers in (2, 4, 8)},
     }
 
@@ -318,11 +343,16 @@ class _running:
     """The coordinator's loop in a thread for a while."""
 
     def __init__(self, site: Site) -> None:
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=_loop, args=(site.coordinator, self._stop))
+        self._stop, self.cpu = threading.Event(), 0.0
+        self._thread = threading.Thread(target=self._run, args=(site.coordinator,))
 
-    def __enter__(self) -> None:
+    def _run(self, coordinator: Coordinator) -> None:
+        _loop(coordinator, self._stop)
+        self.cpu = time.thread_time()
+
+    def __enter__(self) -> "_running":
         self._thread.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
@@ -358,11 +388,6 @@ def _rate(seen: Sequence[tuple[float, int]], count: int) -> float:
     low = next(one for one in seen if one[1] >= count * 0.05)
     high = next(one for one in seen if one[1] >= count * 0.95)
     return round((high[1] - low[1]) / max(0.001, high[0] - low[0]), 1)
-
-
-def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _say(text: str) -> None:

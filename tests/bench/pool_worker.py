@@ -4,11 +4,15 @@
 fence, the lease, the commit and the acknowledgement are the product's.
 """
 
+import os
 import threading
+from pathlib import Path
 
+from tasks import broker
 from tasks.catalog import Job, session
 from tasks.errors import Throttled
 from tasks.settings import load_settings
+from tests.bench.stages import Stages
 from workers import app, together
 from workers.allowance import Allowance
 from workers.context import Context
@@ -33,6 +37,18 @@ def throttled(context: Context, job: Job) -> None:
     raise Throttled("Request limit exceeded.")
 
 
+def watched() -> Stages:
+    """The stages of a job: its message and the acknowledgement, the two changes of state, and the handler's own."""
+    stages = Stages()
+    consumer = broker.FleetConsumer
+    consumer.__next__ = stages.watch("messages", consumer.__next__)  # type: ignore[method-assign]
+    together.take_and_end = stages.watch("catalog", together.take_and_end)
+    app.work = stages.watch("handler", app.work)
+    return stages
+
+
 if __name__ == "__main__":
     app.HANDLERS = {**app.HANDLERS, "noop": noop}
+    stages = watched()
     run(load_settings())
+    stages.write(Path(os.environ["BENCH_FOLDER"]))

@@ -8,7 +8,7 @@ from typing import Any
 
 from coordinator.main import Coordinator
 from tasks.catalog import session
-from tasks.catalog.transitions import Wanted
+from tasks.catalog.claims import Wanted
 from tasks.crash import reach
 from tasks.errors import SnapfleetError, Unavailable
 from tasks.lanes import Lane
@@ -75,18 +75,18 @@ def _is_loss(error: Exception) -> bool:
 
 
 class OwnGather:
-    """What stands for a module's `Gather`: every simulated process has one of its own, as every real one has."""
+    """What stands for the module's `Gather`: every simulated process has one of its own, as every real one has."""
 
-    def __init__(self, world: World, name: str) -> None:
-        self._world, self._name = world, name
+    def __init__(self, world: World) -> None:
+        self._world = world
 
     def __call__(self, wish: Any) -> Any:
         actor = self._world.current
         assert actor is not None
         tools = actor.process.tools
-        if self._name not in tools:
-            tools[self._name] = together.Gather(getattr(together, self._name))
-        return tools[self._name](wish)
+        if "together" not in tools:
+            tools["together"] = together.Gather(together._turn)
+        return tools["together"](wish)
 
 
 class Fleet:

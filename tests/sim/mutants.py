@@ -18,7 +18,8 @@ from coordinator.expiry import ExpiryPlan
 from coordinator.lease import Held
 from tasks.catalog import Job, Point, Run, database, transaction
 from tasks.catalog.bulk import insert_rows, update_rows
-from tasks.catalog.transitions import Wanted, fail_attempt, move_points, requeue
+from tasks.catalog.claims import Ended, Wanted, take_and_end
+from tasks.catalog.transitions import fail_attempt, move_points, requeue
 from tasks.errors import SnapfleetError
 from tasks.states import JobState, OperationState, PointState
 from tests.sim import broker
@@ -65,17 +66,16 @@ def _set(owner: Any, name: str, value: Any) -> Patch:
 # --- claims, fences, leases ---
 
 
-def _claim_anything(wanted: Sequence[Wanted]) -> Sequence[Job | None]:
-    with transaction():
-        for one in wanted:
-            Job.update(
-                state=JobState.RUNNING,
-                fence=Job.fence + 1,
-                claims=Job.claims + 1,
-                lease_owner=one.owner,
-                lease_until_at=one.at + one.lease,
-            ).where(Job.id == one.job).execute()
-        return [Job.get_or_none(Job.id == one.job) for one in wanted]
+def _claim_anything(wanted: Sequence[Wanted], ended: Sequence[Ended]) -> tuple[list[Job | None], set[int]]:
+    for one in wanted:
+        Job.update(
+            state=JobState.RUNNING,
+            fence=Job.fence + 1,
+            claims=Job.claims + 1,
+            lease_owner=one.owner,
+            lease_until_at=one.at + one.lease,
+        ).where(Job.id == one.job).execute()
+    return [Job.get_or_none(Job.id == one.job) for one in wanted], take_and_end((), ended)[1]
 
 
 def _take_back_everything(held: Held, at: datetime) -> list[Job]:
@@ -184,7 +184,7 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "any-claim",
         "the claim's compare-and-set",
-        lambda _: [_set(together, "_claim", _claim_anything)],
+        lambda _: [_set(together, "take_and_end", _claim_anything)],
         Weather(duplicate=0.8, delay=0.3, lag=0.8, overtaken=0.05),
     ),
     Mutant(

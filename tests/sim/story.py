@@ -145,8 +145,7 @@ def _ports(world: World, image: bytes, seed: int) -> Iterator[None]:
             mock.patch.object(time, "monotonic", new=world.monotonic),
             mock.patch.object(os, "urandom", bytes_of),
             mock.patch.object(Field, "__sql__", quick_column),
-            mock.patch.object(together, "claim", OwnGather(world, "_claim")),
-            mock.patch.object(together, "_finished", OwnGather(world, "_finish")),
+            mock.patch.object(together, "_write", OwnGather(world)),
         ):
             yield
     finally:

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from tasks.catalog import Job, database, session, transaction
+from tasks.catalog.claims import Ended, Wanted, take_and_end
 from tasks.catalog.fields import is_postgres
-from tasks.catalog.transitions import Wanted, claim_all, finish_all
 from tasks.errors import FenceLost, Unavailable
 from tasks.states import JobState
 from tests.services import wait_until
@@ -74,12 +74,13 @@ def test_jobs_are_claimed_together_each_once(world: World) -> None:
 
     with transaction():
         Job.update(fence=4).where(Job.id == third.id).execute()
-        got = claim_all([*[wanted(first)] * 10, wanted(second), wanted(third, fence=3), wanted(third, fence=4)])
+        messages = [*[wanted(first)] * 10, wanted(second), wanted(third, fence=3), wanted(third, fence=4)]
+        got, _ = take_and_end(messages, ())
     assert [row and row.id for row in got] == [first.id, *[None] * 9, second.id, None, third.id]
     assert [(row.state, row.attempt, row.claims) for row in got if row] == [(JobState.RUNNING, 1, 1)] * 3
     assert {row.lease_until_at for row in got if row} == {at + LEASE}
     with transaction():
-        assert claim_all([wanted(first), wanted(first, fence=1)]) == [None, None]
+        assert take_and_end([wanted(first), wanted(first, fence=1)], ()) == ([None, None], set())
 
 
 def test_what_was_taken_over_is_not_finished_and_its_company_is(world: World) -> None:
@@ -87,7 +88,8 @@ def test_what_was_taken_over_is_not_finished_and_its_company_is(world: World) ->
     at = world.clock.timer() + timedelta(seconds=5)
     with transaction():
         Job.update(fence=2).where(Job.id == overtaken.id).execute()
-        assert finish_all([(mine.id, 1, at, {"asked": 3}), (overtaken.id, 1, at, {})]) == {mine.id}
+        ended = [Ended(mine.id, 1, at, {"asked": 3}), Ended(overtaken.id, 1, at, {})]
+        assert take_and_end((), ended) == ([], {mine.id})
     row = world.row(mine)
     assert (row.state, row.result, row.finished_at, row.lease_owner) == (JobState.DONE, {"asked": 3}, at, "")
     assert world.row(overtaken).state is JobState.RUNNING
@@ -112,9 +114,10 @@ def test_a_claim_that_loses_a_deadlock_against_the_publisher_is_made_once_more(w
             claiming.wait(10)
             Job.update(published_at=world.clock.timer()).where(Job.id == jobs[0]).execute()
 
-    def claim() -> list[Job | None]:
+    def claim() -> list[Job]:
         owner, at = world.context.owner, world.clock.timer()
-        return list(together._claim([Wanted(number, 0, owner, at, LEASE) for number in jobs]))
+        got = together._turn([Wanted(number, 0, owner, at, LEASE) for number in jobs])
+        return [job for job in got if isinstance(job, Job)]
 
     with ThreadPoolExecutor(2) as threads:
         other = threads.submit(publisher)
@@ -123,7 +126,7 @@ def test_a_claim_that_loses_a_deadlock_against_the_publisher_is_made_once_more(w
         wait_until(_waits_for_a_lock)
         claiming.set()
         other.result(20)
-        assert [job.id for job in mine.result(20) if job] == jobs
+        assert [job.id for job in mine.result(20)] == jobs
 
 
 def _waits_for_a_lock() -> bool:
