@@ -186,6 +186,8 @@ def restore_from_snapshot(call: Call, parameters: dict) -> dict:
         raise AwsError("ConflictException", f"{source.name} is not available.", 400)
     if group.spec["namespaceName"] != held.name or call.now < group.ready_at:
         raise AwsError("ConflictException", f"{group.name} is no available workgroup of {held.name}.", 400)
+    if namespace_view(held, call.now)["status"] != "AVAILABLE":
+        raise AwsError("ConflictException", f"The namespace {held.name} is not available.", 400)
     redshift.check_key(call, source)
     held.rows.clear()
     held.rows.update(source.rows)

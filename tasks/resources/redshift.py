@@ -23,7 +23,8 @@ _RULES = (
         "redshift-mode",
         "account",
         "Another account can restore a shared Redshift snapshot but not copy it: say options.mode, share-only "
-        "(goes with the source account) or materialise (through a temporary cluster: full, billed by hour).",
+        "(goes with the source account) or materialise (through a temporary cluster or namespace: full, and its hours "
+        "are billed).",
         _SHARING,
         needs="options.mode",
     ),
@@ -38,21 +39,12 @@ _RULES = (
     Rule(
         "redshift-copy-key",
         "account",
-        "Of an encrypted snapshot the temporary cluster, and so the copy, would lie under the source account's key: "
-        "say kms_key, a key of the other account.",
+        "Of an encrypted snapshot the temporary cluster or namespace, and so the copy, would lie under the source "
+        "account's key: say kms_key, a key of the other account.",
         _SHARING,
         found={"encrypted": (True,)},
         given=_MATERIALISE,
         needs="kms_key",
-    ),
-    Rule(
-        "serverless-materialise",
-        "account",
-        "A snapshot of Redshift Serverless is only shared with another account (options.mode: share-only): it is "
-        "restored into a namespace there, not into a temporary cluster.",
-        "Amazon Redshift management guide, Snapshots and recovery points",
-        found={"serverless": (True,)},
-        given=_MATERIALISE,
     ),
     Rule(
         "cluster-copy",
@@ -114,15 +106,14 @@ KINDS = (
         carried=True,
         notes=(
             "across accounts, mode share-only lends the snapshot, and materialise makes an independent one through a "
-            "temporary cluster: always full, and its cluster hours are billed",
+            "temporary cluster, of Serverless a temporary namespace: always full, and its hours are billed",
             "to another region the cluster copies all of its snapshots, automated ones too: needs cluster_copy",
-            "Serverless across accounts by share-only",
         ),
         rules=_RULES,
         costs=(
             Cost(
-                "redshift: every copy restores a temporary cluster of the source's size in the other account, billed "
-                "by the hour until its snapshot is there, and is always full",
+                "redshift: every copy restores a temporary cluster (of Serverless a namespace) of the source's size in "
+                "the other account, billed by the hour until its snapshot is there, and is always full",
                 _MATERIALISE,
                 full=True,
             ),
@@ -136,6 +127,7 @@ KINDS = (
             Option("mode", "how another account gets it", choices=("share-only", "materialise")),
             Option("cluster_copy", "allow the cluster's own copying to the region", choices=("yes",)),
             Option("subnet_group", "cluster subnet group in the other account for the temporary cluster"),
+            Option("subnets", "subnets in the other account for the temporary namespace, with commas between them"),
         ),
         restores=("cluster", "namespace"),
         restore_options=(*_CLUSTER_OPTIONS, *_NAMESPACE_OPTIONS),
@@ -170,6 +162,13 @@ KINDS = (
             "redshift-serverless:GetSnapshot",
             "redshift-serverless:ListSnapshots",
             "redshift-serverless:TagResource",
+            "redshift-serverless:GetNamespace",
+            "redshift-serverless:GetWorkgroup",
+            "redshift-serverless:ListTagsForResource",
+            "redshift-serverless:CreateNamespace",
+            "redshift-serverless:CreateWorkgroup",
+            "redshift-serverless:RestoreFromSnapshot",
+            "redshift-serverless:CreateSnapshot",
         ),
         restore_actions=(
             "redshift:DescribeClusters",
@@ -209,6 +208,10 @@ KINDS = (
             "redshift-serverless:DeleteResourcePolicy",
             "redshift-serverless:DeleteSnapshot",
             "redshift-serverless:TagResource",
+            "redshift-serverless:GetNamespace",
+            "redshift-serverless:GetWorkgroup",
+            "redshift-serverless:DeleteNamespace",
+            "redshift-serverless:DeleteWorkgroup",
         ),
         key_actions=EBS_KEY_ACTIONS,
     ),

@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from tests.contract.databases import make_aurora, make_documentdb, rig_of, shared_key
 from tests.contract.databases import make_instance as make_instance_of_rds
 from tests.contract.journeys import Journey, as_duty
@@ -37,6 +39,7 @@ from tests.contract.warehouses import (
 from tests.deploy.vaulting import subnet
 from tests.integration.test_sync import READS, lend
 from tests.sandbox import Sandbox
+from workers.aws.redshift_temporary import UnderWay
 from workers.aws.s3 import S3Driver
 from workers.aws.s3_buckets import S3Buckets
 from workers.aws.s3_objects import Sizes
@@ -218,6 +221,12 @@ def _namespace(cloud: Sandbox) -> Journey:
     point = one.back_up(resource, "job-1", options=carried)
     one.copy(point, rig.away(), "copy-1", cluster_copy="yes")
     one.copy(point, Destination(rig.vault, HOME), "copy-2", **LEND)
+    there = Destination(rig.vault, HOME, rig.shared_key(VAULT, HOME))
+    middle = one.copy(point, there, "copy-3", **MELT)
+    assert middle is not None
+    with pytest.raises(UnderWay):
+        one.copy(middle, there, "copy-4", **MELT)
+    one.copy(middle, there, "copy-4", **MELT)
     _read_by_others_too(rig, str(point.parts[0].attributes["arn"]))
     one.restore(point, "namespace", "restore-1", settings={"id": "again"})
     make_namespace(cloud, "other")

@@ -374,3 +374,114 @@ def test_a_namespace_without_a_workgroup_is_refused_before_any_call(cloud: Sandb
     with pytest.raises(errors.Impossible, match="workgroup"):
         rig.backup(resource)
     assert rig.sandbox.count("CreateSnapshot") == 0
+
+
+@pytest.fixture
+def lake(cloud: Sandbox) -> WarehouseRig:
+    return namespaces(cloud)
+
+
+def filled(rig: WarehouseRig, middle: Point, key: str = "", name: str = "copy-2") -> Point:
+    """The second hop, asked again as the queue does while the restore into the temporary namespace goes on."""
+    to = Destination(rig.vault, HOME, key)
+    with pytest.raises(errors.NotReady) as caught:
+        copied(rig, middle, to, name, **MELT)
+    assert (caught.value.code, caught.value.retry, caught.value.wait) == (
+        "restoring",
+        errors.Retry.FREE,
+        rig.pace.floor,
+    )
+    return copied(rig, middle, to, name, **MELT)
+
+
+def test_a_serverless_snapshot_is_materialised_through_a_temporary_namespace(lake: WarehouseRig) -> None:
+    """Feature 43: "RestoreFromSnapshot", ownerAccount; the copy outlives its source, and no namespace is left."""
+    point = lake.taken()
+    middle = copied(lake, point, Destination(lake.vault, HOME), "copy-1", **MELT)
+    name = middle.parts[0].external_id
+    group = lake.parameters("CreateWorkgroup")
+    assert (group["publiclyAccessible"], group["baseCapacity"]) == (False, 128)
+    there = filled(lake, middle)
+    asked = lake.parameters("RestoreFromSnapshot")
+    wanted = {"namespaceName": name, "workgroupName": name, "ownerAccount": PROD}
+    assert asked == {**wanted, "snapshotName": point.parts[0].external_id}
+    assert lake.sandbox.count("RestoreFromSnapshot") == 1
+    assert [one.outcome for one in lake.driver.delete([middle])] == ["deleted"]
+    assert [one.outcome for one in lake.driver.delete([middle])] == ["already-gone"]
+    assert lake.client(lake.vault).list_namespaces()["namespaces"] == []
+    assert lake.client(lake.vault).list_workgroups()["workgroups"] == []
+    assert [one.outcome for one in lake.driver.delete([point])] == ["deleted"]
+    restore_by_plan(lake, there, "namespace", id="again")
+    assert lake.rows("again", lake.vault) == {"orders": "rows of lake-0"}
+    assert [one.outcome for one in lake.driver.delete([there])] == ["deleted"]
+
+
+@pytest.mark.parametrize("call", ["CreateNamespace", "CreateWorkgroup"])
+def test_a_temporary_namespace_is_adopted_when_an_answer_was_lost(lake: WarehouseRig, call: str) -> None:
+    """Feature 31: its name is the token."""
+    point, to = lake.taken(), Destination(lake.vault, HOME)
+    before = lake.sandbox.count(call)
+    lake.sandbox.fault("drop_after", operation=call, count=1)
+    with pytest.raises(errors.Transient) as caught:
+        copied(lake, point, to, "copy-1", **MELT)
+    assert caught.value.code == "unknown-effect"
+    middle = copied(lake, point, to, "copy-1", **MELT)
+    assert lake.sandbox.count(call) == before + 1
+    assert {one.kind for one in lake.driver.find(lake.vault, HOME, "copy-1")} == {"namespace"}
+    assert filled(lake, middle).parts
+
+
+def test_a_restore_whose_answer_was_lost_is_not_begun_again_while_it_runs(lake: WarehouseRig) -> None:
+    """Feature 31: the namespace is busy then; AWS tells nobody later that it was restored, so a tag does."""
+    point, to = lake.taken(), Destination(lake.vault, HOME)
+    middle = copied(lake, point, to, "copy-1", **MELT)
+    lake.sandbox.configure(backup_restore_seconds=100.0)
+    lake.sandbox.fault("drop_after", operation="RestoreFromSnapshot", count=1)
+    with pytest.raises(errors.Transient):
+        copied(lake, middle, to, "copy-2", **MELT)
+    for _ in range(2):
+        with pytest.raises(errors.NotReady):
+            copied(lake, middle, to, "copy-2", **MELT)
+    lake.sandbox.advance(101)
+    there = copied(lake, middle, to, "copy-2", **MELT)
+    assert lake.sandbox.count("RestoreFromSnapshot") == 1
+    assert lake.driver.start_copy(middle, to, CopyRequest("copy-2", TAGS, options=MELT)).adopted
+    assert there.parts[0].attributes["serverless"] is True
+
+
+def test_a_namespace_whose_workgroup_is_refused_is_recorded_and_taken_away(lake: WarehouseRig) -> None:
+    """Feature 43: what cannot be finished leaves nothing, and its reason is told."""
+    point = lake.taken()
+    lake.sandbox.fault("denied", operation="CreateWorkgroup", account=VAULT)
+    started = lake.driver.start_copy(point, Destination(lake.vault, HOME), CopyRequest("copy-1", TAGS, options=MELT))
+    answer = lake.driver.progress(started.operations)[0]
+    assert answer.state is OperationState.FAILED
+    assert answer.error is not None
+    assert "CreateWorkgroup" in answer.error.text
+    middle = replace(point, account=lake.vault, parts=started.parts)
+    assert [one.outcome for one in lake.driver.delete([middle])] == ["deleted"]
+    assert lake.client(lake.vault).list_namespaces()["namespaces"] == []
+
+
+def test_a_materialised_copy_of_an_encrypted_namespace_lies_under_the_other_accounts_key(lake: WarehouseRig) -> None:
+    ours, theirs = lake.shared_key(PROD, HOME), lake.shared_key(VAULT, HOME)
+    resource = lake.found(make_namespace(lake.sandbox, kmsKeyId=ours))
+    point = lake.point(resource, lake.finished(lake.backup(resource)))
+    middle = copied(lake, point, Destination(lake.vault, HOME, theirs), "copy-1", **MELT)
+    there = filled(lake, middle, theirs)
+    assert (there.parts[0].encrypted, there.parts[0].kms_key_id) == (True, theirs)
+
+
+def test_a_temporary_namespace_of_nobody_we_know_is_not_touched(lake: WarehouseRig) -> None:
+    """A row in the catalog is not enough; and where deleting is not allowed it is tagged as outdated."""
+    middle = copied(lake, lake.taken(), Destination(lake.vault, HOME), "copy-1", **MELT)
+    guarded = replace(middle, account=replace(lake.vault, may_delete=False))
+    assert [(one.outcome, one.error and one.error.code) for one in lake.driver.delete([guarded])] == [
+        ("kept", "outdated")
+    ]
+    serverless = lake.client(lake.vault)
+    arn = serverless.list_namespaces()["namespaces"][0]["namespaceArn"]
+    assert TAG_OUTDATED in {one["key"] for one in serverless.list_tags_for_resource(resourceArn=arn)["tags"]}
+    serverless.untag_resource(resourceArn=arn, tagKeys=[TAG_INSTALLATION])
+    assert [one.outcome for one in lake.driver.delete([middle])] == ["kept"]
+    assert len(serverless.list_namespaces()["namespaces"]) == 1

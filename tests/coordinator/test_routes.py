@@ -93,13 +93,6 @@ def test_nothing_under_a_default_key_crosses_accounts_without_another_key(kind: 
             {"options": {"mode": "materialise"}},
             "redshift-copy-key",
         ),
-        (
-            "redshift",
-            "vault/us-east-1",
-            {"serverless": True},
-            {"options": {"mode": "materialise"}},
-            "serverless-materialise",
-        ),
         ("rds", "vault/us-east-1", {"persistent_options": True}, {}, "option-group"),
         ("rds", "prod/us-east-1", {}, {}, "same-place"),
     ],
@@ -130,10 +123,11 @@ def test_what_no_footnote_refuses_goes_in_one_hop(kind: str, destination: str, f
     assert [(hop.place, hop.role) for hop in hops] == [(destination, "copy")]
 
 
-def test_a_materialised_copy_goes_through_a_temporary_cluster_in_the_other_account() -> None:
+@pytest.mark.parametrize("serverless", [False, True])
+def test_a_materialised_copy_goes_through_something_temporary_in_the_other_account(serverless: bool) -> None:
     """Feature 43: two hops, both there; the first is an intermediate, which is removed when the second has ended."""
     entry = {"options": {"mode": "materialise"}, "kms_key": "alias/dr"}
-    hops = route("redshift", "vault/us-east-1", found={"encrypted": True}, **entry)
+    hops = route("redshift", "vault/us-east-1", found={"encrypted": True, "serverless": serverless}, **entry)
     assert hops == (
         Hop("vault", "us-east-1", "intermediate", "alias/dr"),
         Hop("vault", "us-east-1", "copy", "alias/dr"),

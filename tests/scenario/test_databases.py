@@ -27,9 +27,10 @@ SHARED = f"vault/{HOME}"
 WAREHOUSES = {
     "warehouses": ("cluster", "sales", ("", f"prod/{AWAY}", SHARED)),
     "lakes": ("namespace", "lake", ("", SHARED)),
+    "ponds": ("namespace", "pond", ("", SHARED)),
 }
 POLICIES = ("data", *WAREHOUSES)
-NAMES = ("shop", "ledger", "papers", "sales", "lake")
+NAMES = ("shop", "ledger", "papers", "sales", "lake", "pond")
 ESTATE = {
     "version": 1,
     "accounts": [
@@ -60,6 +61,12 @@ ESTATE = {
             "targets": [{"tag": {"backup": "bronze"}, "types": ["redshift"], "accounts": ["prod"], "regions": [HOME]}],
             "generations": 1,
             "dr": [{"account": "vault", "region": HOME, "options": {"mode": "share-only"}}],
+        },
+        {
+            "name": "ponds",
+            "targets": [{"tag": {"backup": "tin"}, "types": ["redshift"], "accounts": ["prod"], "regions": [HOME]}],
+            "generations": 1,
+            "dr": [{"account": "vault", "region": HOME, "options": {"mode": "materialise"}}],
         },
     ],
 }
@@ -105,6 +112,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     make_documentdb(sandbox, name="papers", **more)
     make_warehouse(sandbox, "sales", Encrypted=True, KmsKeyId=key, Tags=[{"Key": "backup", "Value": "silver"}])
     make_namespace(sandbox, "lake", tags=[{"key": "backup", "value": "bronze"}])
+    make_namespace(sandbox, "pond", tags=[{"key": "backup", "value": "tin"}])
     home = tmp_path_factory.mktemp("databases") / "home"
     settings = {"poll_floor_seconds": "0.2", "tick_seconds": "0.2", "retention_seconds": "1"}
     told = Story(sandbox, Installation(home, sandbox.environment, **settings))
@@ -137,7 +145,7 @@ def _protect(story: Story) -> None:
         points: list[dict[str, Any]] = here.type("points")
         old = {point["id"] for point in story.first}
         good = [point for point in points if point["state"] == "good" and point["kind"] != "intermediate"]
-        return [] if old & {point["id"] for point in good} or len(good) < 14 else good
+        return [] if old & {point["id"] for point in good} or len(good) < 16 else good
 
     story.points = here.until("the first points are gone", only_the_second, 90)
 
@@ -225,12 +233,25 @@ def test_temporary_clusters_are_gone_and_one_snapshot_is_left_in_each_place(stor
         assert len(held) == 1, (account, region)
         assert {tag["Key"] for tag in held[0]["Tags"]} >= {"snapfleet:installation", "snapfleet:job"}
     lent = story.sandbox.client(PROD, HOME, "redshift-serverless").list_snapshots()["snapshots"]
-    assert [one["accountsWithRestoreAccess"] for one in lent] == [[VAULT]]
+    assert [one["accountsWithRestoreAccess"] for one in lent] == [[VAULT], [VAULT]]
+
+
+def test_a_temporary_namespace_is_gone_and_its_copy_belongs_to_the_other_account(story: Story) -> None:
+    """Feature 43: Serverless is materialised too; nothing of the way is left, neither namespace nor workgroup."""
+    vault = story.sandbox.client(VAULT, HOME, "redshift-serverless")
+    story.here.until(
+        "the temporary namespaces are gone",
+        lambda: all(one["namespaceName"].startswith("back-") for one in vault.list_namespaces()["namespaces"]),
+    )
+    assert all(one["workgroupName"].startswith("back-") for one in vault.list_workgroups()["workgroups"])
+    (kept,) = vault.list_snapshots()["snapshots"]
+    assert (kept["ownerAccount"], kept["namespaceName"].startswith("snapfleet-")) == (VAULT, True)
 
 
 def test_what_copies_of_warehouses_cost_was_said_when_the_estate_was_applied(story: Story) -> None:
     """Feature 43: told before anything ran; the materialised copy as full."""
     assert [(one["policy"], one["destination"], one["full"]) for one in story.costs] == [
+        ("ponds", SHARED, True),
         ("warehouses", AWAY, False),
         ("warehouses", SHARED, True),
     ]

@@ -14,6 +14,7 @@ from workers.aws import (
 from workers.aws.errors import translated
 from workers.aws.keys import DefaultKeys
 from workers.aws.redshift_backup import DEFAULT_KEY_ALIAS, Tools
+from workers.aws.redshift_copying import Copying
 from workers.aws.service_checks import Look
 from workers.aws.service_driver import ServiceDriver
 from workers.aws.session import Clients, Sessions
@@ -98,9 +99,7 @@ class RedshiftDriver(ServiceDriver):
         source = self._at(point.account, point.region)
         target = self._at(destination.account, destination.region)
         with translated("a copy"):
-            return redshift_copy.start_copy(
-                redshift_copy.Copying(self._tools, source, target, destination, request, point)
-            )
+            return redshift_copy.start_copy(Copying(self._tools, source, target, destination, request, point))
 
     def _restore(
         self, clients: Clients, point: Point, step: RestoreStep, key: str, tags: Mapping[str, str]

@@ -1,33 +1,34 @@
-"""Copies of warehouses' snapshots, in the four ways that Redshift has.
+"""Copies of warehouses' snapshots, in the ways that Redshift has.
 
 Facts ("Sharing snapshots", "Cross-Region snapshot copy", Redshift management guide): another account can restore a
 shared snapshot, and neither copy nor delete it. So a copy there is either the loan itself (share-only: it goes with its
 source), or made of a temporary cluster that is restored there (materialise): two hops, the first of which makes the
-cluster as an intermediate point, the second a snapshot of it, which is full. To another region the cluster copies by
-itself, under the source's name; that copy is only found.
+cluster as an intermediate point, the second a snapshot of it, which is full; of Serverless through a temporary
+namespace (workers.aws.redshift_temporary). To another region the cluster copies by itself, under the source's name;
+that copy is only found.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from tasks.errors import Denied, Gone, Impossible, NotReady
-from workers.aws import redshift_clusters
+from workers.aws import redshift_clusters, redshift_temporary
 from workers.aws.ec2_copy import partition, same_account
 from workers.aws.errors import translated
-from workers.aws.rds_backup import snapshot_tags
-from workers.aws.redshift_backup import SNAPSHOT, Tools, check_ours, follow, house_of, part_of, taken
+from workers.aws.redshift_backup import SNAPSHOT, check_ours, follow, house_of, part_of, taken
+from workers.aws.redshift_copying import CARRIED, CLUSTER, FULL, SHARE, Copying
+from workers.aws.redshift_serverless import NAMESPACE
 from workers.aws.session import Clients
-from workers.aws.tags import TAG_SOURCE_SNAPSHOT, name_for
-from workers.driver import TAG_JOB, CopyRequest, Destination, Part, Point, Started
+from workers.aws.tags import name_for
+from workers.driver import TAG_JOB, Destination, Part, Point, Started
 
-CARRIED, SHARE, CLUSTER = "carried", "share", "cluster"
 MATERIALISE = "materialise"
 # RA3 clusters cannot switch automated snapshots off (RestoreFromClusterSnapshot, AutomatedSnapshotRetentionPeriod).
 _LEAST_AUTOMATED_DAYS = 1
-_FULL = "A full copy: it was made through a temporary cluster, whose hours are billed."
+_FULL = FULL.format(what="cluster")
 _ELSEWHERE = (
     "{name} did not copy its snapshots to {region} when this one was made{other}. Allow it with options.cluster_copy: "
     "yes in the DR entry; snapshots from the next backup on are copied."
@@ -47,28 +48,6 @@ def plan_copy_problem(point: Point, destination: Destination) -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class Copying:
-    """One copy to begin: the clients of both ends, and the wish."""
-
-    tools: Tools
-    source: Clients
-    target: Clients
-    destination: Destination
-    request: CopyRequest
-    point: Point
-
-    @property
-    def part(self) -> Part:
-        return self.point.parts[0]
-
-    @property
-    def tags(self) -> dict[str, str]:
-        ours = {**self.request.tags, TAG_SOURCE_SNAPSHOT: self.part.external_id}
-        users = dict(self.point.resource.attributes.get("tags", {}))
-        return snapshot_tags(self.request.key, ours, users)[0]
-
-
 def start_copy(copying: Copying) -> Started:
     """Begin a copy, or adopt what this key began."""
     problem = plan_copy_problem(copying.point, copying.destination)
@@ -76,10 +55,13 @@ def start_copy(copying: Copying) -> Started:
         raise Impossible(problem, code="copy-impossible")
     if copying.part.attributes.get(CLUSTER):
         return _of_temporary(copying)
+    if copying.part.attributes.get(NAMESPACE):
+        return redshift_temporary.of_temporary(copying)
     if copying.source.number() == copying.target.number():
         return _carried(copying)
     if copying.request.options.get("mode") == MATERIALISE:
-        return _temporary(copying)
+        serverless = bool(copying.part.attributes.get("serverless"))
+        return redshift_temporary.temporary(copying) if serverless else _temporary(copying)
     return _lent(copying)
 
 

@@ -1,4 +1,4 @@
-"""Deleting snapshots, temporary clusters and loans that are ours, and finding what carries a key.
+"""Deleting snapshots, temporary clusters and namespaces and loans that are ours, and finding what carries a key.
 
 A snapshot that others may restore is deleted only after every authorization is revoked (DeleteClusterSnapshot, Redshift
 API reference). What the cluster carried to another region has come without our tags, and may be without them still:
@@ -9,11 +9,13 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 
+from tasks.errors import NotReady
 from tasks.states import OperationState
 from workers.aws import redshift_clusters, redshift_serverless
 from workers.aws.aws_backup_points import Removal, foreign, outdated
 from workers.aws.redshift_backup import house_of
-from workers.aws.redshift_copy import CLUSTER
+from workers.aws.redshift_copying import CLUSTER
+from workers.aws.redshift_serverless import NAMESPACE, SERVICE, WORKGROUP, arn_of, listed_tags
 from workers.aws.redshift_snap import House, Snap
 from workers.aws.session import Clients
 from workers.aws.tags import is_ours, name_for, read_tags
@@ -32,7 +34,7 @@ def _houses(clients: Clients) -> tuple[House, ...]:
 
 
 def find(clients: Clients, key: str) -> list[Found]:
-    """The snapshot, copy or temporary cluster that was made under this key."""
+    """The snapshot, copy, temporary cluster or namespace that was made under this key."""
     name, found = name_for(key), []
     for house in _houses(clients):
         snap = house.snapshot(clients, name)
@@ -40,6 +42,8 @@ def find(clients: Clients, key: str) -> list[Found]:
             found.append(Found("snapshot", name, _STATES.get(snap.state, OperationState.FAILED)))
     if redshift_clusters.cluster(clients, name) is not None:
         found.append(Found("cluster", name, OperationState.RUNNING))
+    if redshift_serverless.is_offered(clients) and arn_of(clients, NAMESPACE, name) is not None:
+        found.append(Found("namespace", name, OperationState.RUNNING))
     return found
 
 
@@ -76,11 +80,15 @@ def _revoke(clients: Clients, part: Part, owner: Clients) -> Deleted:
 def _delete_one(clients: Clients, part: Part) -> Deleted:
     """Raises what keeps it. What a part is, is looked up: a part that was found again knows only its name."""
     name, known = part.external_id, part.attributes
+    if known.get(NAMESPACE):
+        return _delete_namespace(clients, name)
     for house in () if known.get(CLUSTER) else (house_of(known),) if "serverless" in known else _houses(clients):
         snap = house.snapshot(clients, name)
         if snap is not None and snap.state != "gone":
             return _delete_snapshot(house, clients, snap)
     found = redshift_clusters.cluster(clients, name)
+    if found is None and "serverless" not in known and len(_houses(clients)) > 1:
+        return _delete_namespace(clients, name)
     if found is None or found["ClusterStatus"] == "deleting":
         return Deleted(name, "already-gone")
     if not is_ours(read_tags(found.get("Tags")), clients.account.installation):
@@ -103,3 +111,27 @@ def _delete_snapshot(house: House, clients: Clients, snap: Snap) -> Deleted:
         house.unshare(clients, snap.arn, number)
     house.delete(clients, snap.name)
     return Deleted(snap.name, "deleted")
+
+
+def _delete_namespace(clients: Clients, name: str) -> Deleted:
+    """A temporary namespace and its workgroup, without a last snapshot: it came from one. Raises NotReady while AWS
+    takes the workgroup away: the namespace goes after it ("DeleteNamespace")."""
+    arns = {kind: arn_of(clients, kind, name) for kind in (WORKGROUP, NAMESPACE)}
+    held = {kind: arn for kind, arn in arns.items() if arn is not None}
+    if not held:
+        return Deleted(name, "already-gone")
+    if not all(is_ours(listed_tags(clients, arn), clients.account.installation) for arn in held.values()):
+        raise foreign(name)
+    if not clients.account.may_delete:
+        for arn in held.values():
+            redshift_serverless.tag(clients, arn, {TAG_OUTDATED: "true"})
+        raise outdated(clients, name)
+    client = clients.read(SERVICE)
+    try:
+        if WORKGROUP in held:
+            client.delete_workgroup(workgroupName=name)
+        if NAMESPACE in held:
+            client.delete_namespace(namespaceName=name)
+    except client.exceptions.ConflictException:
+        raise NotReady(f"The temporary namespace {name} is busy.", code="namespace-busy") from None
+    return Deleted(name, "deleted")

@@ -16,13 +16,13 @@ from tasks.states import OperationState
 from workers.aws import redshift_clusters, redshift_serverless
 from workers.aws.following import absent, running
 from workers.aws.redshift_backup import SNAPSHOT, house_of
-from workers.aws.redshift_copy import CARRIED, CLUSTER, SHARE
+from workers.aws.redshift_copying import CARRIED, CLUSTER, SHARE
+from workers.aws.redshift_serverless import NAMESPACE, WORKGROUP
 from workers.aws.redshift_snap import House, Snap
 from workers.aws.session import Clients
 from workers.driver import Operation, Progress
 from workers.pace import Pace
 
-NAMESPACE, WORKGROUP = "namespace", "workgroup"
 _SNAPSHOTS = frozenset({SNAPSHOT, CARRIED, SHARE})
 # States of a cluster that it does not leave by itself ("Cluster status", Redshift management guide).
 _FAILED = re.compile(r"^failed|^incompatible|^hardware-failure|^storage-full")
@@ -99,6 +99,8 @@ def _of_cluster(operation: Operation, known: Mapping[str, Mapping[str, Any]], pa
 def _of_serverless(clients: Clients, operation: Operation, pace: Pace) -> Progress:
     """A namespace or workgroup by name: restores are few, and each is asked about by itself."""
     client, name = clients.read(redshift_serverless.SERVICE), operation.external_id
+    if operation.detail.get("refused"):
+        return Progress(name, OperationState.FAILED, error=Invalid(str(operation.detail["refused"])))
     try:
         if operation.kind == WORKGROUP:
             state = str(client.get_workgroup(workgroupName=name)["workgroup"]["status"])

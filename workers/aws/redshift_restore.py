@@ -21,9 +21,9 @@ from workers.aws.errors import translated
 from workers.aws.rds_backup import snapshot_tags
 from workers.aws.redshift_backup import Tools
 from workers.aws.redshift_clusters import code_of
-from workers.aws.redshift_copy import CLUSTER, restore_or_find
-from workers.aws.redshift_progress import NAMESPACE, WORKGROUP
-from workers.aws.redshift_serverless import SERVICE
+from workers.aws.redshift_copy import restore_or_find
+from workers.aws.redshift_copying import CLUSTER
+from workers.aws.redshift_serverless import NAMESPACE, SERVICE, WORKGROUP, arn_of
 from workers.aws.session import Clients
 from workers.aws.tags import is_ours, name_for, part_key, read_tags
 from workers.driver import TAG_JOB, Created, Point, RestoreStep, StepStarted
@@ -115,7 +115,7 @@ def _restore_cluster(step: _Step) -> StepStarted:
         with translated("RestoreFromClusterSnapshot", guard=step.tools.pace.guard):
             create = clients.create("redshift").restore_from_cluster_snapshot
             found, _ = restore_or_find(clients, name, lambda: create(**asked))
-    if not is_ours(read_tags(found.get("Tags"))):
+    if not is_ours(read_tags(found.get("Tags")), clients.account.installation):
         redshift_clusters.tag(clients, redshift_clusters.cluster_arn(clients, name), step.own_tags(wanted))
     return _followed(step, CLUSTER, name, {"cluster": name}, created=(Created(CLUSTER, name),))
 
@@ -161,29 +161,18 @@ def _make_namespace(step: _Step) -> StepStarted:
 
 
 def _made(step: _Step, kind: str, name: str, create: Callable[[], Any]) -> None:
-    found = _held(step.clients, kind, name)
+    found = arn_of(step.clients, kind, name)
     if found is None:
         try:
             with translated(f"the {kind}", guard=step.tools.pace.guard):
                 create()
             return
         except Invalid as error:
-            found = _held(step.clients, kind, name)
+            found = arn_of(step.clients, kind, name)
             if found is None:
                 raise error from None
     if redshift_serverless.listed_tags(step.clients, found).get(TAG_JOB) != step.own_key(step.need("id").lower()):
         raise _taken(name)
-
-
-def _held(clients: Clients, kind: str, name: str) -> str | None:
-    """The ARN of a namespace or workgroup, None when there is none."""
-    client = clients.read(SERVICE)
-    try:
-        if kind == NAMESPACE:
-            return str(client.get_namespace(namespaceName=name)["namespace"]["namespaceArn"])
-        return str(client.get_workgroup(workgroupName=name)["workgroup"]["workgroupArn"])
-    except client.exceptions.ResourceNotFoundException:
-        return None
 
 
 def _restore_namespace(step: _Step) -> StepStarted:
@@ -216,7 +205,7 @@ def undo(clients: Clients, created: Created) -> str:
             raise _strange(name)
         clients.read("redshift").delete_cluster(ClusterIdentifier=name, SkipFinalClusterSnapshot=True)
         return "deleted"
-    arn = _held(clients, created.kind, name)
+    arn = arn_of(clients, created.kind, name)
     if arn is None:
         return "already-gone"
     if not is_ours(redshift_serverless.listed_tags(clients, arn), clients.account.installation):

@@ -19,6 +19,7 @@ from workers.driver import Resource
 
 SERVERLESS = True
 SERVICE = "redshift-serverless"
+NAMESPACE, WORKGROUP = "namespace", "workgroup"
 PAGE = 100  # maxResults at most
 # What a resource policy must allow for another account to restore a snapshot ("PutResourcePolicy", its example).
 _ALLOWED = ["redshift-serverless:RestoreFromSnapshot"]
@@ -55,6 +56,17 @@ def write_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
 def listed_tags(clients: Clients, arn: str) -> dict[str, str]:
     """The tags of what has this ARN."""
     return read_tags(clients.read(SERVICE).list_tags_for_resource(resourceArn=arn)["tags"])
+
+
+def arn_of(clients: Clients, kind: str, name: str) -> str | None:
+    """The ARN of a namespace or workgroup, None when there is none."""
+    client = clients.read(SERVICE)
+    try:
+        if kind == NAMESPACE:
+            return str(client.get_namespace(namespaceName=name)["namespace"]["namespaceArn"])
+        return str(client.get_workgroup(workgroupName=name)["workgroup"]["workgroupArn"])
+    except client.exceptions.ResourceNotFoundException:
+        return None
 
 
 def page(clients: Clients, token: str) -> tuple[list[Resource], str]:
