@@ -69,3 +69,15 @@ def test_a_truncated_manifest_is_named_and_neither_restored_from_nor_pruned_arou
     assert any(manifest["Key"].removeprefix("main/") in line and "damaged" in line for line in found["told"])
     assert archiving.restored(archiving.archives()[0]).error_code == "object-missing"
     assert asked(archiving, "prune").error_code == "prune-refused"
+
+
+def test_a_rule_that_would_eat_packs_is_told_by_the_daily_verification_when_it_came_later(archiving: Archiving) -> None:
+    """feature 82: with what to do, before anything is eaten."""
+    made(archiving)
+    assert asked(archiving, "verify").result["problems"] == 0
+    hungry_rule(archiving)
+    found = asked(archiving, "verify").result
+    assert (found["problems"], found["told"]) == (
+        1,
+        ["Lifecycle rule 'eat' deletes objects of this repository: remove it."],
+    )

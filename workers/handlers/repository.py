@@ -32,6 +32,7 @@ from workers.repositories import (
 )
 from workers.repository import repository as engine
 from workers.repository.cold import early_deletion_cost
+from workers.repository.errors import AccessRefused
 from workers.repository.generations import read_index
 from workers.repository.liveness import Margins
 from workers.repository.names import MAPS, PACKS
@@ -130,7 +131,17 @@ def _verify(context: Context, place: Place, job: Job) -> Facts | None:
             go_on_later(context, job)
             return None
     facts: Facts = going["sums"]
-    return {**facts, "problems": len(facts["told"]), "told": facts["told"][:_TOLD]}
+    told = [*_dangers(opened), *facts["told"]]
+    return {**facts, "problems": len(told), "told": told[:_TOLD]}
+
+
+def _dangers(opened: engine.Repository) -> list[str]:
+    """What somebody has set since that would eat a repository; nothing where this role may not read settings."""
+    with translated():
+        try:
+            return list(opened.store.features().warnings)
+        except AccessRefused:
+            return []
 
 
 def _count(meter: Meter, read: int, found: Verified) -> None:

@@ -273,7 +273,11 @@ class S3Store:
     def _dangers(self, rules: Iterable[dict[str, Any]]) -> Iterator[str]:
         """Lifecycle rules that would delete or move objects behind the repository's back."""
         for rule in rules:
-            prefix = rule.get("Filter", {}).get("Prefix", rule.get("Prefix", "")) or ""
+            chosen = rule.get("Filter", {})
+            both = chosen.get("And", {})
+            if "Tag" in chosen or both.get("Tags"):
+                continue  # our objects carry no tags
+            prefix = chosen.get("Prefix") or both.get("Prefix") or rule.get("Prefix") or ""
             touches = prefix.startswith(self._prefix) or self._prefix.startswith(prefix)
             if rule.get("Status") == "Enabled" and touches:
                 if "Expiration" in rule and ("Days" in rule["Expiration"] or "Date" in rule["Expiration"]):

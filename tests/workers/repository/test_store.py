@@ -13,12 +13,20 @@ import pytest
 
 from tests.azurite import Azurite
 from tests.workers.repository.servers import CREDENTIALS, bucket
-from workers.repository.errors import Archived, Conflict, Missing, RepositoryError, StoreUnavailable, Unsuitable
+from workers.repository.errors import (
+    AccessRefused,
+    Archived,
+    Conflict,
+    Missing,
+    RepositoryError,
+    StoreUnavailable,
+    Unsuitable,
+)
 from workers.repository.folder import FolderStore
 from workers.repository.memory import MemoryStore
 from workers.repository.places import store_at
 from workers.repository.s3 import S3Store
-from workers.repository.s3wire import Wire
+from workers.repository.s3wire import Wire, error_of
 from workers.repository.store import PLAIN, Put, Store, Thaw, probe, read_into
 
 
@@ -223,6 +231,21 @@ def test_a_lifecycle_rule_that_would_eat_packs_is_told(moto_endpoint: str) -> No
     assert "eat" in S3Store(client, "rules", "p").features().warnings[0]
 
 
+def test_a_lifecycle_rule_that_cannot_meet_our_objects_is_no_danger(moto_endpoint: str) -> None:
+    """Another prefix, also beside a size; tags, as our objects carry none; uploads that were given up."""
+    client = bucket(moto_endpoint, "harmless")
+    tag, gone = {"Key": "a", "Value": "b"}, {"Expiration": {"Days": 3}}
+    filters = [{"Prefix": "other/"}, {"And": {"Prefix": "other/", "ObjectSizeGreaterThan": 9}}, {"Tag": tag}]
+    rules = [{"ID": str(n), "Status": "Enabled", "Filter": one, **gone} for n, one in enumerate(filters)]
+    parts = {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 3}}
+    rules.append({"ID": "parts", "Status": "Enabled", "Filter": {"Prefix": ""}, **parts})
+    client.put_bucket_lifecycle_configuration(Bucket="harmless", LifecycleConfiguration={"Rules": rules})
+    assert S3Store(client, "harmless", "p").features().warnings == ()
+    rules[1]["Filter"] = {"And": {"Prefix": "p/packs/", "ObjectSizeGreaterThan": 9}}
+    client.put_bucket_lifecycle_configuration(Bucket="harmless", LifecycleConfiguration={"Rules": rules})
+    assert "'1' deletes" in S3Store(client, "harmless", "p").features().warnings[0]
+
+
 def test_a_busy_store_is_waited_for_and_a_missing_bucket_is_told(thin: Any) -> None:
     world, endpoint = thin
     store = S3Store(bucket(endpoint, "busy"), "busy")
@@ -239,6 +262,18 @@ def test_a_server_that_is_not_there_is_unavailable_not_missing() -> None:
 
     with pytest.raises(StoreUnavailable):
         S3Store(impatient("http://127.0.0.1:9"), "b").get("o")
+
+
+@pytest.mark.parametrize(("code", "kind", "step"), [
+    ("RequestTimeTooSkewed", Unsuitable, "Set the clock"),
+    ("NoSuchBucket", Unsuitable, "Create it first"),
+    ("AccessDenied", AccessRefused, "rights below the repository's prefix"),
+    ("InvalidObjectState", Archived, "retrieval"),
+])  # fmt: skip
+def test_what_s3_refuses_comes_with_the_next_step(code: str, kind: type[RepositoryError], step: str) -> None:
+    """feature 82: a clock that is off, a missing bucket, missing rights, an archived object."""
+    error = error_of(code, "packs/x", "s3://b")
+    assert (type(error), step in str(error)) == (kind, True)
 
 
 def test_addresses_name_stores(tmp_path: Path) -> None:
