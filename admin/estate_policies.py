@@ -60,11 +60,19 @@ _archive = record(
         "keep": Field(plain(duration)),
     }
 )
+
+
+def _stay(file: Located, path: Path, value: Any) -> Any:
+    """How long archives stay: a span, or counts of periods as in the policy's own `keep`."""
+    return (_keep if isinstance(value, dict) else plain(duration))(file, path, value)
+
+
 _repository = record(
     {
         "name": Field(plain(name), required=True),
         "every": Field(whole(1, _MOST)),
-        "keep": Field(plain(duration)),
+        "generations": Field(whole(1, _MOST)),
+        "keep": Field(_stay),
         "class": Field(choice(*STORAGE_CLASSES)),
         "archive": Field(_archive),
     }
@@ -226,7 +234,7 @@ def _check_cold(file: Located, at: Path, repository: Mapping[str, Any], known: M
         file.report((*at, "class"), "archive is for azure:// repositories; s3:// ones have glacier and deep-archive")
     keep = cold.get("keep") or repository.get("keep")
     billed = timedelta(days=_BILLED_DAYS.get(cold.get("class"), 0))
-    if keep and cold.get("after"):
+    if isinstance(keep, str) and cold.get("after"):
         stay = Interval.parse(keep, "keep").duration - Interval.parse(cold["after"], "after").duration
         if stay < billed:
             file.report(

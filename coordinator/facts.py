@@ -135,12 +135,22 @@ def rules_of(policy: Policy) -> tuple[Rule, dict[str, Rule]]:
         stay = Interval.parse(export["keep"], "export.keep").duration if export.get("keep") else None
         own = Rule(keep_for=stay, zone=zone) if stay else Rule(generations=export.get("generations", 1), zone=zone)
         places[export_destination(export["bucket"])] = own
-    archive = spec.get("repository") or {}
-    stay = (archive.get("archive") or {}).get("keep") or archive.get("keep")
-    if stay:
-        kept_for = Interval.parse(stay, "repository.keep").duration
-        places[repository_destination(archive["name"])] = Rule(keep_for=kept_for, zone=zone)
+    archives = rule_of_archives(spec.get("repository") or {}, zone)
+    if archives is not None:
+        places[repository_destination(spec["repository"]["name"])] = archives
     return rule, places
+
+
+def rule_of_archives(block: Mapping[str, Any], zone: str) -> Rule | None:
+    """The retention of a policy's `repository` block: generations, and a span or counts of periods, each of which keeps
+    an archive; None where it says nothing, so that archives age by the policy's own."""
+    count, stay = block.get("generations"), (block.get("archive") or {}).get("keep") or block.get("keep")
+    if not count and not stay:
+        return None
+    if isinstance(stay, Mapping):
+        return Rule(generations=count, keep={kind: int(most) for kind, most in stay.items()}, zone=zone)
+    kept_for = Interval.parse(stay, "repository.keep").duration if stay else None
+    return Rule(generations=count, keep_for=kept_for, zone=zone)
 
 
 def _zone_of(policy: Policy) -> str:

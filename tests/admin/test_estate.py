@@ -182,6 +182,11 @@ def test_a_repository_is_accepted_and_kept_for_types_that_can() -> None:
     estate = read_estate(text, types=able)
     assert estate.policies["web"]["repository"]["archive"]["class"] == "deep-archive"
     assert estate.repositories["cold"]["key"] == "env:K"
+    counts = text.replace("keep: 90d, archive: {after: 30d, class: deep-archive, keep: 7y}", "%s")
+    gfs = read_estate(counts % "generations: 3, keep: {weekly: 8, monthly: 12}", types=able)
+    assert gfs.policies["web"]["repository"]["keep"] == {"weekly": 8, "monthly": 12}
+    assert "fortnightly" in "".join(problems(counts % "keep: {fortnightly: 8}"))
+    assert "followed by one of" in "".join(problems(counts % "keep: 9"))
 
 
 def test_a_repository_opens_by_one_key_and_a_key_of_kms_is_named_by_its_arn() -> None:

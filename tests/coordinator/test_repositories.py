@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from coordinator.expiry import Rule
+from coordinator.facts import rule_of_archives
 from coordinator.repositories import SHARES, look_after_repositories
 from tasks.catalog import Account, Job, Point, Repository, Resource, session, transaction
 from tasks.states import JobState, PointState
@@ -106,3 +108,16 @@ def test_a_repository_whose_account_was_removed_is_left_alone(embedded_catalog: 
     with transaction():
         Account.update(enabled=False).execute()
     assert woken(house) == {}
+
+
+@pytest.mark.parametrize(("block", "rule"), [
+    ({}, None),
+    ({"generations": 12}, Rule(generations=12)),
+    ({"keep": "90d"}, Rule(keep_for=90 * DAY)),
+    ({"keep": {"weekly": 8, "monthly": 12}}, Rule(keep={"weekly": 8, "monthly": 12})),
+    ({"generations": 2, "keep": {"yearly": 7}}, Rule(generations=2, keep={"yearly": 7})),
+    ({"keep": {"weekly": 8}, "archive": {"after": "30d", "keep": "400d"}}, Rule(keep_for=400 * DAY)),
+])  # fmt: skip
+def test_archives_age_by_generations_by_time_or_by_periods(block: dict[str, Any], rule: Rule | None) -> None:
+    """feature 82: a repository's own retention; without one the policy's counts."""
+    assert rule_of_archives({"name": "cold", **block}, "UTC") == rule
