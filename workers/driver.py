@@ -217,6 +217,9 @@ class Created:
 
     kind: str  # 'volume', 'image', 'instance', ...
     external_id: str
+    # Of the jobs of its restore, for an undo: what lies under its name now carries one of them, or is another's. () for
+    # any. Ids that a cloud gives out once need none.
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

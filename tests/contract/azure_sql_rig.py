@@ -48,7 +48,7 @@ class SqlRig:
 
     def exported(self, key: str = "job-1", **wish: Any) -> Started:
         options = {"way": "export", "container": self.container, "identity": IDENTITY}
-        return self.backup(key=key, options=options, **wish)
+        return self.backup(wish.pop("resource", None), key=key, options=options, **wish)
 
     @property
     def container(self) -> str:

@@ -273,6 +273,11 @@ class FakeDriver:
         for one in reversed(created):
             with self._call("undo_restore", account.name, region, one.external_id):
                 known = self.cloud.get(one.external_id)
+                tag = known.doc["tags"].get(driver.TAG_JOB, "") if known else ""
+                if known and one.keys and not any(tag.startswith(f"{key}-") for key in one.keys):
+                    refused = errors.Refused("Not of this restore.", code="not-ours")
+                    answers.append(driver.Deleted(one.external_id, "kept", refused))
+                    continue
                 self.cloud.remove(one.external_id)
             answers.append(driver.Deleted(one.external_id, "deleted" if known else "already-gone"))
         return answers

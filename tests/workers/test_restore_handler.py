@@ -6,6 +6,7 @@ from tasks.catalog import Creation, Job, Point, Restore, RestoreStep, session, t
 from tasks.lanes import Lane
 from tasks.states import JobState, RestoreState
 from tests.workers.world import World
+from workers.driver import TAG_JOB
 
 
 @pytest.fixture
@@ -129,6 +130,20 @@ def test_an_undo_removes_all_that_was_made_and_says_so(world: World, restore: Re
     assert world.work(undo) == "done"
     assert world.cloud.get(volume) is None
     assert creations(restore)[0].removed_at == world.clock.timer()
+
+
+def test_an_undo_leaves_what_another_restore_made_under_the_same_name(
+    world: World, restore: Restore, made: Job
+) -> None:
+    """feature 66: a cloud that goes by names gives them out again."""
+    volume = world.cloud.get(creations(restore)[0].external_id)
+    assert volume is not None
+    volume.doc["tags"][TAG_JOB] = "another-0"
+    world.cloud.put(volume)
+    undo = world.job("restore-undo", Lane.RESTORE, run=None, restore_id=restore.id)
+    assert world.work(undo) == "failed"
+    assert world.cloud.get(volume.id) is not None
+    assert creations(restore)[0].removed_at is None
 
 
 def test_an_undo_that_was_repeated_calls_for_nothing(world: World, restore: Restore, made: Job) -> None:

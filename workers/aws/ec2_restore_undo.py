@@ -136,7 +136,8 @@ def _undo_instance(clients: Clients, instance_id: str) -> str:
     key = read_tags(instance.get("Tags")).get(TAG_JOB, "")
     over = instance["State"]["Name"] in _OVER
     if not over:
-        mine = [volume for volume in volumes_of(ec2, [instance_id]).get(instance_id, []) if _is_of(volume, key)]
+        held = volumes_of(ec2, [instance_id]).get(instance_id, [])
+        mine = [volume for volume in held if _is_of(clients, volume, key)]
         marks = [
             {"DeviceName": attachment_to(volume, instance_id)["Device"], "Ebs": {"DeleteOnTermination": True}}
             for volume in mine
@@ -150,9 +151,9 @@ def _undo_instance(clients: Clients, instance_id: str) -> str:
     return GONE if over and not left else DONE
 
 
-def _is_of(volume: Mapping[str, Any], key: str) -> bool:
+def _is_of(clients: Clients, volume: Mapping[str, Any], key: str) -> bool:
     tags = read_tags(volume.get("Tags"))
-    return is_ours(tags) and bool(key) and tags.get(TAG_JOB) == key
+    return is_ours(tags, clients.account.installation) and bool(key) and tags.get(TAG_JOB) == key
 
 
 def _left_volumes(clients: Clients, key: str) -> list[str]:
@@ -161,7 +162,7 @@ def _left_volumes(clients: Clients, key: str) -> list[str]:
         return []
     filters = [key_filter([key]), {"Name": "status", "Values": ["available"]}]
     found = clients.read().describe_volumes(Filters=filters)["Volumes"]
-    return [volume["VolumeId"] for volume in found if _is_of(volume, key)]
+    return [volume["VolumeId"] for volume in found if _is_of(clients, volume, key)]
 
 
 def _undo_attachment(clients: Clients, name: str) -> str:

@@ -16,7 +16,7 @@ from workers.azure.access import OPEN, revoke
 from workers.azure.clients import Clients
 from workers.azure.errors import UnderWay, translate
 from workers.azure.ids import normal, read_id
-from workers.azure.tags import is_ours
+from workers.azure.tags import is_made_by, is_ours
 from workers.driver import TAG_OUTDATED, Account, Created, Deleted, Point
 from workers.pace import Pace
 
@@ -96,8 +96,9 @@ def _undo_one(clients: Clients, one: Created) -> Deleted:
     parts, collection = read_id(one.external_id), getattr(clients.compute, _COLLECTIONS[one.kind])
     try:
         model = collection.get(parts.group, parts.name).as_dict()
-        if not is_ours(model.get("tags")):
-            return Deleted(one.external_id, "kept", Refused(f"{parts.name} does not carry our tag.", code="not-ours"))
+        if not is_made_by(model.get("tags"), clients.account.installation, one.keys):
+            told = f"{parts.name} does not carry the tags of this restore: it is not ours to remove."
+            return Deleted(one.external_id, "kept", Refused(told, code="not-ours"))
         if model.get("properties", {}).get("diskState") in OPEN:
             return _shut(clients, one.external_id)
         return _begun(collection, parts.group, parts.name, one.external_id)

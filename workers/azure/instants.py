@@ -17,6 +17,7 @@ from tasks.errors import CloudFailed, Gone, NotReady, Refused, SnapfleetError
 from tasks.states import OperationState
 from workers.azure import lro
 from workers.azure.clients import Clients
+from workers.azure.describe import region_of
 from workers.azure.errors import translate
 from workers.azure.ids import name_for, normal, read_id
 from workers.azure.limits import RESTORE_POINT
@@ -136,7 +137,7 @@ def find(clients: Clients, region: str, key: str) -> list[Found]:
     found = []
     for item in clients.compute.restore_point_collections.list_all():
         one = item.as_dict()
-        if is_ours(one.get("tags")) and str(one.get("location", "")).replace(" ", "").lower() == region:
+        if is_ours(one.get("tags"), clients.account.installation) and region_of(one) == region:
             place = f"{normal(one['id'])}/restorepoints/{name_for(key)}"
             model = _get(clients, place)
             if model is not None:
@@ -157,7 +158,7 @@ def _delete(clients: Clients, point_id: str, may_delete: bool) -> Deleted:
     collections = clients.compute.restore_point_collections
     try:
         holder = collections.get(group, collection, expand="restorePoints").as_dict()
-        if not is_ours(holder.get("tags")):
+        if not is_ours(holder.get("tags"), clients.account.installation):
             error = Refused("The restore point's collection does not carry our tag.", code="not-ours")
             return Deleted(point_id, "kept", error)
         if not may_delete:

@@ -13,7 +13,7 @@ from workers.azure import lro, sql_describe, sql_long_term
 from workers.azure.clients import Clients
 from workers.azure.errors import translate
 from workers.azure.sql_ids import OUR_NAMES, read_sql
-from workers.azure.tags import is_ours
+from workers.azure.tags import is_made_by
 from workers.driver import TAG_OUTDATED, Created, Deleted, Part, Point
 from workers.pace import Pace
 
@@ -58,15 +58,15 @@ def _file(clients: Clients, part: Part, may_delete: bool, pace: Pace) -> Deleted
     return Deleted(part.external_id, "deleted" if clients.remove_blob(part.external_id) else "already-gone")
 
 
-def database(clients: Clients, database_id: str, may_delete: bool, pace: Pace) -> Deleted:
-    """Begin the deletion of a database that carries this installation's tag; by the time of the next look it is over.
-    Raises the SDK's errors."""
+def database(clients: Clients, database_id: str, may_delete: bool, pace: Pace, keys: Sequence[str] = ()) -> Deleted:
+    """Begin the deletion of a database that carries this installation's tag, and with `keys` that of one of these jobs;
+    by the time of the next look it is over. Raises the SDK's errors."""
     parts = read_sql(database_id)
     model = sql_describe.get(clients, parts)
     if model is None:
         return Deleted(database_id, "already-gone")
-    if not is_ours(model.get("tags"), clients.account.installation):
-        told = f"The database {parts.name} does not carry our tag: it is not ours to delete."
+    if not is_made_by(model.get("tags"), clients.account.installation, keys):
+        told = f"The database {parts.name} does not carry our tags: it is not ours to delete."
         return Deleted(database_id, "kept", Refused(told, code="not-ours"))
     if not may_delete:
         tags = {**model["tags"], TAG_OUTDATED: "true"}
@@ -87,7 +87,7 @@ def undo(clients: Clients, created: Sequence[Created], pace: Pace) -> list[Delet
             answers.append(Deleted(one.external_id, "kept", told))
             continue
         try:
-            answers.append(database(clients, one.external_id, True, pace))
+            answers.append(database(clients, one.external_id, True, pace, one.keys))
         except AzureError as error:
             answers.append(Deleted(one.external_id, "kept", translate(error, "a removal")))
     return answers

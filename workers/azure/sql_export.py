@@ -158,9 +158,10 @@ def _ended(operation: Operation, known: list[str] | None) -> Progress:
 
 
 def drop(clients: Clients, database_id: str, key: str, model: Mapping[str, Any]) -> SnapfleetError | None:
-    """Begin to delete a staging copy of this key, or of any of ours for ''; why it could not be begun, if so."""
+    """Begin to delete a staging copy of this key, or of any of this installation's for ''; why it could not be begun,
+    if so."""
     tags = model.get("tags") or {}
-    if not is_ours(tags) or (key and tags.get(TAG_JOB) != key):
+    if not is_ours(tags, clients.account.installation) or (key and tags.get(TAG_JOB) != key):
         return Denied(f"The database {read_sql(database_id).name} is not this job's: it is kept.", code="not-ours")
     try:
         lro.begin(clients.sql.databases.begin_delete, *read_sql(database_id).place)

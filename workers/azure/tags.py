@@ -1,7 +1,7 @@
 """Tags as Azure takes them: 50 on a resource, names to 512 and values to 256 characters, some characters not in names
 (Azure Resource Manager documentation, "Use tags to organize your Azure resources", limitations)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from workers.driver import TAG_INSTALLATION, TAG_JOB
 
@@ -30,3 +30,10 @@ def is_ours(tags: Mapping[str, str] | None, installation: str = "") -> bool:
     """Whether an object carries the tag of this installation ('' for any): nothing else is ever deleted."""
     owner = (tags or {}).get(TAG_INSTALLATION, "")
     return bool(owner) and installation in ("", owner)
+
+
+def is_made_by(tags: Mapping[str, str] | None, installation: str, keys: Sequence[str]) -> bool:
+    """Whether it is ours, and of one of these jobs (() for any): a name may be another thing's by now. A job's tag is
+    its key and the attempt's epoch (workers.context.token)."""
+    job = (tags or {}).get(TAG_JOB, "")
+    return is_ours(tags, installation) and (not keys or any(job.startswith(f"{key}-") for key in keys))

@@ -61,9 +61,11 @@ def run_undo(context: Context, job: Job) -> None:
             .where(Creation.restore == job.restore_id, Creation.removed_at.is_null())
             .order_by(Creation.id)  # as made: the driver takes the last made first
         )
+        mine = Job.select(Job.key).where(Job.restore_id == job.restore_id, Job.kind == "restore-step")
+        keys = tuple(one.key for one in mine)
     answers: list[driver.Deleted] = []
     if rows:
-        created = [driver.Created(row.kind, row.external_id) for row in rows]
+        created = [driver.Created(row.kind, row.external_id, keys) for row in rows]
         answers = remover.undo_restore(account, job.region, created)
         reach("undo.removed")
     kept = [one for one in answers if one.outcome == "kept"]

@@ -253,6 +253,23 @@ def test_volumes_of_a_launch_are_found_and_tagged(world: World) -> None:
         world.begin("tag-resources", {"instance_id": made, "volumes": {"/dev/sdz": {"a": "b"}}})
 
 
+def test_an_undone_launch_leaves_a_volume_of_another_installation_that_carries_its_key(world: World) -> None:
+    """feature 66: two installations may have counted the same job."""
+    mine: Any = Sessions().at(replace(ACCOUNT, installation="i-1"), HOME)
+    made = world.begin(
+        "run-instance", world.run_params(world.begin("register-image", world.image_params()).outputs["image_id"])
+    )
+    world.ec2.create_tags(
+        Resources=[made.outputs["instance_id"]], Tags=[{"Key": "snapfleet:installation", "Value": "i-1"}]
+    )
+    tags = [{"Key": "snapfleet:installation", "Value": "i-2"}, {"Key": "snapfleet:job", "Value": "restore/1"}]
+    specified = [{"ResourceType": "volume", "Tags": tags}]
+    placed = {"AvailabilityZone": world.zone, "Size": 1, "VolumeType": "gp3"}
+    theirs = world.ec2.create_volume(**placed, TagSpecifications=specified)["VolumeId"]
+    assert [one.outcome for one in undo(mine, made.created)] == ["deleted"]
+    assert world.exists(theirs)
+
+
 def test_an_undone_launch_leaves_no_volume_even_where_they_should_outlive_the_instance(world: World) -> None:
     before = world.sandbox.state(PROD, HOME)["volumes"]
     image = world.begin("register-image", world.image_params())
