@@ -111,6 +111,7 @@ repository_record = {
     "key": Field(plain(secret)),
     "key_file": Field(plain(text)),
     "kms_key": Field(plain(kms_key)),
+    "sse_kms_key": Field(plain(kms_key)),
     "lock": Field(plain(duration)),
 }
 _SCHEDULE_FIELDS = ("name", "description", "every", "starts_at", "ends_at", "time_zone", "days", "disabled", "spread")
@@ -141,6 +142,8 @@ def check_repository(file: Located, path: Path, spec: dict[str, Any]) -> None:
         file.report((*path, key), f"goes without {given[0]}: workers open a repository by one key")
     if "kms_key" in spec and str(spec.get("url", "")).startswith("azure:"):
         file.report((*path, "kms_key"), "is a key of AWS, which an account of Azure cannot use; give key or key_file")
+    if "sse_kms_key" in spec and str(spec.get("url", "")).startswith("azure:"):
+        file.report((*path, "sse_kms_key"), "is for s3:// repositories; Azure encrypts as the storage account says")
 
 
 def read_schedule(file: Located, path: Path, value: Any) -> Any:

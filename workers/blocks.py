@@ -41,8 +41,9 @@ class Blocks(Protocol):
     def snapshots(self, account: Account, region: str, tags: Mapping[str, str]) -> Iterator[Foreign]:
         """Every snapshot that the account owns there and that carries all of `tags`, in no order. Raises the family."""
 
-    def store(self, account: Account, region: str, url: str) -> Store:
-        """The place of a repository, entered as `account`. Raises Unsuitable for an address of another cloud."""
+    def store(self, account: Account, region: str, url: str, sse_key: str = "") -> Store:
+        """The place of a repository, entered as `account`. With `sse_key` the store itself encrypts what is written
+        under that key of its cloud, beside our own encryption. Raises Unsuitable for an address of another cloud."""
 
     def key_service(self, account: Account, region: str, key: str) -> KeyService:
         """The account's key service, which encrypts under `key`."""

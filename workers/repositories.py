@@ -19,6 +19,7 @@ from workers.repository import errors as engine
 from workers.repository.keys import Key
 from workers.repository.repository import Repository as Opened
 from workers.repository.repository import create, open_repository
+from workers.repository.store import Store
 
 KMS_ADVICE = "Allow kms:Encrypt and kms:Decrypt on the key to the role of the repository's account; see its key policy."
 _KIND = {
@@ -41,6 +42,7 @@ class Place:
     account_id: int
     account: driver.Account
     key: Key
+    sse_key: str = ""  # the store's own encryption
 
 
 @contextmanager
@@ -79,7 +81,7 @@ def place_of(context: Context, name: str, wish: Mapping[str, Any] | None = None)
         key = given_key(context, name, wish, entered, region, lambda: blocks_of(context, "volume"))
     else:
         key = estate_key(context, name, row.spec, row.key_sealed, entered, lambda: blocks_of(context, "volume"))
-    return Place(name, row.spec["url"], region, account.id, entered, key)
+    return Place(name, row.spec["url"], region, account.id, entered, key, row.spec.get("sse_kms_key", ""))
 
 
 def blocks_of(context: Context, type_name: str) -> Blocks:
@@ -112,11 +114,16 @@ def blocks_for(context: Context, url: str) -> Blocks:
     return blocks_of(context, "azure-disk" if url.startswith("azure:") else "volume")
 
 
+def store_of(context: Context, place: Place) -> Store:
+    """The store that a repository lies in, entered. Raises the engine's family."""
+    return blocks_at(context, place).store(place.account, place.region, place.url, place.sse_key)
+
+
 def open_place(context: Context, place: Place) -> Opened:
     """The open repository. Raises the family: Refused with the code wrong-key, newer-version, object-missing ..."""
     with translated():
         try:
-            store = blocks_at(context, place).store(place.account, place.region, place.url)
+            store = store_of(context, place)
             ledger = CatalogCommits(place.url)
             commits = ledger if ledger.is_owned() else None
             return open_repository(store, place.key, clock=context.clock.timer, commits=commits)
@@ -131,7 +138,7 @@ def open_place(context: Context, place: Place) -> Opened:
 def make_place(context: Context, place: Place, lock: bool = False) -> tuple[Opened, bool]:
     """The repository, created when there is none; whether it was. Another key or a foreign one there is refused."""
     with translated():
-        store = blocks_at(context, place).store(place.account, place.region, place.url)
+        store = store_of(context, place)
         try:
             ledger = CatalogCommits(place.url)
             made = create(store, place.key, context.clock.timer, ledger, need_object_lock=lock)

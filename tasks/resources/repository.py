@@ -32,6 +32,11 @@ ON_KEY: Mapping[str, str] = {
     "kms:Decrypt": "nobody opens the repository",
     "kms:Encrypt": "the repository is not created, and its key is not exchanged",
 }
+# "Protecting data with server-side encryption using AWS KMS keys" (S3 user guide): S3 asks in the caller's name.
+_ON_STORE_KEY: Mapping[str, str] = {
+    "kms:Decrypt": "nothing is read that S3 has encrypted under this key",
+    "kms:GenerateDataKey": "nothing is written",
+}
 
 
 def rights_of(spec: Mapping[str, Any], partition: str = "aws") -> dict[str, Mapping[str, str]]:
@@ -47,7 +52,10 @@ def rights_of(spec: Mapping[str, Any], partition: str = "aws") -> dict[str, Mapp
         bucket: ON_BUCKET,
         f"{bucket}/{prefix}{'/' if prefix else ''}*": {**ON_OBJECTS, **(_LOCKING if spec.get("lock") else {})},
     }
-    return {**found, str(spec["kms_key"]): ON_KEY} if spec.get("kms_key") else found
+    for field, actions in (("kms_key", ON_KEY), ("sse_kms_key", _ON_STORE_KEY)):
+        if spec.get(field):
+            found[str(spec[field])] = {**found.get(str(spec[field]), {}), **actions}
+    return found
 
 
 def statements_of(spec: Mapping[str, Any], partition: str = "aws") -> list[dict[str, Any]]:

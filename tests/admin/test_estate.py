@@ -199,6 +199,10 @@ def test_a_repository_opens_by_one_key_and_a_key_of_kms_is_named_by_its_arn() ->
     assert "kms_key: goes without key" in two
     (alias,) = problems(SMALL + cold % "kms_key: alias/cold")
     assert "wants a key's ARN" in alias
+    twice = f"key: 'env:K', sse_kms_key: '{arn}'"
+    assert read_estate(SMALL + cold % twice).repositories["cold"]["sse_kms_key"] == arn
+    azure = "".join(problems(SMALL + (cold % twice).replace("s3://b/p", "azure://acct/c/p")))
+    assert "sse_kms_key: is for s3:// repositories" in azure
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.catalog import Job, Repository, close_catalog, open_catalog, session
+from tasks.catalog import Job, Repository, close_catalog, open_catalog, session, transaction
 from tasks.secrets import Secret, seal
 from tasks.states import JobState
 from tests.coordinator.house import MINUTE
@@ -169,3 +169,24 @@ def test_a_key_that_kms_does_not_give_out_creates_nothing(bare: Archiving) -> No
     assert list(store.list("")) == []
     with session():
         assert "kms_key" not in Repository.get().spec
+
+
+def test_s3_encrypts_once_more_under_the_key_that_the_estate_names(bare: Archiving) -> None:
+    """feature 82: every object of the repository, and archives come back; without the key nothing is left behind."""
+    arn = kms_of(bare).create_key()["KeyMetadata"]["Arn"]
+    with transaction():
+        row = Repository.get()
+        Repository.update(spec={**row.spec, "sse_kms_key": f"{arn[:-12]}000000000000"}).execute()
+    store = S3Store(bare.sandbox.client(VAULT, service="s3"), "cold", "main")
+    assert asked(bare, "create").state == JobState.FAILED
+    assert list(store.list("")) == []
+    with transaction():
+        Repository.update(spec={**row.spec, "sse_kms_key": arn}).execute()
+    assert asked(bare, "create").state == JobState.DONE
+    bare.protect()
+    bare.write(1)
+    assert bare.back_up().state == JobState.DONE
+    s3: Any = bare.sandbox.client(VAULT, service="s3")
+    heads = [s3.head_object(Bucket="cold", Key=f"main/{one.name}") for one in store.list("")]
+    assert {(one["ServerSideEncryption"], one["SSEKMSKeyId"]) for one in heads} == {("aws:kms", arn)}
+    assert restored_hash(bare, bare.archives()[0]) == bare.sandbox.sha256(PROD, HOME, bare.disk)

@@ -62,7 +62,9 @@ def test_every_action_is_one_that_aws_knows(kind: Any) -> None:
 def test_every_right_of_a_repository_is_one_that_aws_knows_for_that_resource() -> None:
     """Feature 75: rights on a bucket are asked of the bucket, those on objects of objects."""
     spec = {"url": "s3://b/p", "lock": "30d", "kms_key": "arn:aws:kms:us-east-1:111111111111:key/k"}
-    kinds = {"arn:aws:s3:::b": "bucket", "arn:aws:s3:::b/p/*": "object", spec["kms_key"]: "key"}
+    spec["sse_kms_key"] = "arn:aws:kms:us-east-1:111111111111:key/s"
+    kinds = {"arn:aws:s3:::b": "bucket", "arn:aws:s3:::b/p/*": "object"}
+    kinds |= {spec["kms_key"]: "key", spec["sse_kms_key"]: "key"}
     for arn, actions in rights_of(spec).items():
         for action in actions:
             found = (known(action) or {}).get("Resources", [])

@@ -34,7 +34,7 @@ class AwsBlocks:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
-    def store(self, account: Account, region: str, url: str) -> Store:
+    def store(self, account: Account, region: str, url: str, sse_key: str = "") -> Store:
         parts = urlsplit(url)
         if parts.scheme != "s3" or not parts.netloc:
             raise Unsuitable(f"{url} is no place in S3.", advice="Write s3://BUCKET/PREFIX.")
@@ -50,7 +50,8 @@ class AwsBlocks:
         )
         held = self._credentials(account, region)
         wire = Wire(address, parts.netloc, region, held, proxy=proxy, ca_bundle=bundle)
-        return S3Store(client, parts.netloc, unquote(parts.path), wire=wire)
+        encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": sse_key} if sse_key else {}
+        return S3Store(client, parts.netloc, unquote(parts.path), encryption, wire)
 
     def check(self, account: Account, region: str, name: str, spec: Mapping[str, Any]) -> list[Check]:
         """What IAM says of the account's rights on a repository of the estate, nothing being tried there."""

@@ -78,7 +78,7 @@ class AzureBlocks:
 
     # --- places ---
 
-    def store(self, account: Account, region: str, url: str) -> Store:  # noqa: ARG002 - a name finds its region
+    def store(self, account: Account, region: str, url: str, sse_key: str = "") -> Store:  # noqa: ARG002 - both are S3's
         name, container, prefix = azure_place(url)
         endpoint = self._subscriptions.blob_endpoint(name)
         proxy, bundle = self._subscriptions.way(endpoint)

@@ -21,7 +21,7 @@ from workers.handlers.discover import storable
 from workers.ledger import CatalogCommits
 from workers.provenance import Origin
 from workers.repokeys import columns_of, given_key, service_key, ways_in
-from workers.repositories import Place, blocks_for, blocks_of, open_place, place_of, translated
+from workers.repositories import Place, blocks_for, blocks_of, open_place, place_of, store_of, translated
 from workers.repository.errors import WrongKey
 from workers.repository.generations import read_index
 from workers.repository.keys import ServiceKey, kinds
@@ -90,7 +90,7 @@ def _opened(context: Context, job: Job) -> tuple[Place, Opened]:
         if error.code != WrongKey.code:
             raise
         with translated():
-            found = kinds(blocks_for(context, place.url).store(place.account, place.region, place.url))
+            found = kinds(store_of(context, place))
         raise Refused(error.text, code=error.code, advice=ways_in(found.values())) from None
 
 
