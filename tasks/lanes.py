@@ -77,7 +77,7 @@ LANES: Mapping[Lane, LaneLimits] = MappingProxyType(
         # One message asks about hundreds of operations; late answers delay everything that follows, so it goes early.
         Lane.POLL: LaneLimits(_CALLS, _LEASE, capacity=500, prefetch=16, priority=10),
         # The nightly herd: many, quick, and limited by the cloud's request rates rather than by us.
-        Lane.SNAPSHOT: LaneLimits(_CALLS, _LEASE, capacity=1000, prefetch=16, priority=20),
+        Lane.SNAPSHOT: LaneLimits(_CALLS, _LEASE, capacity=1000, prefetch=64, priority=20),
         # Starts only; how many copies are in flight per destination region is admission's business.
         Lane.COPY: LaneLimits(_CALLS, _LEASE, capacity=300, prefetch=8, priority=30),
         # Reads, compresses and seals blocks: uses a core and memory, so a process takes few and leaves the rest to

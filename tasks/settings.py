@@ -20,6 +20,11 @@ from tasks.secrets import MasterKey, Secret
 DEFAULT_HOME = "~/.snapfleet"
 
 
+# Work waits for clouds, and what many threads have to write is written together: with 32 a job cost half of what it
+# cost with 8 (`make bench-pool`, 2026-11-22). SQLite has one writer, so that more threads only wait for each other.
+FLEET_THREADS, EMBEDDED_THREADS = 32, 8
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything an operator may set; each field says what it is for (`snapfleet doctor` prints this)."""
@@ -52,7 +57,9 @@ class Settings:
     drivers: str = field(
         default="", metadata={"about": "MODULE:FUNCTION that makes the cloud drivers; empty: the built-in ones"}
     )
-    threads: int = field(default=8, metadata={"about": "threads of one worker process"})
+    threads: int = field(
+        default=0, metadata={"about": "threads of one worker process; 0: 32 in a fleet, 8 in `snapfleet up`"}
+    )
     pool: str = field(
         default="", metadata={"about": "worker pool whose accounts and regions a worker serves; empty: all others"}
     )
@@ -106,6 +113,10 @@ class Settings:
     )
     webhook_url: str = field(default="", metadata={"about": "receiver of alerts; calls are signed"})
     webhook_secret: Secret = field(default=Secret(""), metadata={"about": "key of the signature of webhook calls"})
+
+    def __post_init__(self) -> None:
+        if not self.threads:
+            object.__setattr__(self, "threads", EMBEDDED_THREADS if self.embedded else FLEET_THREADS)
 
     @property
     def catalog(self) -> str:

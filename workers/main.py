@@ -37,7 +37,9 @@ log = logging.getLogger("snapfleet.worker")
 # then hangs; Kubernetes kills after 30 s by default. Its lease runs out and another worker goes on.
 DRAIN_SECONDS = 25
 PAUSE_FIRST, PAUSE_MOST = 0.5, 10.0  # seconds between two tries to reach the catalog or the broker at the start
-_SPARE_CONNECTIONS = 8  # beside one for each thread: the heartbeat, and tests or pages in the same process
+# To the catalog, beside those of the heartbeat, tests or pages in the same process. Threads hold one for milliseconds
+# and write together, so that 32 of them wait for none; PostgreSQL takes 100 in all unless told otherwise.
+_CONNECTIONS, _SPARE_CONNECTIONS = 16, 8
 
 
 @dataclass
@@ -76,7 +78,7 @@ def run(settings: Settings, lanes: Collection[Lane] = tuple(Lane), *, stop: thre
     setup_logging()
     lanes = [Lane(lane) for lane in lanes]
     stop = stop or _stop_on_signals()
-    open_catalog(settings.catalog, max_connections=settings.threads + _SPARE_CONNECTIONS)
+    open_catalog(settings.catalog, max_connections=_connections(settings.threads))
     broker = _broker(settings, lanes)
     if _await(stop, "catalog", require_current) and _await(stop, "broker", lambda: _contact(broker, lanes)):
         running = start_embedded(settings, broker)
@@ -95,7 +97,7 @@ def setup() -> None:
     setup_logging()
     if database.obj is not None:
         after_fork()
-    open_catalog(settings.catalog, max_connections=settings.threads + _SPARE_CONNECTIONS)
+    open_catalog(settings.catalog, max_connections=_connections(settings.threads))
     broker = _broker(settings, tuple(Lane))
     _await(threading.Event(), "catalog", require_current)
     _equip(broker, _context(settings, _counters(broker), broker.draining), Held(), tuple(Lane), settings.threads)
@@ -107,6 +109,10 @@ def _broker(settings: Settings, lanes: Collection[Lane]) -> FleetBroker | LocalB
         return build_broker(settings.broker_url, settings.message_keys(), queues=lanes, pool=settings.pool)
     except ValueError as error:
         raise Invalid(f"This worker cannot take the queues of its settings: {error}.") from None
+
+
+def _connections(threads: int) -> int:
+    return min(threads, _CONNECTIONS) + _SPARE_CONNECTIONS
 
 
 def _context(settings: Settings, counters: Counters, draining: threading.Event) -> Context:

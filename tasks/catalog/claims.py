@@ -47,10 +47,12 @@ def take_and_end(wanted: Sequence[Wanted], ended: Sequence[Ended]) -> tuple[list
     worker cannot run for ever.
     """
     firsts = {(one.job, one.fence): one for one in reversed(wanted)}
+    by_terms: dict[tuple[str, timedelta], list[Wanted]] = {}
+    for one in firsts.values():
+        by_terms.setdefault((one.owner, one.lease), []).append(one)
     taken: dict[tuple[int, int], Job] = {}
     done: set[int] = set()
-    for terms in {(one.owner, one.lease) for one in firsts.values()} or {None}:
-        same = [one for one in firsts.values() if (one.owner, one.lease) == terms]
+    for same in by_terms.values() or [[]]:
         jobs, ids = _write(same, ended)
         taken |= {(row.id, row.fence - 1): row for row in jobs}
         done, ended = done | ids, ()

@@ -32,12 +32,14 @@ def _stat(path: Path) -> list[str]:
 
 
 class Stages:
-    """Processor seconds by stage, added up over the threads of this process. A stage inside another is its own."""
+    """Processor seconds by stage since this was made, added up over the threads of the process. A stage inside another
+    is its own."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._spent: Counter[str] = Counter()
         self._inside = threading.local()
+        self._before = time.process_time()
 
     def watch(self, name: str, act: Callable[..., Any]) -> Callable[..., Any]:
         """`act`, whose processor time counts for the stage `name`."""
@@ -57,7 +59,7 @@ class Stages:
 
     def write(self, folder: Path) -> None:
         """Leave the figures where the bench reads them, with what no stage has seen as `rest`."""
-        total = time.process_time()
+        total = time.process_time() - self._before
         figures = {**self._spent, "rest": total - sum(self._spent.values())}
         (folder / f"stages-{os.getpid()}.json").write_text(json.dumps(figures))
 

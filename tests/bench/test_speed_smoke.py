@@ -29,7 +29,7 @@ def test_every_slot_of_a_wave_is_published_and_a_restore_does_not_wait_for_it() 
 
 
 def test_every_job_of_a_full_queue_is_claimed_done_and_settled() -> None:
-    found = report("tests.bench.pool", "rate", "--jobs", "3000", "--processes", "1", "--no-peers")
+    found = report("tests.bench.pool", "rate", "--jobs", "3000", "--rounds", "1", "--processes", "1", "--no-peers")
     assert found["jobs_per_s"] > 0
     assert {"claimed_to_committed_ms", "machine"} <= found.keys()
     assert {"worker", "worker_catalog", "worker_messages", "postgres", "rabbitmq"} <= found["cpu_ms_per_job"].keys()
