@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import NamedTuple
 
 from coordinator.standing import Place, wake_all
@@ -55,9 +56,10 @@ class Looks:
         return text if failed_at >= since else ""
 
 
-def services_of(cloud: str) -> set[str]:
+@cache
+def services_of(cloud: str) -> frozenset[str]:
     """The services of a cloud that are looked at."""
-    return {kind.service for kind in TYPES.values() if kind.cloud == cloud}
+    return frozenset(kind.service for kind in TYPES.values() if kind.cloud == cloud)
 
 
 def read_looks() -> Looks:

@@ -10,7 +10,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib.metadata import version
@@ -18,20 +19,23 @@ from importlib.metadata import version
 from peewee import InterfaceError, OperationalError, fn
 
 from coordinator import alerts
-from coordinator.admission import USUAL, Admission, Turns
+from coordinator.admission import USUAL, Admission
 from coordinator.advance import ask_about_operations, close_runs
 from coordinator.archive_parts import look_after_parts
 from coordinator.judge import meta
 from coordinator.lease import Held, give_back, take
 from coordinator.letters import drain
-from coordinator.publish import publish
+from coordinator.publish import BATCH as PUBLISHED
+from coordinator.publish import Memory, publish
 from coordinator.reconcile import mend_outbox, reconcile, release_removed_accounts
+from coordinator.relay import Relay
 from coordinator.repositories import look_after_repositories
 from coordinator.requests import RETENTION_NOW, handle_requests
 from coordinator.resolve import resolve_runs
 from coordinator.settle import settle_jobs
 from coordinator.sweep import plan_cleanups, retention_pass
 from coordinator.sync_parts import look_after_syncs
+from coordinator.tick import BATCH as TICKED
 from coordinator.tick import tick
 from coordinator.watch import watch_additions
 from coordinator.webhook import Notifier
@@ -53,7 +57,7 @@ REPOSITORIES_EVERY = timedelta(minutes=5)  # what is due once a day there
 CLOSE_EVERY = timedelta(seconds=30)  # a look at all open runs
 PAUSE_MOST = 10.0  # seconds between two tries while the catalog is away
 # Seconds between two rounds while there is work: a round deals with hundreds of jobs, and what a night trickles in is
-# dealt with ten times a second instead of as often as a core allows.
+# dealt with ten times a second instead of as often as a core allows. A wave of slots goes on without a pause.
 PAUSE_BUSY = 0.1
 
 
@@ -69,8 +73,10 @@ class Coordinator:
     name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:coordinator")
     _done_at: dict[str, datetime] = field(default_factory=dict)
     _held: Held | None = None
-    _turns: Turns = field(default_factory=Turns)
+    _memory: Memory = field(default_factory=Memory)
     _touched: set[int] = field(default_factory=set)  # runs that may have come to their end
+    _relay: Relay | None = None
+    behind: bool = False  # more slots are due than the last round took
 
     def step(self) -> bool:
         """One round; whether there was work, so that the next round should follow at once.
@@ -83,15 +89,18 @@ class Coordinator:
             now, at = self.clock.now(), self.clock.timer()
             self._part("beat", lambda: self._beat(at))
             busy = self._part("tick", lambda: tick(now, at, self.counters))
+            self.behind = busy >= TICKED
             busy += self._part("requests", lambda: handle_requests(now, at))
             freshness = timedelta(seconds=self.settings.discover_seconds)
             busy += self._part("plan", lambda: resolve_runs(at, freshness, self._touched))
+            self._wake()
             busy += self._part("settle", lambda: settle_jobs(at, self._touched))
             busy += self._part("parts", lambda: look_after_parts(at))
             busy += self._part("syncs", lambda: look_after_syncs(at))
             busy += self._part("close", lambda: self._close(at))
             self._part("ask", lambda: ask_about_operations(at))
-            busy += self._part("publish", lambda: self._publish(at))
+            if not self._wake():
+                busy += self._part("publish", lambda: self._publish(at))
             self._part("count", lambda: self._count_restores(at))
             if self._is_due("sweep", SWEEP_EVERY, at):
                 self._sweep(now, at)
@@ -108,7 +117,25 @@ class Coordinator:
         return closed
 
     def _publish(self, at: datetime) -> int:
-        return publish(self.publisher, self.counters, at, self.admission, self._turns)
+        return publish(self.publisher, self.counters, at, self.admission, self._memory)
+
+    @contextmanager
+    def publishing_apart(self) -> Iterator[None]:
+        """While this block lasts, rounds publish nothing themselves: a thread of its own does (coordinator.relay)."""
+        self._relay = Relay(lambda: self._part("publish", lambda: self._publish(self.clock.timer())), PUBLISHED)
+        self._relay.start()
+        try:
+            yield
+        finally:
+            self._relay.stop()
+            self._relay = None
+
+    def _wake(self) -> bool:
+        """Tell the relay that something may be ready; False when there is none."""
+        if self._relay is None:
+            return False
+        self._relay.wake()
+        return True
 
     def _count_restores(self, at: datetime) -> None:
         """Restores end where their last step is settled, at this round's time."""
@@ -233,6 +260,16 @@ def _fleet_publisher(settings: Settings) -> Publisher:
 
 
 def _loop(coordinator: Coordinator, stop: threading.Event) -> None:
+    """Rounds until `stop`, with publishing beside them; not in the embedded size, where SQLite has one writer."""
+    with nullcontext() if coordinator.settings.embedded else coordinator.publishing_apart():
+        _rounds(coordinator, stop)
+    try:
+        coordinator.stop()
+    except Unavailable as error:
+        log.warning("Stopped without a farewell: %s", error.text)
+
+
+def _rounds(coordinator: Coordinator, stop: threading.Event) -> None:
     pause, away = 0.5, False
     while not stop.is_set():
         try:
@@ -240,7 +277,8 @@ def _loop(coordinator: Coordinator, stop: threading.Event) -> None:
             if away:
                 log.warning("The catalog is back.")
             pause, away = 0.5, False
-            stop.wait(min(coordinator.settings.tick_seconds, PAUSE_BUSY if busy else 1.0))
+            if not coordinator.behind:
+                stop.wait(min(coordinator.settings.tick_seconds, PAUSE_BUSY if busy else 1.0))
         except Unavailable as error:
             if not away:
                 log.warning("%s Going on as soon as it is back.", error.text)
@@ -253,7 +291,3 @@ def _loop(coordinator: Coordinator, stop: threading.Event) -> None:
         except Exception:  # the loop is what everything waits for: a defect in one round must not end it
             log.exception("A round was given up on a defect.")
             stop.wait(coordinator.settings.tick_seconds)
-    try:
-        coordinator.stop()
-    except Unavailable as error:
-        log.warning("Stopped without a farewell: %s", error.text)

@@ -1,7 +1,9 @@
 """The coordinator's side of RabbitMQ: publish with confirms, look at the queues, bring the dead letters home.
 
 Publishing is pipelined: a batch is written at once and the broker's confirms are counted as they come. Waiting for each
-confirm in turn reaches 1,800 messages a second, this about ten times as many (measured 2026-11 on two cores).
+confirm in turn reaches 1,800 messages a second, this about ten times as many (measured 2026-11 on two cores). A batch
+goes to the socket as one text: pika 1.4's `basic_publish` makes three system calls of each message, and in each of them
+another thread of this process may take the interpreter for its 5 ms.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import pika
@@ -21,7 +23,7 @@ import pika.exceptions
 from tasks.amqp import HEARTBEAT, connection_parameters
 from tasks.errors import Unavailable
 from tasks.lanes import Lane, dead_queue_arguments, dead_queue_name, lane_of, pool_of, queue_arguments, queue_name
-from tasks.messages import JobMessage, MessageRefused, SignedEncoder, envelope
+from tasks.messages import JobMessage, MessageRefused, SignedEncoder, fields_of
 
 log = logging.getLogger("snapfleet.publisher")
 
@@ -62,6 +64,13 @@ class _Batch:
         self._open -= 1
         if not self._open:
             self.done.set()
+
+
+@lru_cache(maxsize=1024)
+def _head(channel: int, queue: str, length: int) -> tuple[bytes, bytes]:
+    """The two frames that go before a message's body, which is shorter than a frame may be."""
+    publish = pika.spec.Basic.Publish(exchange="", routing_key=queue, mandatory=True)
+    return pika.frame.Method(channel, publish).marshal(), pika.frame.Header(channel, length, _PERSISTENT).marshal()
 
 
 class _Session:
@@ -137,10 +146,12 @@ class _Session:
         if not self.ready.is_set() or not self._channel.is_open:
             batch.done.set()
             return
+        channel, frames = self._channel.channel_number, []
         for index, (queue, body) in enumerate(batch.messages):
             self._published += 1
             self._pending[self._published] = (batch, index)
-            self._channel.basic_publish("", queue, body, _PERSISTENT, mandatory=True)
+            frames += [*_head(channel, queue, len(body)), pika.frame.Body(channel, body).marshal()]
+        self._connection._output_marshaled_frames([b"".join(frames)])
 
     def _confirmed(self, frame: Any) -> None:
         good = isinstance(frame.method, pika.spec.Basic.Ack)
@@ -259,7 +270,7 @@ class ConfirmingPublisher:
 
     def _encode(self, lane: Lane, message: JobMessage) -> bytes:
         try:
-            return self._encoder.encode(envelope(lane, message).asdict())
+            return self._encoder.encode(fields_of(lane, message))
         except MessageRefused as refused:
             log.error("job %s was not published: %s", message.job, refused.reason)
             return b""

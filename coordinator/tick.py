@@ -3,17 +3,18 @@ run twice, whoever ticks. Any number of coordinators may do this side by side.""
 
 import json
 import logging
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from peewee import fn
+
 from coordinator.due import Decision, Grid, Track, decide, start_of
 from coordinator.slots import next_slot
-from tasks.catalog import MissedSlots, Policy, PolicySchedule, Run, Schedule, rows, session, transaction
-from tasks.catalog.bulk import find_rows, insert_rows, update_rows
+from tasks.catalog import MissedSlots, Policy, PolicySchedule, Run, lock_rows, rows, session, transaction
+from tasks.catalog.bulk import among, find_rows, insert_rows, update_rows
 from tasks.crash import reach
 from tasks.states import RunState
 from tasks.telemetry import Counters
@@ -42,6 +43,13 @@ class _Policy(NamedTuple):
     active: bool
 
 
+class _Decided(NamedTuple):
+    """What a policy does now, and where each of its schedules stands then."""
+
+    decision: Decision
+    positions: tuple[dict[str, datetime | None], ...]
+
+
 @dataclass
 class _Written:
     """What a tick writes, gathered so that it takes a statement a table."""
@@ -58,9 +66,9 @@ def tick(now: datetime, at: datetime, counters: Counters) -> int:
     written = _Written()
     with transaction():
         for policy, entries in _due(now):
-            decision = _decide(policy, entries, now)
-            if decision is not None:
-                _note(written, policy, entries, decision, now, at)
+            decided = _decide(policy, entries, now)
+            if decided is not None:
+                _note(written, policy, entries, decided, now, at)
         new = insert_rows(Run, written.runs, ignore=True, returning=["id"])
         insert_rows(MissedSlots, written.missed)
         update_rows(PolicySchedule, written.moves)
@@ -86,41 +94,56 @@ def _due(now: datetime) -> list[tuple[_Policy, list[_Entry]]]:
     read after they are locked, so that what another coordinator has just moved on is not due here.
     """
     due = PolicySchedule.select(PolicySchedule.policy).where(PolicySchedule.next_start_at <= now)
-    ids = [policy for (policy,) in rows(due.order_by(PolicySchedule.next_start_at).limit(BATCH))]
-    if not ids:
-        return []
-    columns = ["id", "name", "enabled", "deleted_at"]
+    first = due.order_by(PolicySchedule.next_start_at).limit(BATCH)
+    columns = [Policy.id, Policy.name, Policy.enabled, Policy.deleted_at]
+    some = Policy.select(*columns).where(Policy.id.in_(first)).order_by(Policy.id)
     policies = {
         number: _Policy(number, name, enabled and deleted_at is None)
-        for number, name, enabled, deleted_at in find_rows(
-            Policy, ["id"], sorted({(one,) for one in ids}), columns, lock=True
-        )
+        for number, name, enabled, deleted_at in rows(lock_rows(some))
     }
     mine = [(number,) for number in policies]
-    columns = ["id", "policy", "schedule", "last_slot_at", "next_start_at"]
-    locked = find_rows(PolicySchedule, ["policy"], mine, columns, lock=True)
-    whole = Counter(policy for (policy,) in find_rows(PolicySchedule, ["policy"], mine, ["policy"]))
-    needed = sorted({(schedule,) for _, _, schedule, _, _ in locked})
-    specs = dict(find_rows(Schedule, ["id"], needed, ["id", "spec"], as_text=["spec"]))
+    wanted = ["id", "policy", "schedule.spec", "last_slot_at", "next_start_at"]
     joined: dict[int, list[_Entry]] = {}
-    for number, policy, schedule, last_slot_at, next_start_at in locked:
-        joined.setdefault(policy, []).append(_Entry(number, specs[schedule], last_slot_at, next_start_at))
+    for number, policy, *entry in find_rows(
+        PolicySchedule, ["policy"], mine, wanted, lock=True, as_text=["schedule.spec"]
+    ):
+        joined.setdefault(policy, []).append(_Entry(number, *entry))
+    whole = _counts(policies)
+    ready = ((policy, entries) for policy, entries in joined.items() if len(entries) == whole.get(policy, 1))
     return [
         (policies[policy], entries)
-        for policy, entries in joined.items()
-        if len(entries) == whole[policy] and any(one.next_start_at and one.next_start_at <= now for one in entries)
+        for policy, entries in ready
+        if any(one.next_start_at and one.next_start_at <= now for one in entries)
     ]
 
 
-def _decide(policy: _Policy, entries: Sequence[_Entry], now: datetime) -> Decision | None:
+def _counts(policies: Collection[int]) -> dict[int, int]:
+    """How many schedules each of these policies has, where there are several."""
+    if not policies:
+        return {}
+    several = fn.COUNT(PolicySchedule.id)
+    found = PolicySchedule.select(PolicySchedule.policy, several).where(among(PolicySchedule.policy, policies))
+    return dict(rows(found.group_by(PolicySchedule.policy).having(several > 1)))
+
+
+def _decide(policy: _Policy, entries: Sequence[_Entry], now: datetime) -> _Decided | None:
     """None for a policy whose schedule this version cannot read: it waits, and holds up nobody else's slots."""
     try:
-        return decide(policy.name, [Track(_grid(one.grid), one.last_slot_at) for one in entries], now)
+        tracks = tuple([Track(_grid(one.grid), one.last_slot_at) for one in entries])
+        spread = any(track.grid.spread for track in tracks)
+        return _decided(policy.name if spread else "", tracks, now)
     except Exception:  # one row that cannot be read must not stop every other policy
         log.exception("The schedules of policy %s cannot be read; they are tried again later.", policy.name)
         ids = [one.id for one in entries]
         PolicySchedule.update(next_start_at=now + UNREADABLE_WAIT).where(PolicySchedule.id.in_(ids)).execute()
         return None
+
+
+@lru_cache(maxsize=1024)  # all policies on one grid without a spread are one decision: a midnight's are of few grids
+def _decided(key: str, tracks: tuple[Track, ...], now: datetime) -> _Decided:
+    decision = decide(key, tracks, now)
+    again = now if decision.next_at == now else None
+    return _Decided(decision, tuple(_position(track, key, again) for track in decision.tracks))
 
 
 @lru_cache(maxsize=16_384)  # a grid is read once and asked for years; as many as `coordinator.slots` keeps lines of
@@ -129,8 +152,9 @@ def _grid(spec: str) -> Grid:
 
 
 def _note(
-    written: _Written, policy: _Policy, entries: Sequence[_Entry], decision: Decision, now: datetime, at: datetime
+    written: _Written, policy: _Policy, entries: Sequence[_Entry], decided: _Decided, now: datetime, at: datetime
 ) -> None:
+    decision = decided.decision
     if decision.run is not None and policy.active:
         reason = decision.reason.text
         written.runs.append(_run_row(policy.id, decision.run, at, trigger="schedule", reason=reason))
@@ -145,9 +169,8 @@ def _note(
                     "reason": reason,
                 }
             )
-    again = now if decision.next_at == now else None
-    for one, track in zip(entries, decision.tracks, strict=True):
-        written.moves.append({"id": one.id, **_position(track, policy.name, again)})
+    for one, position in zip(entries, decided.positions, strict=True):
+        written.moves.append({"id": one.id, **position})
 
 
 def _position(track: Track, policy_name: str, again: datetime | None) -> dict[str, datetime | None]:

@@ -20,10 +20,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 from dramatiq import Encoder, Message
 from dramatiq.errors import DecodeError
 
+from tasks.clock import host_time
 from tasks.lanes import Lane, lane_of, pool_of, queue_name
 
 VERSION = 1
@@ -99,10 +101,22 @@ def _whole(payload: Mapping[str, Any], field: str, least: int) -> int:
     return value
 
 
+def fields_of(lane: Lane, message: JobMessage) -> dict[str, Any]:
+    """The fields of the dramatiq message for a lane and its pool; its id and timestamp are made here."""
+    return {
+        "queue_name": queue_name(lane, message.pool),
+        "actor_name": lane.value,
+        "args": [],
+        "kwargs": message.to_wire(),
+        "options": {},
+        "message_id": str(uuid4()),
+        "message_timestamp": int(host_time().timestamp() * 1000),  # for a reader of queues: nothing of ours asks
+    }
+
+
 def envelope(lane: Lane, message: JobMessage) -> Message[None]:
-    """The dramatiq message for a lane and its pool; its id and timestamp are made here."""
-    name = queue_name(lane, message.pool)
-    return Message(queue_name=name, actor_name=lane.value, args=(), kwargs=message.to_wire(), options={})
+    """The same as dramatiq's message."""
+    return Message(**{**fields_of(lane, message), "args": ()})
 
 
 class Verdict(NamedTuple):

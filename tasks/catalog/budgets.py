@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from peewee import SQL
+
 from tasks import limits
 from tasks.catalog.database import database
 from tasks.catalog.estate import Account
@@ -74,19 +76,19 @@ def lower(name: str, usual: Pace, at: datetime) -> float:
 
 def read_limits() -> dict[int, Limits]:
     """The limits of the accounts that have some of their own, by account."""
-    found: Any = Account.select(Account.id, Account.settings)
+    found: Any = Account.select(Account.id, Account.settings).where(SQL("settings <> '{}'"))
     return {number: Limits.of(settings) for number, settings in found.tuples() if settings.get("limits")}
 
 
 def read_paces(at: datetime) -> dict[Place, tuple[datetime, float]]:
     """Of each pace that is not as it would be by itself: its instant, and the share it has now."""
     found: dict[Place, tuple[datetime, float]] = {}
-    rows = Budget.select().where(
+    query: Any = Budget.select(Budget.name, Budget.tat_at, Budget.share, Budget.lowered_at).where(
         Budget.name.startswith("calls:"), (Budget.tat_at > at) | Budget.lowered_at.is_null(False)
     )
-    for row in rows:
-        _, account, region, family = row.name.split(":", 3)
-        found[int(account), region, family] = (row.tat_at, limits.share_at(row.share, row.lowered_at, at))
+    for name, tat_at, share, lowered_at in query.tuples():
+        _, account, region, family = name.split(":", 3)
+        found[int(account), region, family] = (tat_at, limits.share_at(share, lowered_at, at))
     return found
 
 

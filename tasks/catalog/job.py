@@ -28,7 +28,11 @@ class Run(CatalogModel):
     finished_at = UtcField(null=True)
 
     class Meta:
-        indexes = ((("policy", "slot_at"), True),)
+        indexes = (
+            (("policy", "slot_at"), True),
+            # Asked in every round, however many runs are open.
+            SQL('CREATE INDEX "run_cancelled" ON "run" ("state") WHERE "cancelled_at" IS NOT NULL'),
+        )
 
 
 class MissedSlots(CatalogModel):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from peewee import fn
+from peewee import SQL, fn
 
 from tasks.catalog.estate import Account
 from tasks.catalog.fleet import Process
@@ -52,7 +52,7 @@ def read_pools() -> Pools:
     """The bindings as the catalog has them. Reads inside the caller's session."""
     accounts: dict[int, str] = {}
     regions: dict[tuple[int, str], str] = {}
-    query: Any = Account.select(Account.id, Account.settings)
+    query: Any = Account.select(Account.id, Account.settings).where(SQL("settings <> '{}'"))
     for number, settings in query.tuples():
         if settings.get("pool"):
             accounts[number] = settings["pool"]

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from peewee import EXCLUDED, Case
 
-from tasks.catalog.bulk import delete_rows, find_rows, insert_rows, update_rows
+from tasks.catalog.bulk import Along, delete_rows, find_rows, insert_rows, update_rows
 from tasks.catalog.claims import Wanted, take_and_end
 from tasks.catalog.database import transaction
 from tasks.catalog.job import Job, Operation, Outbox
@@ -72,32 +72,35 @@ def add_job(*, lane: Lane, at: datetime, ready_at: datetime | None = None, **col
     return job
 
 
+# What the outbox keeps of a job, so that admission reads one table.
+_MESSAGE = Along(
+    Outbox,
+    {
+        "job": "id",
+        "lane": "lane",
+        "account_id": "account",
+        "region": "region",
+        "service": "service",
+        "priority": "priority",
+        "ready_at": "not_before_at",
+        "created_at": "created_at",
+    },
+)
+
+
 def add_jobs(rows: Sequence[dict[str, Any]], at: datetime) -> list[int]:
-    """Write many jobs and their outbox rows in few statements; `rows` hold columns as for `add_job`.
+    """Write many jobs and their outbox rows in one statement; `rows` hold columns as for `add_job`.
 
     Returns the ids in the order of the rows. Rows whose key exists already are left as they are (a crash between two
     lines planned them before), and get no second message.
     """
-    defaults = {"created_at": at, "not_before_at": at, "priority": 50}
-    complete = [{**defaults, "key": uuid4().hex, **row} for row in rows]
-    new = dict(insert_rows(Job, complete, ignore=True, returning=["key", "id"]))
-    insert_rows(
-        Outbox,
-        [
-            {
-                "job": new[row["key"]],
-                "lane": str(row["lane"]),
-                "account_id": getattr(row["account"], "id", row["account"]),
-                "region": row["region"],
-                "service": row.get("service", ""),
-                "priority": row["priority"],
-                "ready_at": row["not_before_at"],
-                "created_at": at,
-            }
-            for row in complete
-            if row["key"] in new
-        ],
-    )
+    complete = [
+        {"created_at": at, "not_before_at": at, **(row if "key" in row else {**row, "key": uuid4().hex})}
+        for row in rows
+    ]
+    new = dict(insert_rows(Job, complete, ignore=True, returning=["key", "id"], along=_MESSAGE))
+    if len(new) == len(rows):
+        return [new[row["key"]] for row in complete]
     missing = [(row["key"],) for row in complete if row["key"] not in new]
     ids = {**new, **dict(find_rows(Job, ["key"], missing, ["key", "id"]))}
     return [ids[row["key"]] for row in complete]

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from tasks.messages import JobMessage, SignedEncoder
 from tasks.settings import Settings
 from tasks.telemetry import Counters
 from tests.bench import dispatch_estate as estate
+from tests.bench.stages import cpu_of
 from tests.bench.watch import machine
 from tests.services import PostgresServer, RabbitServer
 
@@ -47,11 +48,17 @@ OPEN = Admission(capacity=dict.fromkeys(Lane, 10**9), starts=Pace(per_second=1e6
 
 
 class Recorder:
-    """The production publisher, noting when each job's message was confirmed."""
+    """The production publisher, noting when each job's message was confirmed, and telling when enough are."""
 
     def __init__(self, real: ConfirmingPublisher) -> None:
         self._real = real
         self.confirmed: dict[int, datetime] = {}
+        self.wanted, self.enough, self.enough_at = 0, threading.Event(), 0.0
+
+    def expect(self, count: int) -> threading.Event:
+        """Set once so many are confirmed, at `enough_at`."""
+        self.wanted, self.enough = count, threading.Event()
+        return self.enough
 
     @property
     def available(self) -> bool:
@@ -65,6 +72,9 @@ class Recorder:
         good = self._real.publish(messages)
         at = datetime.now(UTC)
         self.confirmed.update((one.job, at) for (_, one), ok in zip(messages, good, strict=True) if ok)
+        if len(self.confirmed) >= self.wanted and not self.enough.is_set():
+            self.enough_at = time.perf_counter()
+            self.enough.set()
         return good
 
     def close(self) -> None:
@@ -86,7 +96,8 @@ class Timed(Coordinator):
 class Bench:
     """One catalog with its million schedules, one broker, one coordinator in this process."""
 
-    def __init__(self, url: str, amqp: str, schedules: int) -> None:
+    def __init__(self, url: str, amqp: str, schedules: int, servers: Mapping[str, int]) -> None:
+        self.servers = servers
         self.connection = psycopg.connect(url, autocommit=True)
         open_catalog(url)
         migrate()
@@ -99,28 +110,34 @@ class Bench:
         self.publisher = Recorder(real)
         self.home = tempfile.TemporaryDirectory()
         self.clock = SystemClock(database_time)
-        self.coordinator = Timed(
-            Settings(home=Path(self.home.name)), self.clock, self.publisher, Counters(), admission=OPEN
-        )
+        settings = Settings(home=Path(self.home.name), catalog_url=url, broker_url=amqp)
+        self.coordinator = Timed(settings, self.clock, self.publisher, Counters(), admission=OPEN)
         self.coordinator.step()
-        self._next = 1
+        self.next = 1
 
     def make_due(self, count: int, at: datetime, over: timedelta) -> None:
         """The next `count` schedules that had no slot yet become due."""
         estate.forget_looks_age(self.connection, database_time())
-        estate.make_due(self.connection, at, self._next, count, over)
+        estate.make_due(self.connection, at, self.next, count, over)
         self.connection.execute("vacuum analyze policy_schedule")
-        self._next += count
+        self.next += count
         self.publisher.confirmed.clear()
 
-    def confirmed(self, count: int, step: Callable[[], Any]) -> float:
-        """Seconds until so many messages are confirmed, taking `step` after `step`."""
+    def published(self, count: int) -> float:
+        """Seconds from the first round of the production loop until so many messages are confirmed."""
+        enough = self.publisher.expect(count)
+        late = threading.Timer(PATIENCE, enough.set)
+        late.start()
         began = time.perf_counter()
-        while len(self.publisher.confirmed) < count:
-            step()
-            if time.perf_counter() - began > PATIENCE:
-                raise RuntimeError(f"{len(self.publisher.confirmed)} of {count} after {PATIENCE:g} s")
-        return time.perf_counter() - began
+        _loop(self.coordinator, enough)
+        late.cancel()
+        if len(self.publisher.confirmed) < count:
+            raise RuntimeError(f"{len(self.publisher.confirmed)} of {count} after {PATIENCE:g} s")
+        return self.publisher.enough_at - began
+
+    def cpu(self) -> dict[str, float]:
+        """CPU seconds so far, ours and the servers'."""
+        return {"ours": time.process_time(), **{name: cpu_of(pid) for name, pid in self.servers.items()}}
 
     def close(self) -> None:
         """Give everything back."""
@@ -140,7 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-peers", action="store_true")
     given = parser.parse_args(arguments)
     with _servers() as (postgres, rabbit):
-        bench = Bench(postgres.url(postgres.new_database()), rabbit.url(rabbit.new_vhost()), given.schedules)
+        servers = {"postgresql": postgres.pid, "rabbitmq": rabbit.pid}
+        bench = Bench(postgres.url(postgres.new_database()), rabbit.url(rabbit.new_vhost()), given.schedules, servers)
         _say(f"{given.schedules} schedules are there")
         try:
             report = {**idle(bench), **due(bench, given.due), **steady(bench, given.due, given.seconds)}
@@ -182,20 +200,23 @@ def idle(bench: Bench) -> dict[str, Any]:
 
 def due(bench: Bench, count: int) -> dict[str, Any]:
     """So many at once, from due to confirmed; the best of a few rounds, as for the peers."""
-    best, stages, rates = 0.0, {}, []
+    best, stages, cpu, rates = 0.0, {}, {}, []
     for _ in range(ROUNDS):
         bench.make_due(count, database_time() - timedelta(seconds=1), timedelta(milliseconds=1))
         Timed.spent.clear()
-        seconds = bench.confirmed(count, bench.coordinator.step)
+        before = bench.cpu()
+        seconds = bench.published(count)
         rates.append(round(count / seconds, 1))
         if count / seconds > best:
             best = count / seconds
             stages = {name: round(1000 * spent, 1) for name, spent in Timed.spent.items() if spent > 0.001}
+            cpu = {name: round(1000 * (used - before[name])) for name, used in bench.cpu().items()}
     report = {
         "due_per_s": round(best, 1),
         "due_per_s_rounds": rates,
         "tick_ms": stages.get("tick"),
         "stages_ms": stages,
+        "cpu_ms": cpu,
     }
     _say(str(report))
     return report
@@ -203,17 +224,10 @@ def due(bench: Bench, count: int) -> dict[str, Any]:
 
 def steady(bench: Bench, count: int, seconds: float) -> dict[str, Any]:
     """So many over a while through the production loop: how long after it was due each message was confirmed."""
-    first, offset = bench._next, datetime.now(UTC) - database_time()
+    first, offset = bench.next, datetime.now(UTC) - database_time()
     start = (database_time() + timedelta(seconds=2)).replace(microsecond=0)
     bench.make_due(count, start, timedelta(seconds=seconds))
-    stop = threading.Event()
-    loop = threading.Thread(target=_loop, args=(bench.coordinator, stop))
-    loop.start()
-    try:
-        bench.confirmed(count, lambda: time.sleep(0.05))
-    finally:
-        stop.set()
-        loop.join()
+    bench.published(count)
     policies = dict(bench.connection.execute(
         "select j.id, r.policy_id from job j join run r on r.id = j.run_id where r.policy_id >= %s", (first,)
     ).fetchall())  # fmt: skip
@@ -235,19 +249,23 @@ def herd(bench: Bench, count: int) -> dict[str, Any]:
     bench.make_due(count, database_time() - timedelta(seconds=1), timedelta(milliseconds=1))
     asked: dict[str, Any] = {}
 
-    def step() -> None:
-        if not asked and len(bench.publisher.confirmed) >= count // 2:
-            with transaction():
-                job = add_job(
-                    lane=Lane.RESTORE, at=bench.clock.timer(), kind="restore-step", account=1, region="us-east-1"
-                )
-            asked.update(job=job.id, at=time.perf_counter())
-        bench.coordinator.step()
-        if asked and "after" not in asked and asked["job"] in bench.publisher.confirmed:
-            asked["after"] = time.perf_counter() - asked["at"]
+    def ask() -> None:
+        while len(bench.publisher.confirmed) < count // 2:
+            time.sleep(0.005)
+        with transaction():
+            at = bench.clock.timer()
+            job = add_job(lane=Lane.RESTORE, at=at, kind="restore-step", account=1, region="us-east-1")
+        asked.update(job=job.id, at=datetime.now(UTC))
 
-    seconds = bench.confirmed(count + 1, step)
-    report = {"herd": count, "herd_s": round(seconds, 1), "herd_restore_published_s": round(asked["after"], 2)}
+    somebody = threading.Thread(target=ask)
+    somebody.start()
+    before = bench.cpu()
+    seconds = bench.published(count + 1)
+    cpu = {name: round(used - before[name], 1) for name, used in bench.cpu().items()}
+    somebody.join()
+    waited = (bench.publisher.confirmed[asked["job"]] - asked["at"]).total_seconds()
+    report = {"herd": count, "herd_s": round(seconds, 1), "herd_restore_published_s": round(waited, 2)}
+    report["herd_cpu_s"] = cpu
     _say(str(report))
     return report
 

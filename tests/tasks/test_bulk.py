@@ -3,8 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from peewee import DataError
 
-from tasks.catalog import Account, Job, Resource, rows, session, transaction
+from tasks.catalog import Account, Job, Resource, close_catalog, open_catalog, rows, session, transaction
 from tasks.catalog.bulk import find_rows, insert_rows, update_rows
 from tasks.states import JobState
 
@@ -43,6 +44,23 @@ def test_rows_get_their_values_and_the_models_defaults(catalog: str) -> None:
     assert {(row.state, row.attempt, row.epoch, row.finished_at, row.settled) for row in found} == {
         (JobState.PENDING, 0, 0, None, False)
     }
+
+
+def test_texts_come_back_as_they_were_whatever_a_cloud_put_into_them(catalog: str) -> None:
+    owner = account()
+    texts = ["", "NULL", "{a,b}", '"', "\\", "a\\nb\nc\t", "é\u2028☃", " x ", "'; --", "%s"]
+    with transaction():
+        insert_rows(Job, [job(n, owner, region=text, spec={"t": text}) for n, text in enumerate(texts)])
+        found = find_rows(Job, ["region"], [(text,) for text in texts], ["region", "spec", "account.name"])
+    assert sorted(found, key=lambda row: texts.index(row[0])) == [(text, {"t": text}, "prod") for text in texts]
+
+
+def test_a_text_that_is_not_unicode_is_refused_as_the_database_would(postgres_catalog_url: str) -> None:
+    open_catalog(postgres_catalog_url)
+    owner = account()
+    with pytest.raises(DataError, match="not Unicode"), transaction():
+        insert_rows(Job, [job(1, owner), job(2, owner, region="half \ud800")])
+    close_catalog()
 
 
 def test_rows_that_are_there_already_are_left_out(catalog: str) -> None:

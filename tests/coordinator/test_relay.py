@@ -1,0 +1,84 @@
+"""Publishing beside the rounds: at once while there is more, woken otherwise, ended by nothing but its end."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from coordinator.main import Coordinator, _loop
+from coordinator.relay import Relay
+from tasks.catalog import close_catalog, open_catalog, transaction
+from tasks.catalog.transitions import add_job
+from tasks.errors import Unavailable
+from tasks.lanes import Lane
+from tasks.settings import Settings
+from tests.coordinator.house import House
+from tests.services import wait_until
+
+
+def relayed(answers: list[Callable[[], int]]) -> list[int]:
+    """What a relay with batches of ten was given before it had nothing left to do."""
+    given: list[int] = []
+    done = threading.Event()
+
+    def publish() -> int:
+        relay.wake()
+        if not answers:
+            done.set()
+            return 0
+        answer = answers.pop(0)()
+        given.append(answer)
+        return answer
+
+    relay = Relay(publish, 10)
+    relay.start()
+    assert done.wait(5)
+    relay.stop()
+    return given
+
+
+def test_full_batches_follow_each_other_at_once(catalog: str) -> None:
+    assert relayed([lambda: 10] * 50 + [lambda: 3]) == [10] * 50 + [3]
+
+
+def test_neither_a_catalog_that_is_away_nor_a_defect_ends_it(catalog: str, caplog: pytest.LogCaptureFixture) -> None:
+    def away() -> int:
+        raise Unavailable("The catalog went away.")
+
+    def defect() -> int:
+        raise ZeroDivisionError
+
+    assert relayed([lambda: 10, away, lambda: 10, defect, lambda: 10]) == [10, 10, 10]
+    assert caplog.text.count("was not published on a defect") == 1
+
+
+def test_a_restore_is_published_while_a_round_is_held_up(postgres_catalog_url: str, tmp_path: Path) -> None:
+    """feature C2: what somebody waits for goes out although a wave is being planned."""
+    open_catalog(postgres_catalog_url)
+    house = House(tmp_path)
+    account = house.account()
+    held, ends, stop = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(Coordinator):
+        def step(self) -> bool:
+            held.set()
+            ends.wait(20)
+            return False
+
+    settings = Settings(home=tmp_path, broker_url="amqp://127.0.0.1/")
+    coordinator = Slow(settings, house.clock, house.queue, house.counters)
+    loop = threading.Thread(target=_loop, args=(coordinator, stop))
+    loop.start()
+    try:
+        assert held.wait(5)
+        with transaction():
+            at = house.clock.timer()
+            job = add_job(lane=Lane.RESTORE, at=at, kind="restore-step", account=account, region="us-east-1")
+        wait_until(lambda: [message.job for _, message in house.queue.sent] == [job.id], 5, "the restore's message")
+    finally:
+        stop.set()
+        ends.set()
+        loop.join(10)
+        close_catalog()
+    assert not loop.is_alive()
