@@ -1,14 +1,17 @@
 """Repositories as people see them: what the estate says, what workers last found, and what is under way."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from peewee import JOIN, fn
 
+from admin.costs import Load
 from admin.progress import progress_row
 from admin.queries import Row, find_point
 from tasks.catalog import Job, Part, Point, Policy, Repository, Request, Resource, Transfer, session
 from tasks.catalog.archives import ARCHIVE, IMPORT, parts_of_archives, repository_destination
 from tasks.errors import Invalid
+from tasks.resources import TYPES
 from tasks.states import JOB_OPEN, JobState, PointState
 
 _OTHERS = ("repository", "repository-delete", "restore-step")  # kinds of jobs that move a repository's bytes too
@@ -114,15 +117,15 @@ def find_work(job_id: int, wish: int) -> Row:
     return {"state": state, "result": dict(row.result), "reason": row.error_text, "percent": percent}
 
 
-def size_of_point(text: str, repository: str = "") -> tuple[int, int, bool]:
-    """Volumes and GiB of a point, and whether its archive into a repository ('' for its policy's) would be the first of
-    its resource there. Raises Invalid."""
+def size_of_point(text: str, repository: str = "") -> tuple[Load, bool]:
+    """What archiving a point would read and write, and whether its archive into a repository ('' for its policy's)
+    would be the first of its resource there. Raises Invalid."""
     with session():
         point = find_point(text)
         name = repository or str((point.policy.spec.get("repository") or {}).get("name", ""))
         if not name:
             raise Invalid(f"The policy {point.policy.name} names no repository.", advice="Say which one with --to.")
-        _found(name)
+        place = _found(name)
         known = Point.select().where(
             Point.resource == point.resource_id,
             Point.destination == repository_destination(name),
@@ -130,11 +133,22 @@ def size_of_point(text: str, repository: str = "") -> tuple[int, int, bool]:
         )
         parts: Any = Part.select(fn.COUNT(Part.id), fn.SUM(Part.size_gib)).where(Part.point == point.id)
         count, size = parts.tuples().first()
-        return int(count or 0), int(size or 0), not known.exists()
+        is_azure = TYPES[point.resource.type].cloud == "azure"
+        found = {"azure" if is_azure else "aws": (int(count or 0), int(size or 0))}
+        return _load(found, place.spec), not known.exists()
 
 
-def sizes_of(policy: str) -> tuple[int, int]:
-    """Volumes and GiB of the newest good point of each of a policy's targets."""
+def _load(found: Mapping[str, tuple[int, int]], place: Mapping[str, Any]) -> Load:
+    """`found` has volumes and GiB by cloud; a place that is not known is one of the cloud that all volumes are of."""
+    volumes, size = (sum(one[part] for one in found.values()) for part in (0, 1))
+    azure = found.get("azure", (0, 0))
+    url = str(place.get("url", ""))
+    into_azure = url.startswith("azure:") if url else set(found) == {"azure"}
+    return Load(volumes, size, *azure, into_azure=into_azure)
+
+
+def sizes_of(policy: str) -> Load:
+    """What archiving the newest good point of each of a policy's targets would read and write."""
     with session():
         row = Policy.get_or_none(Policy.name == policy, Policy.deleted_at.is_null())
         if row is None:
@@ -144,6 +158,18 @@ def sizes_of(policy: str) -> tuple[int, int]:
             .where(Point.policy == row.id, Point.state == PointState.GOOD, Point.destination == "")
             .group_by(Point.resource)
         )
-        found: Any = Part.select(fn.COUNT(Part.id), fn.SUM(Part.size_gib)).where(Part.point.in_(newest))
-        count, size = found.tuples().first()
-    return int(count or 0), int(size or 0)
+        counted: Any = (
+            Part.select(Resource.type, fn.COUNT(Part.id), fn.SUM(Part.size_gib))
+            .join(Point)
+            .join(Resource)
+            .where(Part.point.in_(newest))
+            .group_by(Resource.type)
+        )
+        found: dict[str, tuple[int, int]] = {}
+        for kind, count, size in counted.tuples():
+            cloud = "azure" if TYPES[kind].cloud == "azure" else "aws"
+            before = found.get(cloud, (0, 0))
+            found[cloud] = (before[0] + int(count), before[1] + int(size or 0))
+        name = str((row.spec.get("repository") or {}).get("name", ""))
+        place = Repository.get_or_none(Repository.name == name) if name else None
+    return _load(found, place.spec if place is not None else {})

@@ -20,7 +20,7 @@ from admin.cli.repository_keys import (
     repository_rotate_key,
 )
 from admin.cli.repository_work import COSTS, follow_work
-from admin.costs import CHANGED, estimate, prices
+from admin.costs import CHANGED, estimate, prices, snapshots_month
 from admin.progress import timed
 from admin.queries_repository import find_repository, list_repositories, show_repository, sizes_of
 from admin.requests import request_repository
@@ -184,17 +184,19 @@ def repository_estimate(at: Context, policy: str) -> None:
     one of 2 % changed blocks.
     """
     at.open()
-    volumes, size = sizes_of(policy)
-    given = prices()
+    load, given = sizes_of(policy), prices()
+    snapshots = snapshots_month(load, given)
     found = [
         {"archive": label, **row}
         for label, share in (("first", 1.0), ("later", CHANGED))
-        for row in estimate(size, volumes, share, given)
+        for row in estimate(load, share, given)
     ]
     if at.output.json:
-        at.output.value({"policy": policy, "volumes": volumes, "size_gib": size, "costs": found})
+        told = {"policy": policy, "volumes": load.volumes, "size_gib": load.size_gib}
+        at.output.value({**told, "snapshots_month_usd": snapshots, "costs": found})
         return
-    at.output.line(f"{policy}: {volumes} volumes, {size} GiB")
+    at.output.line(f"{policy}: {load.volumes} volumes, {load.size_gib} GiB")
+    at.output.line(f"One snapshot of each costs {snapshots} USD a month at most: what is used of it is billed.")
     at.output.rows(found, COSTS)
 
 

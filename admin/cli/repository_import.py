@@ -39,8 +39,9 @@ def repository_archive(at: Context, point: str, name: str, dry_run: bool, wait: 
 
 
 def _show_costs(at: Context, point: str, name: str) -> None:
-    volumes, size, first = size_of_point(point, name)
-    found = estimate(size, volumes, 1.0 if first else CHANGED, prices())
+    load, first = size_of_point(point, name)
+    found = estimate(load, 1.0 if first else CHANGED, prices())
+    volumes, size = load.volumes, load.size_gib
     if at.output.json:
         at.output.value({"point": point, "volumes": volumes, "size_gib": size, "first": first, "costs": found})
         return

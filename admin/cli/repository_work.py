@@ -16,7 +16,7 @@ from tasks.errors import Exit, Refused
 
 # What archiving would cost at most, by storage class (admin.costs).
 COSTS = columns(
-    "archive", "class", "EBS requests#=ebs_requests", "S3 requests#=s3_requests", "GiB stored#=stored_gib",
+    "archive", "class", "EBS requests#=ebs_requests", "store requests#=s3_requests", "GiB stored#=stored_gib",
     "USD once#=once_usd", "USD a month#=month_usd",
 )  # fmt: skip
 

@@ -7,9 +7,22 @@ from typing import Any
 
 import pytest
 
-from admin.costs import BLOCKS_A_GIB, estimate, prices
+from admin.costs import BLOCKS_A_GIB, Load, estimate, prices, snapshots_month
 from coordinator.requests import handle_requests
-from tasks.catalog import Account, Audit, Job, Part, Point, Repository, Request, Run, session, transaction
+from tasks.catalog import (
+    Account,
+    Audit,
+    Job,
+    Part,
+    Point,
+    Policy,
+    Repository,
+    Request,
+    Resource,
+    Run,
+    session,
+    transaction,
+)
 from tasks.clock import host_time
 from tasks.progress import Progress
 from tasks.secrets import Secret, seal, unseal
@@ -111,15 +124,55 @@ def test_the_key_is_written_to_a_new_private_file_and_nowhere_else(cli: Cli, tmp
 
 def test_an_estimate_names_requests_bytes_and_dollars_for_each_class(cli: Cli) -> None:
     """feature 82: reading 1 TiB costs $6.29 in requests for blocks, as the price list says."""
-    rows = estimate(1024, 1, 1.0, {**prices(), "ebs_list_per_1000_requests": 0.0})
+    rows = estimate(Load(1, 1024), 1.0, {**prices(), "ebs_list_per_1000_requests": 0.0})
     standard = next(row for row in rows if row["class"] == "STANDARD")
     assert standard["ebs_requests"] == 1024 * BLOCKS_A_GIB + 210
     assert 6.29 < standard["once_usd"] < 6.29 + standard["s3_requests"] * 0.005 / 1000 + 0.01
     assert standard["month_usd"] > next(row for row in rows if row["class"] == "DEEP_ARCHIVE")["month_usd"]
     keep()
     said = cli("repository", "estimate", "web", "-o", "json")
-    assert [row["archive"] for row in said.json["costs"]].count("first") == 4
+    assert [row["archive"] for row in said.json["costs"]].count("first") == 7
     assert said.json["size_gib"] >= 0
+
+
+def test_an_estimate_of_azures_disks_has_the_tiers_of_azure_blob_and_no_requests_of_ebs(cli: Cli) -> None:
+    """feature 28, feature 82: what is archived decides what reading costs, the place what keeping does."""
+    disks = Load(2, 100, azure_volumes=2, azure_gib=100, into_azure=True)
+    rows = {row["class"]: row for row in estimate(disks, 1.0, prices())}
+    assert sorted(rows) == ["ARCHIVE", "COLD", "COOL", "HOT"]
+    assert {row["ebs_requests"] for row in rows.values()} == {0}
+    assert rows["HOT"]["month_usd"] == round(56 * 0.018, 4)
+    assert rows["HOT"]["once_usd"] == round(rows["HOT"]["s3_requests"] * 0.0055 / 1000, 4)
+    assert rows["ARCHIVE"]["month_usd"] < rows["COLD"]["month_usd"] < rows["COOL"]["month_usd"]
+    into_s3 = estimate(Load(2, 100, azure_volumes=2, azure_gib=100), 1.0, prices())
+    assert {row["class"] for row in into_s3} >= {"STANDARD"}
+    mixed = estimate(Load(3, 300, azure_volumes=2, azure_gib=100), 1.0, prices())
+    assert mixed[0]["ebs_requests"] == estimate(Load(1, 200), 1.0, prices())[0]["ebs_requests"]
+    assert snapshots_month(Load(3, 300, azure_volumes=2, azure_gib=100), prices()) == 15.0
+
+
+def test_an_estimate_follows_the_policys_targets_and_its_repositorys_place(cli: Cli) -> None:
+    """feature 82: the cloud of the volumes, and the address of the repository."""
+    keep()
+    with session():
+        point = Point.get()
+    with transaction():
+        Part.create(point=point.id, external_id="snap-9", source_id="vol-9", size_gib=8)
+    before = cli("repository", "estimate", "web", "-o", "json").json
+    assert {row["class"] for row in before["costs"]} >= {"STANDARD"}
+    with transaction():
+        Resource.update(type="azure-disk").where(Resource.id == point.resource_id).execute()
+    after = cli("repository", "estimate", "web", "-o", "json").json
+    assert after["costs"][0]["ebs_requests"] < before["costs"][0]["ebs_requests"]
+    with transaction():
+        row = Policy.get(Policy.name == "web")
+        Policy.update(spec={**row.spec, "repository": {"name": "cold"}}).where(Policy.id == row.id).execute()
+        place = Repository.get(Repository.name == "cold")
+        Repository.update(spec={**place.spec, "url": "azure://acct/c"}).where(Repository.id == place.id).execute()
+    assert {row["class"] for row in cli("repository", "estimate", "web", "-o", "json").json["costs"]} == {
+        "HOT", "COOL", "COLD", "ARCHIVE",
+    }  # fmt: skip
+    assert "One snapshot of each costs" in cli("repository", "estimate", "web").out
 
 
 def test_an_import_is_a_wish_and_a_dry_run_lists_what_would_be_taken_in(cli: Cli, background: Background) -> None:
