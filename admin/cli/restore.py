@@ -10,12 +10,14 @@ from admin.cli.completion import complete_point
 from admin.cli.context import Context
 from admin.cli.follow import follow_restore, settle
 from admin.cli.output import columns
+from admin.costs import prices
 from admin.forecast import forecast_restore
 from admin.progress import timed
 from admin.queries import LIMIT, list_restores, show_restore
 from admin.requests import request_restore
+from admin.restore_costs import archived_sizes, estimate_restore
 from coordinator.restore_facts import KINDS, ROOT_WAYS, USER_DATA, VOLUME_TYPES, RestoreRequest
-from coordinator.restore_plan import render
+from coordinator.restore_plan import RestorePlan, render
 from tasks.errors import Invalid
 
 _RESTORES = columns(
@@ -31,6 +33,9 @@ _STEPS = columns(
     "left#=time_left",
     "outputs",
     "reason",
+)
+_COSTS = columns(
+    "class", "EBS requests#=ebs_requests", "S3 requests#=s3_requests", "GiB read#=read_gib", "USD once#=once_usd"
 )
 _MADE = columns("kind", "id", "step", "removed=removed_at")
 
@@ -77,20 +82,30 @@ def restore(at: Context, point: str, dry_run: bool, wait: bool, keep_on_failure:
     """Restore from a recovery point.
 
     As new volumes, as a new instance, or in place. What is not asked for stays as it was when the point was taken.
+    --dry-run of an archive also says what reading it costs at most.
     """
     wish = _request(given)
     clock = at.clock
     plan = forecast_restore(point, wish)
     if dry_run:
-        if at.output.json:
-            at.output.value(plan.to_json())
-        else:
-            for line in render(plan):
-                at.output.line(line)
+        _show_plan(at, point, plan)
         return None
     asked = request_restore(point, wish, keep_on_failure, who=at.who, clock=clock)
     found = settle(at, asked, lambda result: f"{result['restore']} has begun.", wait=wait)
     return follow_restore(at, f"restore-{found['restore']}") if wait and found else None
+
+
+def _show_plan(at: Context, point: str, plan: RestorePlan) -> None:
+    """The plan, and from an archive what it costs at most."""
+    costs = estimate_restore(archived_sizes(point), prices())
+    if at.output.json:
+        at.output.value({**plan.to_json(), **({"costs": costs} if costs else {})})
+        return
+    for line in render(plan):
+        at.output.line(line)
+    if costs:
+        at.output.line()
+        at.output.rows(costs, _COSTS)
 
 
 def _request(given: dict[str, Any]) -> RestoreRequest:
