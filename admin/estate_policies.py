@@ -26,6 +26,7 @@ from admin.estate_yaml import Located, Path
 from coordinator.interval import Interval
 from coordinator.periods import KINDS
 from tasks.resources import TABLE, Option, ResourceType
+from tasks.resources.rds import EXPORT_CLASSES
 from tasks.resources.rights import exportable
 
 DEFAULT_PRIORITY = 50
@@ -51,7 +52,9 @@ S3_CLASSES = ("standard-ia", "onezone-ia", "intelligent-tiering", "glacier-ir")
 AZURE_CLASSES = ("cool", "cold")
 STORAGE_CLASSES = ("standard", *S3_CLASSES, *AZURE_CLASSES)
 # Days that a cold class bills however early an object goes (the same, 2026-11), by the estate's word.
-_BILLED_DAYS = {"glacier": 90, "deep-archive": 180, "archive": 180}
+_BILLED_DAYS = {
+    "standard-ia": 30, "onezone-ia": 30, "glacier-ir": 90, "glacier": 90, "deep-archive": 180, "archive": 180
+}  # fmt: skip
 _archive = record(
     {
         "after": Field(plain(duration)),
@@ -79,11 +82,6 @@ _repository = record(
 )
 
 
-def _no_class(_value: Any) -> str:
-    """StartExportTask (RDS API reference) has no storage class; what it has written is moved by S3 alone."""
-    raise ValueError("RDS writes exports in S3 Standard only; make them cold by a lifecycle rule of the bucket")
-
-
 # Where RDS writes Parquet, as whom and under which key (StartExportTask needs a customer-managed one).
 _export = record(
     {
@@ -91,7 +89,7 @@ _export = record(
         "prefix": Field(plain(text)),
         "role_arn": Field(matching(r"arn:aws[a-z-]*:iam::\d{12}:role/.+", "the ARN of a role"), required=True),
         "kms_key": Field(plain(text), required=True),
-        "class": Field(plain(_no_class)),
+        "class": Field(choice(*EXPORT_CLASSES)),
         "every": Field(whole(1, _MOST)),
         "generations": Field(whole(1, _MOST)),
         "keep": Field(plain(duration)),
@@ -194,8 +192,7 @@ def check_policy(
     for kind in (types[item] for item in used if "export" in spec):
         if not exportable(kind):
             file.report((*path, "export"), f"{kind.name} is not exported; only rds is, with MySQL or PostgreSQL")
-    if spec.get("export") and "keep" in spec["export"] and "generations" in spec["export"]:
-        file.report((*path, "export", "keep"), "goes without generations")
+    _check_export(file, (*path, "export"), spec.get("export") or {})
     repository = spec.get("repository")
     if repository:
         if repository.get("name") not in known["repositories"]:
@@ -213,6 +210,16 @@ def check_policy(
             file.report((*path, "repository", "class"), f"is no class of {url}; it has standard, {', '.join(right)}")
         if isinstance(repository.get("archive"), dict):
             _check_cold(file, (*path, "repository", "archive"), repository, known["repositories"])
+
+
+def _check_export(file: Located, at: Path, export: Mapping[str, Any]) -> None:
+    """One rule for how long exports stay, and none that ends before the class is paid for."""
+    if "keep" in export and "generations" in export:
+        file.report((*at, "keep"), "goes without generations")
+    billed = timedelta(days=_BILLED_DAYS.get(str(export.get("class")), 0))
+    if isinstance(export.get("keep"), str) and Interval.parse(export["keep"], "keep").duration < billed:
+        text = f"{export['class']} bills {billed.days} days at least, and exports would go before that"
+        file.report((*at, "keep"), text)
 
 
 def _check_restore_points(file: Located, path: Path, spec: Mapping[str, Any]) -> None:

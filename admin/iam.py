@@ -16,6 +16,7 @@ from tasks.resources.rights import DUTIES, FEATURES, Place, azure_role, document
 from tasks.states import PointState
 
 _ARCHIVES = frozenset({"archive", "restore from an archive"})
+_COOLING = "move exports to a cold class"
 # IAM's ARNs name the partition; a role's own says which one its account is in.
 _OTHER_PARTITIONS = ("aws-cn", "aws-us-gov", "aws-eusc", "aws-iso", "aws-iso-b", "aws-iso-e", "aws-iso-f")
 # Bounds of an external id (AssumeRole, STS API reference).
@@ -39,7 +40,7 @@ def iam_policies(account: str, duties: Iterable[str] = DUTIES, *, every_type: bo
     kinds = [kind for name, kind in sorted(TYPES.items()) if name in names and kind.cloud == row.cloud]
     if not kinds and not any(rights_of(spec) for spec in kept):
         raise Invalid(f"No policy uses the account {account}.", advice="Write one and apply it, or ask for --all.")
-    features = [one for one in FEATURES if archives or one not in _ARCHIVES]
+    features = _features(archives, every_type or _cools(specs))
     granting = {duty: granted(kinds, duty, features) for duty in duties}
     if "snapshot" in granting:  # discovery asks about every type
         every = looks(kind for kind in TYPES.values() if kind.cloud == row.cloud)
@@ -77,11 +78,20 @@ def needed_by(account: str) -> dict[str, set[str]]:
     if row is None:
         return {}
     names, archives = used_by(account, row.kind, specs)
-    features = [one for one in FEATURES if archives or one not in _ARCHIVES]
+    features = _features(archives, _cools(specs))
     kinds = [TYPES[name] for name in names if TYPES[name].cloud == row.cloud]
     found = {duty: set(granted(kinds, duty, features)) for duty in DUTIES}
     found["snapshot"] |= kept
     return found if kinds or kept else {}
+
+
+def _features(archives: bool, cools: bool) -> list[str]:
+    """What the roles are for: no more than policies ask of them."""
+    return [one for one in FEATURES if (archives or one not in _ARCHIVES) and (one != _COOLING or (archives and cools))]
+
+
+def _cools(specs: Iterable[Mapping[str, Any]]) -> bool:
+    return any((spec.get("export") or {}).get("class") for spec in specs)
 
 
 def used_by(account: str, kind: str, specs: Iterable[Mapping[str, Any]]) -> tuple[set[str], bool]:

@@ -2,7 +2,8 @@
 
 An export is tables as Parquet, written by RDS itself from a good snapshot: for reading, for audits, for the record. It
 is no recovery point: nothing can be restored from it but by loading the tables by hand. It ages like a copy, on a line
-of its own (`export:BUCKET`).
+of its own (`export:BUCKET`). RDS writes into S3 Standard; where the policy names a class, a job after it moves the
+objects there.
 """
 
 from collections.abc import Mapping
@@ -10,14 +11,17 @@ from typing import Any
 
 from coordinator.plan import PolicyFacts, derived_key
 from coordinator.routes import Refusal, SourceFacts
+from tasks.catalog import Job
 from tasks.lanes import Lane
 from tasks.resources import TYPES
+from tasks.resources.rds import EXPORT_CLASSES
 from tasks.resources.rights import exportable
 
 EXPORT = "export"
 _PREFIX = "export:"
 # StartExportTask (RDS API reference): engines whose snapshots are exported.
 ENGINES = ("mysql", "postgres", "mariadb")
+COOLING = "export-cold"
 NOT_RESTORABLE = (
     "an export: tables as Parquet, for reading. A database cannot be restored from it; choose a point of the same "
     "database without it, or load the tables by hand."
@@ -74,6 +78,7 @@ def plan_export(
             "point": source.point_id,
             "destination": export_destination(entry["bucket"]),
             "role": EXPORT,
+            **({"class": EXPORT_CLASSES[entry["class"]]} if entry.get("class") else {}),
             "options": {
                 "export_bucket": entry["bucket"],
                 "export_prefix": str(entry.get("prefix", "")),
@@ -81,4 +86,23 @@ def plan_export(
                 "export_key": entry["kms_key"],
             },
         },
+    }
+
+
+def plan_cold(job: Job) -> dict[str, Any]:
+    """The job that moves what a finished export has written to the class in its spec."""
+    return {
+        "kind": COOLING,
+        "lane": str(Lane.REPOSITORY),
+        "key": f"{COOLING}:{job.key}",
+        "run": job.run_id,
+        "account": job.account_id,
+        "region": job.region,
+        "service": job.service,
+        "resource": job.resource_id,
+        "point_id": job.point_id,
+        "priority": job.priority,
+        "max_attempts": job.max_attempts,
+        "retry_wait_s": job.retry_wait_s,
+        "spec": {"class": job.spec["class"]},
     }

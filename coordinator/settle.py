@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from coordinator.archive import archive_due, plan_archive, repositories
-from coordinator.exports import EXPORT, export_due, plan_export
+from coordinator.exports import EXPORT, export_due, plan_cold, plan_export
 from coordinator.facts import policy_facts, source_facts
 from coordinator.importing import LOOK, plan_imports
 from coordinator.plan import PolicyFacts, destination_of, destinations_due, plan_copy
@@ -53,6 +53,7 @@ def settle_jobs(at: datetime, touched: set[int] | None = None) -> int:
         good = [job for job in making if job.state == JobState.DONE]
         parted = [job for job in making if job.state == JobState.FAILED and job.error_code == TWO_HOPS]
         _plan_copies([job for job in [*good, *parted] if job.run_id is not None], at)
+        add_jobs([plan_cold(job) for job in good if job.spec.get("role") == EXPORT and job.spec.get("class")], at)
         _retire_intermediates([*good, *(job for job in making if _is_dear(job))], at)
         Job.update(settled=True).where(Job.id.in_([job.id for job in jobs])).execute()
         reach("coordinator.settle-before-commit")

@@ -82,7 +82,8 @@ def _set(words: str) -> frozenset[str]:
 
 _LANES = frozenset(str(lane) for lane in Lane)
 _KINDS = _set(
-    "snapshot copy restore-step restore-undo poll discover check cleanup archive archive-cleanup repository sync-part"
+    "snapshot copy restore-step restore-undo poll discover check cleanup archive archive-cleanup repository sync-part "
+    "export-cold"
 )
 _SERVICES = frozenset({item.service for item in TYPES.values()} | {"sts", "kms", "iam", "ebs", "s3", "compute"})
 _OPERATIONS = frozenset(_actions() | {"AssumeRole", "GetCallerIdentity", "DescribeKey", "SimulatePrincipalPolicy"})

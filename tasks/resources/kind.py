@@ -72,9 +72,10 @@ class ResourceType:
     with the backup, and the copy is only found.
     `restores` are the words of `--to`. The actions are exactly what a role needs for each verb, its reads included
     (tasks.resources.rights makes policies of them): `undo_actions` take a failed restore back, `archive_actions` read
-    what goes into a repository, `fetch_actions` write what comes from one, `key_actions` go with customer-managed keys,
-    and must be allowed by the key's policy too; `look_actions`, where these are not all that `backup_actions` describe
-    and list, are what discovery asks. What deletes stands among `delete_actions` and `undo_actions` alone.
+    what goes into a repository or export it, `cooling_actions` move exports to a cold class, `fetch_actions` write what
+    comes from a repository, `key_actions` go with customer-managed keys, and must be allowed by the key's policy too;
+    `look_actions`, where these are not all that `backup_actions` describe and list, are what discovery asks. What
+    deletes stands among `delete_actions` and `undo_actions` alone.
     """
 
     name: str
@@ -95,6 +96,7 @@ class ResourceType:
     key_actions: tuple[str, ...] = ()
     undo_actions: tuple[str, ...] = ()
     archive_actions: tuple[str, ...] = ()
+    cooling_actions: tuple[str, ...] = ()
     fetch_actions: tuple[str, ...] = ()
     look_actions: tuple[str, ...] = ()
     built: bool = True

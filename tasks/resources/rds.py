@@ -4,6 +4,8 @@ Sources: the RDS and Aurora user guides ("Copying a DB snapshot", "Sharing a DB 
 instance"), the RDS API reference. RDS runs 20 snapshot copies at once per destination region and account, Aurora 5.
 """
 
+from collections.abc import Mapping
+
 from tasks.resources.ec2 import EBS_KEY_ACTIONS
 from tasks.resources.kind import Option, ResourceType, Rule
 
@@ -125,6 +127,12 @@ AURORA = ResourceType(
     key_actions=EBS_KEY_ACTIONS,
 )
 
+# The estate's words for the classes that exports may lie in ("Using Amazon S3 storage classes", S3 user guide).
+EXPORT_CLASSES: Mapping[str, str] = {
+    "standard-ia": "STANDARD_IA", "onezone-ia": "ONEZONE_IA", "intelligent-tiering": "INTELLIGENT_TIERING",
+    "glacier-ir": "GLACIER_IR", "glacier": "GLACIER", "deep-archive": "DEEP_ARCHIVE",
+}  # fmt: skip
+
 KINDS = (
     ResourceType(
         name="rds",
@@ -134,13 +142,14 @@ KINDS = (
         cross_region=True,
         cross_account=True,
         repository=False,
-        cold=False,
+        cold=True,
         copy_slots=_RDS_COPY_SLOTS,
         copy_limit=20,
         notes=(
             DEFAULT_KEY_NOTE,
             "repository: no images of databases; MySQL, MariaDB and PostgreSQL are exported to S3 as Parquet by a "
-            "policy's export, for reading and not for restoring; cold by a lifecycle rule of that bucket",
+            "policy's export, for reading and not for restoring",
+            "cold: exports alone, moved inside S3 to the class that the policy names once RDS has written them",
         ),
         rules=_RULES,
         restores=("database",),
@@ -169,6 +178,15 @@ KINDS = (
         undo_actions=("rds:DescribeDBInstances", "rds:ModifyDBInstance", "rds:DeleteDBInstance"),
         # exports into S3; their objects go with the versions that a bucket keeps
         archive_actions=("rds:StartExportTask", "iam:PassRole"),
+        cooling_actions=(
+            "s3:ListBucket",
+            "s3:GetBucketVersioning",
+            "s3:GetObject",
+            "s3:GetObjectTagging",  # S3 asks for it where the objects that are copied have tags
+            "s3:PutObject",
+            "kms:Decrypt",
+            "kms:GenerateDataKey",  # of the export's key, under which S3 writes the copy
+        ),
         delete_actions=(
             "rds:DeleteDBSnapshot",
             "rds:DescribeDBSnapshots",

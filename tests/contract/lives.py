@@ -44,7 +44,8 @@ from workers.aws.s3 import S3Driver
 from workers.aws.s3_buckets import S3Buckets
 from workers.aws.s3_objects import Sizes
 from workers.buckets import Pair
-from workers.driver import Account, CopyRequest, Destination, Scope
+from workers.cooling import CoolsExports
+from workers.driver import Account, CopyRequest, Destination, Scope, always
 
 
 def instance(cloud: Sandbox) -> list[Journey]:
@@ -124,6 +125,8 @@ def _export(one: Journey, point: Any, key: str) -> None:
     asked = {"export_bucket": "exports", "export_role": role, "export_key": key}
     made = rig.driver.start_copy(point, Destination(rig.production, HOME), CopyRequest("export-1", TAGS, options=asked))
     rig.driver.progress(made.operations)
+    assert isinstance(rig.driver, CoolsExports)
+    assert rig.driver.cool_export(point, made.parts[0], "GLACIER_IR", lambda: False, always).moved
     one.points.append(replace(point, parts=made.parts))
 
 

@@ -3,6 +3,7 @@
 "StartExportTask", "DescribeExportTasks" (RDS API reference); "Exporting DB snapshot data to Amazon S3" (user guide).
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +15,10 @@ from tasks.states import OperationState
 from tests.contract.databases import DatabaseRig, make_instance, rig_of, shared_key
 from tests.contract.driver_suite import overtaken
 from tests.contract.rig import HOME, PROD, TAGS
+from tests.contract.wire import WIRE
 from tests.sandbox import Sandbox
-from workers.driver import CopyRequest, Destination, Point, Started
+from workers.cooling import Cooled, CoolsExports
+from workers.driver import CopyRequest, Destination, Point, Started, always
 
 ROLE = f"arn:aws:iam::{PROD}:role/exports"
 BUCKET = "acme-exports"
@@ -158,3 +161,60 @@ def test_a_part_under_another_name_is_not_deleted(rig: DatabaseRig) -> None:
     answers = rig.driver.delete([replace(point, parts=(strange,))])
     assert [(one.outcome, one.error and one.error.code) for one in answers] == [("kept", "not-ours")]
     assert objects(rig)
+
+
+def classes(rig: DatabaseRig) -> dict[str, str]:
+    found = rig.sandbox.client(PROD, HOME, "s3").list_objects_v2(Bucket=BUCKET).get("Contents", [])
+    return {one["Key"]: one["StorageClass"] for one in found}
+
+
+def cooled(rig: DatabaseRig, point: Point, late: Callable[[], bool] = lambda: False) -> Cooled:
+    assert isinstance(rig.driver, CoolsExports)
+    return rig.driver.cool_export(point, point.parts[0], "GLACIER", late, always)
+
+
+def test_an_export_is_moved_to_a_cold_class_and_nothing_beside_it(rig: DatabaseRig) -> None:
+    """Feature 42: CopyObject onto itself, as it was looked at, under the export's key, in its owner's bucket."""
+    rig.sandbox.client(PROD, HOME, "s3").put_object(Bucket=BUCKET, Key="dbs/theirs", Body=b"x")
+    point = exported(rig, rig.taken())
+    first = cooled(rig, point)
+    assert (first.moved, first.kept, first.note, first.ended) == (len(classes(rig)) - 1, 0, "", True)
+    assert {key: one for key, one in classes(rig).items() if one != "GLACIER"} == {"dbs/theirs": "STANDARD"}
+    for call in rig.sandbox.calls("CopyObject"):
+        asked = call["parameters"]
+        assert all(holds(asked) for _, holds in WIRE["CopyObject"])
+        assert (asked["StorageClass"], asked["ServerSideEncryption"]) == ("GLACIER", "aws:kms")
+        assert asked["SSEKMSKeyId"] == point.parts[0].kms_key_id
+    rig.sandbox.clear_calls()
+    assert cooled(rig, point) == Cooled()
+    assert rig.sandbox.count("CopyObject") == 0
+    assert [one.outcome for one in rig.driver.delete([point])] == ["deleted"]
+
+
+def test_a_move_that_was_broken_off_goes_on_with_what_is_left(rig: DatabaseRig) -> None:
+    """Feature 31: the listing tells; a slice does at least one step, and says that there is more."""
+    point = exported(rig, rig.taken())
+    s3, (head, *_) = rig.sandbox.client(PROD, HOME, "s3"), sorted(classes(rig))
+    folder = head.rpartition("/")[0]
+    for number in range(40):
+        s3.put_object(Bucket=BUCKET, Key=f"{folder}/part-{number:05}.gz.parquet", Body=b"x")
+    assert not cooled(rig, point, lambda: True).ended
+    left = [one for one in classes(rig).values() if one == "STANDARD"]
+    assert 0 < len(left) < 40
+    assert cooled(rig, point).ended
+    assert set(classes(rig).values()) == {"GLACIER"}
+    assert rig.sandbox.count("CopyObject") == len(classes(rig))
+
+
+def test_what_a_bucket_that_keeps_versions_costs_beside_is_told(rig: DatabaseRig) -> None:
+    s3 = rig.sandbox.client(PROD, HOME, "s3")
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    assert "keeps versions" in cooled(rig, exported(rig, rig.taken())).note
+
+
+def test_what_is_no_export_of_ours_is_not_moved(rig: DatabaseRig) -> None:
+    point = exported(rig, rig.taken())
+    strange = replace(point.parts[0], external_id="everything")
+    with pytest.raises(errors.Refused):
+        cooled(rig, replace(point, parts=(strange,)))
+    assert set(classes(rig).values()) == {"STANDARD"}

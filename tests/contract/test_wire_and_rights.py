@@ -55,6 +55,7 @@ IN_OUR_NAME = {
 # Called, but not in these lives; where it is proved.
 ELSEWHERE = {
     "backup:ListRestoreJobs": "many restores at once: test_efs_driver",
+    "s3:GetObjectTagging/rds": "exported objects that somebody has tagged: CopyObject asks for it",
     "ec2:CreateSnapshot/instance": "more than 40 excluded volumes: test_instance_driver",
     "ec2:ModifyInstanceAttribute/volume": "a volume that ends with its machine: test_ec2_restore",
     "ec2:CreateReplaceRootVolumeTask": "a root in place without stopping: test_ec2_restore",

@@ -4,9 +4,17 @@ from typing import Any
 
 import pytest
 
-from coordinator.exports import NOT_RESTORABLE, export_destination, export_due, is_export, plan_export
+from coordinator.exports import (
+    NOT_RESTORABLE,
+    export_destination,
+    export_due,
+    is_export,
+    plan_cold,
+    plan_export,
+)
 from coordinator.plan import PolicyFacts
 from coordinator.routes import Refusal, SourceFacts
+from tasks.catalog import Job
 from tasks.resources import TYPES
 from tasks.resources.rights import exportable
 from tests.coordinator.test_plan import policy
@@ -55,6 +63,21 @@ def test_what_aws_does_not_export_is_refused_with_the_reason(more: dict[str, Any
     found = planned(policy(export=ENTRY), **more)
     assert isinstance(found, Refusal)
     assert (found.code, why in found.text) == ("no-export", True)
+
+
+def test_a_cold_class_is_a_job_of_its_own_after_the_export() -> None:
+    """Feature 42: the same run, the same place, on the lane that moves data."""
+    assert "class" not in planned(policy(export=ENTRY))["spec"]  # type: ignore[index]
+    row = plan_export(policy(), 1, source(), {**ENTRY, "class": "deep-archive"}, {"prod": 1}, 50)
+    assert isinstance(row, dict)
+    assert row["spec"]["class"] == "DEEP_ARCHIVE"
+    done = Job(key=row["key"], run=1, account=1, region="us-east-1", service="rds", resource=3, point_id=9,
+               priority=50, max_attempts=4, retry_wait_s=60, spec=row["spec"])  # fmt: skip
+    cold = plan_cold(done)
+    assert (cold["kind"], cold["lane"], cold["point_id"], cold["spec"]) == (
+        "export-cold", "repository", 9, {"class": "DEEP_ARCHIVE"}
+    )  # fmt: skip
+    assert cold["key"] == f"export-cold:{row['key']}"
 
 
 def test_exports_are_told_from_copies_and_only_databases_have_them() -> None:

@@ -38,7 +38,14 @@ ESTATE = {
             "targets": [{"tag": {"backup": "gold"}, "types": ["rds"], "accounts": ["prod"]}],
             "generations": 1,
             "dr": [{"account": "vault", "region": HOME, "kms_key": ALIAS}],
-            "export": {"bucket": BUCKET, "prefix": "books", "role_arn": EXPORTER, "kms_key": ALIAS, "generations": 1},
+            "export": {
+                "bucket": BUCKET,
+                "prefix": "books",
+                "role_arn": EXPORTER,
+                "kms_key": ALIAS,
+                "generations": 1,
+                "class": "glacier-ir",
+            },
         },
         {
             "name": "disks",
@@ -177,13 +184,15 @@ def test_databases_come_back_from_both_places(story: Story) -> None:
 
 
 def test_an_export_holds_the_rows_and_the_one_before_it_is_gone(story: Story) -> None:
-    """Feature 42: RDS to object storage, as Parquet."""
+    """Feature 42: RDS to object storage, as Parquet, moved to the class that the policy names."""
     s3 = story.sandbox.client(PROD, HOME, "s3")
     held = {
         one["Key"]: s3.get_object(Bucket=BUCKET, Key=one["Key"])["Body"].read()
         for one in s3.list_objects_v2(Bucket=BUCKET)["Contents"]
     }
     assert b"second rows" in held.values()
+    listed = s3.list_objects_v2(Bucket=BUCKET)["Contents"]
+    assert {one["StorageClass"] for one in listed} == {"GLACIER_IR"}
     assert len({key.split("/")[1] for key in held}) == 1
 
 

@@ -1,11 +1,12 @@
 """The drivers of RDS instances, Aurora clusters and DocumentDB clusters: one way of working, three families."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from workers.aws import (
     rds_backup,
     rds_calls,
     rds_check,
+    rds_cold,
     rds_copy,
     rds_delete,
     rds_describe,
@@ -17,6 +18,7 @@ from workers.aws.errors import translated
 from workers.aws.keys import DefaultKeys
 from workers.aws.rds_backup import Tools
 from workers.aws.session import Clients, Sessions
+from workers.cooling import Cooled
 from workers.driver import (
     Account,
     BackupRequest,
@@ -27,6 +29,7 @@ from workers.driver import (
     Destination,
     Found,
     Operation,
+    Part,
     Point,
     Progress,
     Resource,
@@ -131,6 +134,12 @@ class RdsDriver(_Relational):
     def find(self, account: Account, region: str, key: str) -> list[Found]:
         with translated("a look-up"):
             return super().find(account, region, key) + rds_export.find_export(self._at(account, region), key)
+
+    def cool_export(
+        self, point: Point, part: Part, storage_class: str, late: Callable[[], bool], proceed: Callable[[], None]
+    ) -> Cooled:
+        """Implements workers.cooling.CoolsExports."""
+        return rds_cold.cool_export(self._at(point.account, point.region), part, storage_class, late, proceed)
 
     def delete(self, points: Sequence[Point]) -> list[Deleted]:
         exports = [(point, part) for point in points for part in point.parts if rds_export.is_export(part)]

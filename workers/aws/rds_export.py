@@ -133,16 +133,22 @@ def _progress(operation: Operation, task: Mapping[str, Any] | None, pace: Pace) 
     return Progress(name, OperationState.FAILED, error=error)
 
 
+def head_of(part: Part) -> str:
+    """What the keys of an export begin with. Raises Refused for what is no export of ours."""
+    name, where = part.external_id, part.attributes
+    if not name.startswith("snapfleet-") or where.get("task") != name:
+        raise Refused(f"{name} is not the name of an export of ours, so it stays.", code="not-ours")
+    return "/".join(piece for piece in (str(where.get("prefix", "")), name) if piece) + "/"
+
+
 def delete_export(clients: Clients, part: Part) -> Deleted:
     """Delete the objects of an export, all versions of them; none left is success."""
     name, where = part.external_id, part.attributes
     try:
-        if not name.startswith("snapfleet-") or where.get("task") != name:
-            raise Refused(f"{name} is not the name of an export of ours, so it stays.", code="not-ours")
+        head = head_of(part)
         if not clients.account.may_delete:
             text = f"{clients.account.name} may not delete: the export {name} is left to its own administrators."
             return Deleted(name, "kept", Refused(text, code="outdated"))
-        head = "/".join(piece for piece in (str(where.get("prefix", "")), name) if piece) + "/"
         gone = _empty(clients.read("s3"), str(where["bucket"]), head, clients.number())
     except SnapfleetError as error:
         return Deleted(name, "kept", error)
