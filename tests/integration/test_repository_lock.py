@@ -71,8 +71,11 @@ def test_what_is_needed_stays_locked_ahead_of_time_and_what_retention_let_go_is_
     locking.pass_by(12 * DAY)
     ends = locking.locks()
     assert {first, second} <= set(ends)
-    spared = max((first, second), key=lambda name: ends[name])
+    spared, gone = sorted((first, second), key=lambda name: ends[name], reverse=True)
     assert ends[spared] - locking.clock.now() > 30 * DAY
+    seen = asked(locking, "prune", dry_run=True).result
+    assert (seen["freed_bytes"], seen["locked"] > 0, seen["locked_bytes"] > 0) == (0, True, True)
+    assert seen["locked_until"] == ends[gone].isoformat()
     locking.pass_by(40 * DAY)
     locking.pass_by(2 * DAY)
     assert [name for name in locking.locks() if name.startswith("packs/")] == [spared]

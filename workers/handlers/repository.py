@@ -35,8 +35,9 @@ from workers.repository.cold import early_deletion_cost
 from workers.repository.errors import AccessRefused
 from workers.repository.generations import read_index
 from workers.repository.liveness import Margins
+from workers.repository.locks import locks_of
 from workers.repository.names import MAPS, PACKS
-from workers.repository.prune import execute_prune, plan_prune
+from workers.repository.prune import PrunePlan, execute_prune, plan_prune
 from workers.repository.verify import Verified, verify
 
 # Problems that are told one by one; the count says how many there are.
@@ -197,10 +198,23 @@ def _prune(context: Context, place: Place, job: Job) -> Facts:
             "given_up": len(plan.revoke),
         }
         if job.spec.get("dry_run"):
-            return facts
+            return {**facts, **_held(opened, plan)}
         meter = context.meters.begin(job, context.clock.timer(), plan.freed)
         done = execute_prune(opened, plan, progress=meter.moved_to)
     return {**facts, "objects": len(done.deleted), "freed_bytes": sum(done.deleted.values()), "kept": len(done.kept)}
+
+
+def _held(opened: engine.Repository, plan: PrunePlan) -> Facts:
+    """What locks keep of what would go, and when the last of them ends. What is locked goes with a later prune."""
+    locked = locks_of(opened.store, plan.delete, opened.clock())
+    held = sum(plan.delete[name] for name in locked)
+    return {
+        "objects": len(plan.delete) - len(locked),
+        "freed_bytes": plan.freed - held,
+        "locked": len(locked),
+        "locked_bytes": held,
+        "locked_until": max(locked.values()).isoformat() if locked else "",
+    }
 
 
 def _margins(context: Context) -> Margins:

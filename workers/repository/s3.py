@@ -33,6 +33,9 @@ _INSTANT = "%Y-%m-%dT%H:%M:%SZ"
 _CONFLICTS = 5  # 409 means that another conditional write is under way: ask again
 # Where a request is signed for when no setting names a region; a bucket elsewhere is found by the SDK then.
 _REGION = "us-east-1"
+_SETTINGS = (
+    "Allow s3:GetBucketVersioning, s3:GetBucketObjectLockConfiguration and s3:GetLifecycleConfiguration on the bucket."
+)
 # How server-side encryption is asked for on the wire.
 _ENCRYPTION = {
     "ServerSideEncryption": "x-amz-server-side-encryption",
@@ -292,7 +295,7 @@ class S3Store:
             return ask()
         except _refusal() as error:
             if _code(error) in REFUSED:
-                raise AccessRefused(f"{self.url} does not show its settings.") from None
+                raise AccessRefused(f"{self.url} does not show its settings.", advice=_SETTINGS) from None
             return None  # not configured, or not known to this server
         except BotoCoreError as error:
             raise StoreUnavailable(f"{self.url} did not answer ({type(error).__name__}).") from None
