@@ -85,8 +85,9 @@ def _relay(one: socket.socket, other: socket.socket) -> None:
 class FaultProxy:
     """A TCP proxy on loopback that goes wrong on demand: half-open links, resets, refusals, slow bytes.
 
-    `half_open` swallows what either side sends and closes nothing, as a firewall that forgot a connection does; `heal`
-    ends the swallowed links with a reset, as the first packet after that does. Needs no rights.
+    `half_open` swallows what either side sends and closes nothing, as a firewall that forgot a connection does, and
+    `forget` only on the links there are; `heal` ends the swallowed links with a reset, as the first packet after that
+    does. Needs no rights.
     """
 
     def __init__(self, port: int) -> None:
@@ -94,6 +95,7 @@ class FaultProxy:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port: int = self._listener.getsockname()[1]
         self._links: set[socket.socket] = set()
+        self._forgotten: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._silent, self._refusing, self._delay = threading.Event(), threading.Event(), 0.0
         threading.Thread(target=self._accept, daemon=True).start()
@@ -101,6 +103,11 @@ class FaultProxy:
     def half_open(self) -> None:
         """Say nothing any more to anybody, also on new connections."""
         self._silent.set()
+
+    def forget(self) -> None:
+        """Say nothing any more on the links there are; new ones work, as behind a firewall that was restarted."""
+        with self._lock:
+            self._forgotten |= self._links
 
     def refuse(self) -> None:
         """Reset what there is and every new connection."""
@@ -157,11 +164,12 @@ class FaultProxy:
             while data := source.recv(65536):
                 if self._delay:
                     threading.Event().wait(self._delay)
-                if not self._silent.is_set():
+                if not self._silent.is_set() and source not in self._forgotten:
                     sink.sendall(data)
         with self._lock:
             gone = {source, sink} & self._links
             self._links -= gone
+            self._forgotten -= {source, sink}
         for link in gone:
             with contextlib.suppress(OSError):
                 link.close()

@@ -52,6 +52,16 @@ def test_a_half_open_link_is_silent_and_open_until_it_is_healed_with_a_reset(pro
     connected(proxy).close()
 
 
+def test_a_forgotten_link_is_silent_beside_new_ones_that_work(proxy: FaultProxy) -> None:
+    with connected(proxy) as link:
+        proxy.forget()
+        link.sendall(b"anybody?")
+        link.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            link.recv(16)
+        connected(proxy).close()
+
+
 def test_links_are_reset_and_refused_and_come_back(proxy: FaultProxy) -> None:
     with connected(proxy) as link:
         proxy.refuse()

@@ -17,7 +17,9 @@ from tasks.catalog import Job, Lease, Process, Request, Run, session, transactio
 from tasks.catalog.database import database_time
 from tasks.errors import Unavailable
 from tasks.states import JobState, RunState
+from tests.proxy import FaultProxy
 from tests.scenario.fleet import Fleet, Seat
+from tests.scenario.trouble import through
 from tests.services import PostgresServer, RabbitServer
 
 POLICY = {"targets": [{"tag": {"backup": "gold"}, "types": ["volume"], "accounts": ["prod"]}], "generations": 2}
@@ -30,7 +32,9 @@ class Recovery:
     def __init__(self, folder: Path, postgres: PostgresServer, rabbit: RabbitServer) -> None:
         self._postgres, self._rabbit = postgres, rabbit
         # the one virtual host that a broker without its data makes by itself
-        self._fleet = Fleet(folder, postgres.url(postgres.new_database()), rabbit.url())
+        database, self._link = postgres.new_database(), FaultProxy(rabbit.port)
+        links = (postgres.url(database), through(rabbit.url(), self._link.port))
+        self._fleet = Fleet(folder, postgres.url(database), rabbit.url(), links)
         self._fleet.estate(6, {"gold": POLICY}, schedule=YEARLY)
         for role in ("coordinator", "coordinator", "worker", "worker"):
             self._fleet.seat(role)
@@ -44,6 +48,7 @@ class Recovery:
                 "run_s": lambda: self._seconds(self._run_through),
                 "leader_change_s": self._leader,
                 "killed_worker_s": self._worker,
+                "half_open_link_s": self._half_open,
                 "database_restart_s": self._database,
                 "broker_restart_s": lambda: self._broker(keep=True),
                 "broker_restart_without_data_s": lambda: self._broker(keep=False),
@@ -55,6 +60,7 @@ class Recovery:
             return found
         finally:
             self._fleet.stop()
+            self._link.close()
 
     def _seconds(self, act: Callable[[], Any]) -> float:
         began = time.monotonic()
@@ -113,6 +119,12 @@ class Recovery:
         return self._seconds(
             lambda: self._until("takeover", lambda: all(Job.get_by_id(number).fence > fence for number, fence in held))
         )
+
+    def _half_open(self) -> float:
+        """Every link to the broker falls silent without an end, and new ones work: from then until a run that is asked
+        for at once is good. Heartbeats of 10 s are all that tells."""
+        self._link.forget()
+        return self._seconds(self._run_through)
 
     def _database(self) -> float:
         self._postgres.kill()

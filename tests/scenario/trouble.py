@@ -30,8 +30,8 @@ class Trouble:
         self._postgres, self._rabbit, self._database, self._vhost = postgres, rabbit, database, vhost
         self._dice = random.Random(f"trouble {seed}")
         self._catalog, self._broker = FaultProxy(postgres.port), FaultProxy(rabbit.port)
-        self.catalog_url = _through(postgres.url(database), self._catalog.port)
-        self.broker_url = _through(rabbit.url(vhost), self._broker.port)
+        self.catalog_url = through(postgres.url(database), self._catalog.port)
+        self.broker_url = through(rabbit.url(vhost), self._broker.port)
         self.cloud: FakeCloud | None = None  # set by whoever has one
         self.left = faults
         self.faults: Counter[str] = Counter()
@@ -119,7 +119,7 @@ class Trouble:
             self.cloud.fault(method, self._dice.choice(CLOUD_FAULTS), self._dice.randint(1, 5))
 
 
-def _through(url: str, port: int) -> str:
+def through(url: str, port: int) -> str:
     """The same URL by way of a proxy's port."""
     parts = urlsplit(url)
     user, _, _ = parts.netloc.rpartition("@")
