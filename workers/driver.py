@@ -301,6 +301,32 @@ class Driver(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Script:
+    """A text for the shell of a machine's guest, run once for a key and `name` ('before', 'after'), within `seconds`.
+    `must`: when it fails, so does what it is for; else that is only told."""
+
+    name: str
+    text: str
+    seconds: int
+    must: bool = True
+
+
+@runtime_checkable
+class RunsScripts(Protocol):
+    """A driver that can run a text inside a guest without waiting for it: the place for scripts around a backup.
+
+    `progress` follows the operation. Its detail has `script` (how it ended), `exit_code`, `output` and `error`, which
+    are the guest's own words, cut and cleaned: nobody interprets them. Needs rights that no role has by default.
+    """
+
+    def start_script(self, machine: Resource, script: Script, key: str, tags: Mapping[str, str]) -> Operation:
+        """Begin a script, or adopt what this key began."""
+
+    def end_script(self, operation: Operation) -> bool:
+        """Take away what running it left in the cloud; whether that is gone. Raises NotReady while it goes."""
+
+
 @runtime_checkable
 class SeesCopies(Protocol):
     """A driver whose cloud can tell in one cheap question what copies of others run into a place."""

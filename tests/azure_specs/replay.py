@@ -14,13 +14,13 @@ _INSTANTS = ("snapshot", "copy", "disk", "machine", "delete", "sql_copy", "expor
 QUICK = {f"{name}_seconds": 0.0 for name in _INSTANTS}
 _ID = re.compile(
     r"/?subscriptions/[^/]+/resourcegroups/[^/]+/providers/[^/]+/\w+/[^/]+(?:/(?:databases|firewallrules|"
-    r"virtualnetworkrules|recoverabledatabases|restorabledroppeddatabases)/[^/]+)?",
+    r"virtualnetworkrules|recoverabledatabases|restorabledroppeddatabases|runcommands)/[^/]+)?",
     re.I,
 )
 _LONG_TERM = re.compile(r".*/longtermretentionbackups/[^/]+$", re.I)
 _MADE = (
     "disks", "snapshots", "virtualmachines", "networkinterfaces", "subnets", "servers", "databases", "firewallrules",
-    "virtualnetworkrules", "recoverabledatabases", "restorabledroppeddatabases",
+    "virtualnetworkrules", "recoverabledatabases", "restorabledroppeddatabases", "runcommands",
 )  # fmt: skip
 _RULES: dict[str, dict[str, str]] = {
     "firewallrules": {"startIpAddress": "10.0.0.1", "endIpAddress": "10.0.0.1"},
@@ -60,6 +60,9 @@ class Stage:
         base, kind = resource_id.split("/providers/")[0], resource_id.rsplit("/", 2)[1].lower()
         if kind == "recoverabledatabases":
             self.plant(re.sub("/recoverabledatabases/", "/databases/", resource_id, flags=re.I), location)
+        elif kind == "runcommands":
+            self.plant(resource_id.rsplit("/", 2)[0], location)
+            self._put(resource_id, {"location": location, "properties": {"source": {"script": "true"}}})
         elif kind == "restorabledroppeddatabases":
             name = resource_id.rsplit("/", 1)[1]
             self.plant(resource_id.rsplit("/", 2)[0], location)

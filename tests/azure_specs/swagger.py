@@ -17,7 +17,7 @@ _COMPUTE = ROOT / "compute/resource-manager/Microsoft.Compute"
 _SQL = ROOT / "sql/resource-manager/Microsoft.Sql/preview/2023-08-01-preview"
 FILES = (
     *(_COMPUTE / "DiskRP/stable/2023-10-02" / f"{name}.json" for name in ("disk", "snapshot")),
-    _COMPUTE / "ComputeRP/stable/2024-03-01/virtualMachine.json",
+    *(_COMPUTE / "ComputeRP/stable/2024-03-01" / f"{name}.json" for name in ("virtualMachine", "runCommand")),
     *(
         _SQL / f"{name}.json"
         for name in (

@@ -16,8 +16,11 @@ NOT_EMULATED = frozenset(
     for group, names in {
         "VirtualMachines": "AssessPatches Capture ConvertToManagedDisks Generalize InstallPatches "
         "ListAvailableSizes ListByLocation PerformMaintenance PowerOff Reapply Redeploy Reimage Restart "
-        "RetrieveBootDiagnosticsData SimulateEviction",
+        "RetrieveBootDiagnosticsData RunCommand SimulateEviction",
+        "VirtualMachineScaleSetVMs": "RunCommand",
         "VirtualMachineExtensions": "CreateOrUpdate Delete Get List Update",
+        "VirtualMachineRunCommands": "Get List",  # Azure's own, of a region
+        "VirtualMachineScaleSetVMRunCommands": "CreateOrUpdate Delete Get List Update",
         "Databases": "Failover ListByElasticPool ListInaccessibleByServer Pause Rename Resume UpgradeDataWarehouse",
         "DatabaseExtensions": "CreateOrUpdate Get",
         "FirewallRules": "Replace",

@@ -6,7 +6,7 @@ from azure.core.exceptions import AzureError
 
 from tasks.errors import Invalid
 from tasks.states import OperationState
-from workers.azure import access, backup, delete, describe, instants, restore, snapshots
+from workers.azure import access, backup, delete, describe, instants, restore, scripts, snapshots
 from workers.azure.blocks import AzureBlocks
 from workers.azure.clients import Clients, Subscriptions
 from workers.azure.errors import translate, translated
@@ -27,6 +27,7 @@ from workers.driver import (
     ResourcePage,
     RestoreStep,
     Scope,
+    Script,
     Started,
     StepStarted,
     Tagged,
@@ -105,11 +106,26 @@ class ComputeDriver:
                 if one.kind == instants.KIND
             }
             answers |= {
+                one.external_id: scripts.progress(clients, one, self._pace)
+                for one in operations
+                if one.kind == scripts.KIND
+            }
+            answers |= {
                 one.external_id: restore.progress(clients, one, self._pace)
                 for one in operations
                 if one.kind in restore.OPERATION_KINDS
             }
         return [answers.get(one.external_id, _unknown(one)) for one in operations]
+
+    def start_script(self, machine: Resource, script: Script, key: str, tags: Mapping[str, str]) -> Operation:
+        """Begin a script in a machine's guest, or adopt what this key began. Raises the family."""
+        with translated("a script"):
+            return scripts.start(self._at(machine.account), machine, script, key, tags, self._pace)
+
+    def end_script(self, operation: Operation) -> bool:
+        """Take a script's run command off its machine; whether it is gone. Raises the family."""
+        with translated("the end of a script"):
+            return scripts.end(self._at(operation.account), operation)
 
     def find(self, account: Account, region: str, key: str) -> list[Found]:
         with translated("a look-up"):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs, quote
 
-from deploy.sandbox.azure import control, disks, entra, machines, pages, restore_points, sql_databases
+from deploy.sandbox.azure import control, disks, entra, machines, pages, restore_points, scripts, sql_databases
 from deploy.sandbox.azure.sql import Sql
 from deploy.sandbox.azure.state import Operation, Refusal, Thing, World, stamp
 
@@ -94,6 +94,9 @@ class Application:
         held = restore_points.PATH.match(path)
         if held:
             return self._restore_point(method, held[1], path, held[2] or "", body)
+        command = scripts.PATH.match(path)
+        if command:
+            return self._script(method, command[1], path, command[2] or "", query, body)
         item, listing, operation = _ITEM.match(path), _LIST.match(path), _OPERATION.match(path)
         if operation:
             return self._operation(operation[2], monitored="monitor" in query)
@@ -199,6 +202,27 @@ class Application:
         point, operation = restore_points.put_point(self.world, self.world.need(holder), path, body)
         answer = self._accepted(operation, self.view(point), status=201)
         return (answer[0], {**answer[1], "x-lost": "yes"}, answer[2]) if fault else answer
+
+    def _script(
+        self, method: str, machine: str, path: str, name: str, query: dict[str, str], body: dict[str, Any]
+    ) -> Answer:
+        fault = self.admit(method if name else "LIST", scripts.COMMANDS, path.split("/")[2], name, body)
+        expanded = "instanceview" in query.get("$expand", "").lower()
+        if not name:
+            inside = f"{path.lower()}/"
+            here = [one for one in self.world.of_kind(scripts.COMMANDS) if one.id.lower().startswith(inside)]
+            return 200, {}, {"value": [scripts.view(self.world, one, expanded) for one in here]}
+        if method in ("PUT", "PATCH"):
+            failure = str(fault.get("message", "It failed.")) if fault and fault["kind"] == "fail_operation" else ""
+            wish = {**scripts.wish_of(self.world.get(path)), **body} if method == "PATCH" else body
+            made, operation = scripts.put(self.world, self.world.need(machine), path, wish, failure)
+            answer = self._accepted(operation, scripts.view(self.world, made, False), status=201)
+            lost = {"x-lost": "yes"} if fault and fault["kind"] == "drop_after" else {}
+            return 200 if method == "PATCH" else 201, {**answer[1], **lost}, answer[2]
+        if method == "DELETE":
+            thing = self.world.things.pop(path.lower(), None)
+            return (204, {}, None) if thing is None else (200, {}, None)
+        return 200, {}, scripts.view(self.world, self.world.need(path), expanded)
 
     def _get(self, resource_id: str, kind: str, _: dict[str, Any]) -> Answer:
         return 200, self._rates(resource_id), self.view(self.world.need(resource_id))

@@ -17,6 +17,7 @@ DEFAULTS: dict[str, Any] = {
     "machine_seconds": 0.5,
     "delete_seconds": 0.2,
     "restore_points_per_hour": 3,  # virtual machine restore points: limits
+    "script_seconds": 0.2,
     "access_seconds": 0.2,  # a recording of beginGetAccess
     "sql_copy_seconds": 1.0,
     "export_seconds": 1.0,
