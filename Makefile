@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Debian packages: servers and tools that tests and the demo run for real.
-SERVERS := rabbitmq-server postgresql e2fsprogs prometheus chromium libatomic1
+SERVERS := rabbitmq-server postgresql e2fsprogs prometheus chromium libatomic1 docker-compose
 DEMO_TOOLS := e2fsprogs
 
 .PHONY: sim help setup datadog azurite check test demo sandbox sandbox-azure lock chaos chaos-archives chaos-engine chaos-store bench-dispatch bench-pool bench-estate bench-repository clean

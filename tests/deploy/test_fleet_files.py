@@ -54,6 +54,28 @@ def test_systemd_accepts_the_units_and_finds_them_well_confined(tmp_path: Path) 
     assert int(re.findall(r"^TimeoutStopSec=(\d+)$", worker, re.M)[0]) >= 30 + 10
 
 
+def test_compose_accepts_the_fleet_and_refuses_it_without_its_secrets() -> None:
+    """Feature 60: by docker-compose's own check, which needs no daemon."""
+    tool = shutil.which("docker-compose")
+    if tool is None:
+        pytest.fail("docker-compose is missing: apt-get install docker-compose.")
+    file = DEPLOY / "fleet" / "compose.yaml"
+    secrets = sorted(set(re.findall(r"\$\{(\w+):\?\}", file.read_text())))
+
+    def check(names: list[str]) -> subprocess.CompletedProcess[str]:
+        env = {"PATH": os.environ["PATH"], "COMPOSE_PROJECT_NAME": "snapfleet", **dict.fromkeys(names, "made-up")}
+        command = [tool, "-f", str(file), "config", "--quiet"]
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+    accepted = check(secrets)
+    assert (accepted.returncode, accepted.stderr) == (0, "")
+    assert len(secrets) == 4
+    for missing in secrets:
+        refused = check([name for name in secrets if name != missing])
+        assert refused.returncode != 0, missing
+        assert missing in refused.stderr
+
+
 @pytest.mark.unit
 def test_units_and_containers_start_commands_that_exist_and_hold_no_secret() -> None:
     """Feature 60: every process has a health check, drains when it is stopped, and gets its secrets from outside."""
