@@ -5,7 +5,7 @@ what the first has left. Removed accounts are switched off and removed policies 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -15,9 +15,11 @@ from peewee import fn
 from admin.estate import DEFAULTS, Estate, Spec, read_estate
 from admin.estate_plan import Change, EstatePlan, plan_changes
 from admin.estate_policies import costs_of
+from admin.estate_reach import Reached, left_out, meant, unmet
 from admin.estate_schedules import join_schedules, reset_schedules
 from admin.estate_secrets import FIELDS, Place, Secrets, collect_secrets
 from admin.estate_sections import AZURE_ONLY, SECRETS
+from coordinator.facts import resource_facts
 from tasks.catalog import (
     Account,
     Audit,
@@ -29,6 +31,7 @@ from tasks.catalog import (
     Resource,
     Schedule,
     database,
+    rows,
     session,
     transaction,
 )
@@ -42,6 +45,7 @@ from tasks.states import PointState
 
 # Any number that nothing else uses (tasks.catalog.migrate has ..001): the advisory lock of `apply`.
 LOCK = 7_300_519_002
+_BATCH = 500  # ids in one statement: parameters are limited (SQLite: 32,766)
 _POLICY_COLUMNS = ("schedules", "enabled", "priority")
 _SEALED_SETTINGS = ("client_secret", "storage_secret")
 _SETTINGS = (
@@ -145,7 +149,30 @@ def _plan(
     plan = plan_changes(current, wanted, prune=prune, rotated=secrets.rotated)
     touched = [change.name for change in plan.of("policies", "add", "change")]
     costs = [{"policy": name, **cost} for name in touched for cost in costs_of(wanted.policies[name], TYPES)]
-    return replace(plan, costs=tuple(costs)), wanted, secrets
+    accounts = {**current.accounts, **wanted.accounts}
+    missing = [{"policy": name, **one} for name in touched for one in _unmet(wanted.policies[name], accounts)]
+    return replace(plan, costs=tuple(costs), unmet=tuple(missing)), wanted, secrets
+
+
+def _unmet(spec: Spec, accounts: Mapping[str, Spec]) -> list[dict[str, Any]]:
+    """What a policy would not carry out for what was discovered; nothing while nothing was."""
+    with session():
+        numbers = {row.name: row.id for row in Account.select(Account.id, Account.name).where(Account.enabled)}
+        facts = resource_facts(spec.get("targets", ()), numbers)
+        mine = meant(spec, facts)
+        known = _attributes([fact.id for fact in mine if TYPES[fact.type].service != "ec2"])
+    clouds = {name: str(one.get("cloud", "aws")) for name, one in accounts.items()}
+    reached = [Reached(fact, known.get(fact.id, {})) for fact in mine]
+    return [*unmet(spec, reached, TYPES, clouds), *left_out(spec, facts, TYPES)]
+
+
+def _attributes(ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Of these resources; instances and volumes are many, and have nothing that decides before a snapshot is there."""
+    found: dict[int, dict[str, Any]] = {}
+    for start in range(0, len(ids), _BATCH):
+        some = Resource.id.in_(list(ids[start : start + _BATCH]))
+        found |= dict(rows(Resource.select(Resource.id, Resource.attributes).where(some)))
+    return found
 
 
 def points_left(account: str) -> int:

@@ -36,12 +36,14 @@ class Change:
 class EstatePlan:
     """Changes in the order in which they are made; `left` names what is absent from the file and stays.
 
-    `costs` are those of the policies among the changes: {policy, destination, full, text}.
+    `costs` are those of the policies among the changes: {policy, destination, full, text}; `unmet` is what these ask
+    for and would not be carried out for what they mean just now: {policy, what, type, count, example, text}.
     """
 
     changes: tuple[Change, ...]
     left: tuple[tuple[str, str], ...] = ()
     costs: tuple[Mapping[str, Any], ...] = ()
+    unmet: tuple[Mapping[str, Any], ...] = ()
 
     def of(self, section: str, *actions: str) -> list[Change]:
         """The changes of one section with one of these actions."""
@@ -53,6 +55,7 @@ class EstatePlan:
             "changes": [item.to_json() for item in self.changes],
             "left": [{"section": section, "name": name} for section, name in self.left],
             "costs": [dict(one) for one in self.costs],
+            "unmet": [dict(one) for one in self.unmet],
         }
 
 

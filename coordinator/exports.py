@@ -14,13 +14,11 @@ from coordinator.routes import Refusal, SourceFacts
 from tasks.catalog import Job
 from tasks.lanes import Lane
 from tasks.resources import TYPES
-from tasks.resources.rds import EXPORT_CLASSES
+from tasks.resources.rds import EXPORT_CLASSES, EXPORT_ENGINES
 from tasks.resources.rights import exportable
 
 EXPORT = "export"
 _PREFIX = "export:"
-# StartExportTask (RDS API reference): engines whose snapshots are exported.
-ENGINES = ("mysql", "postgres", "mariadb")
 COOLING = "export-cold"
 NOT_RESTORABLE = (
     "an export: tables as Parquet, for reading. A database cannot be restored from it; choose a point of the same "
@@ -57,7 +55,7 @@ def plan_export(
     place = f"{source.account}/{source.region}"
     if not exportable(kind):
         return Refusal(place, "no-export", f"AWS exports no backups of {kind.name} from here.")
-    if not engine.startswith(ENGINES):
+    if not engine.startswith(EXPORT_ENGINES):
         text = f"RDS exports snapshots of MySQL, MariaDB and PostgreSQL, not of {engine or 'this engine'}."
         return Refusal(place, "no-export", text)
     attempts, wait = policy.retries

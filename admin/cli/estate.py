@@ -24,7 +24,8 @@ def apply(at: Context, file: str, dry_run: bool, prune: bool) -> None:
     """Make the estate as a file says.
 
     Everything in the file is checked before anything is written: a wrong file changes nothing. Applying the same file
-    twice changes nothing. What the file does not name stays, unless --prune is given.
+    twice changes nothing. What the file does not name stays, unless --prune is given. Of what changed policies mean
+    just now it says what would not be copied or kept as they ask, with the cloud's reason.
     """
     text = _read(file)
     clock = at.clock
@@ -53,6 +54,9 @@ def _print(at: Context, plan: EstatePlan, dry_run: bool) -> None:
         at.output.line(f"  {section} {name} is not in the file and stays (--prune removes it)")
     for cost in plan.costs:
         at.output.line(f"! {cost['policy']}, dr {cost['destination']}: {cost['text']}")
+    for one in plan.unmet:
+        some = f"{one['count']} of {one['type']}, as {one['example']}"
+        at.output.line(f"! {one['policy']}, {one['what']}: not for {some}: {one['text']}")
     if not plan.changes:
         at.output.line("Nothing to change.")
         return

@@ -127,6 +127,8 @@ AURORA = ResourceType(
     key_actions=EBS_KEY_ACTIONS,
 )
 
+# StartExportTask (RDS API reference): engines whose snapshots are exported.
+EXPORT_ENGINES = ("mysql", "postgres", "mariadb")
 # The estate's words for the classes that exports may lie in ("Using Amazon S3 storage classes", S3 user guide).
 EXPORT_CLASSES: Mapping[str, str] = {
     "standard-ia": "STANDARD_IA", "onezone-ia": "ONEZONE_IA", "intelligent-tiering": "INTELLIGENT_TIERING",

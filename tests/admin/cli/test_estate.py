@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from admin.cli.main import run
+from tasks.catalog import Account, Resource, transaction
+from tests.admin.catalogue import AT
 from tests.admin.cli.conftest import Cli
 from tests.admin.estates import SECRET, SMALL
 
@@ -38,6 +40,7 @@ def test_an_estate_is_applied_once_and_then_there_is_nothing_to_change(cli: Cli,
         "changes": [],
         "left": [],
         "costs": [],
+        "unmet": [],
         "dry_run": False,
     }
 
@@ -52,6 +55,32 @@ def test_a_change_is_shown_field_by_field(cli: Cli, file: Path) -> None:
     "{'tag': {'backup': 'gold'}, 'types': ['instance', 'volume'], 'accounts': ['prod']} -> (nothing)"]  # fmt: skip
     assert "    generations: 14 -> 3" in said.out
     assert said.out.splitlines()[-1] == "Applied: 1 changed."
+
+
+def test_what_some_type_under_a_tag_cannot_have_is_told_before_anything_is_written(cli: Cli, file: Path) -> None:
+    """feature 42: in a dry run too; a type that the target names is refused as ever."""
+    cli("apply", "-f", str(file))
+    with transaction():
+        place = {"account": Account.get(name="prod"), "region": "us-east-1", "found_at": AT, "seen_at": AT}
+        place |= {"tags": {"backup": "gold"}}
+        Resource.create(type="volume", external_id="vol-1", **place)
+        for name in ("sales", "lake"):
+            Resource.create(type="redshift", external_id=name, attributes={"identifier": name}, **place)
+        Resource.create(type="s3", external_id="pictures", **place)
+    file.write_text(SMALL.replace("types: [instance, volume], ", ""))
+    for words in (("--dry-run",), ()):
+        said = cli("apply", "-f", str(file), *words)
+        assert said.code == 0
+        lines = [line for line in said.out.splitlines() if line.startswith("! ")]
+        assert [line.partition(": ")[0] for line in lines] == ["! web, dr vault/eu-central-1", "! web, targets"]
+        assert "not for 2 of redshift, as lake: A shared Redshift snapshot can only be restored" in lines[0]
+        assert "not for 1 of s3, as pictures: s3 needs options.bucket" in lines[1]
+    file.write_text(
+        SMALL.replace("[instance, volume]", "[redshift]") + "    dr: [{account: vault, region: us-east-1}]\n"
+    )
+    refused = cli("apply", "-f", str(file))
+    assert refused.code == 2
+    assert "redshift: Another account can restore a shared Redshift snapshot but not copy it" in refused.err
 
 
 def test_what_the_file_does_not_name_is_said_and_removed_only_with_prune(cli: Cli, file: Path) -> None:
