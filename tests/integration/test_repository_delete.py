@@ -99,6 +99,10 @@ def test_a_repository_of_the_estate_is_shown_then_deleted_and_can_be_created_aga
     """feature 84: a foreign object survives and is named."""
     archived(archiving)
     let_go(archiving)
+    arn = archiving.sandbox.client(VAULT, service="kms").create_key()["KeyMetadata"]["Arn"]
+    with transaction():
+        row = Repository.get()
+        Repository.update(spec={**row.spec, "sse_kms_key": arn}).execute()
     before = objects(archiving)
     seen = deletion(archiving, name="cold").result
     assert (seen["deleted"], seen["generations"], seen["blocked"], seen["told"]) == (False, 1, "", ["notes.txt"])
@@ -108,6 +112,8 @@ def test_a_repository_of_the_estate_is_shown_then_deleted_and_can_be_created_aga
     assert (done.result["deleted"], done.result["problems"]) == (True, 0)
     assert (done.result["objects"], done.result["bytes"]) == (seen["objects"], seen["bytes"])
     assert objects(archiving) == {"main/notes.txt", "mainly/packs"}
+    probe = archiving.sandbox.calls("PutObject")[-1]["parameters"]  # a bucket's policy may demand the key of every write
+    assert (probe["Key"].startswith("main/probe/"), probe["SSEKMSKeyId"]) == (True, arn)
     with session():
         assert list(Repository.get(Repository.name == "cold").facts) == ["delete"]
     assert deletion(archiving, name="cold", confirm=URL).error_code == "no-repository"

@@ -30,8 +30,10 @@ def run(context: Context, job: Job) -> None:
     with session():
         refuse_while_needed(job.spec["url"])
         account = context.account(Account.get_by_id(job.account_id))
+        row = Repository.get_or_none(Repository.name == job.spec["repository"])
+        sse_key = row.spec.get("sse_kms_key", "") if row is not None else ""
     with translated():
-        store: Store = blocks_for(context, job.spec["url"]).store(account, job.region, job.spec["url"])
+        store: Store = blocks_for(context, job.spec["url"]).store(account, job.region, job.spec["url"], sse_key)
         opener = (lambda: _opened(context, job, store)) if job.spec["repository"] else None
         silence = timedelta(seconds=context.settings.grace_seconds)
         plan = plan_deletion(store, context.clock.timer, silence, opener)
