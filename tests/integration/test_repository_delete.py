@@ -112,7 +112,7 @@ def test_a_repository_of_the_estate_is_shown_then_deleted_and_can_be_created_aga
     assert (done.result["deleted"], done.result["problems"]) == (True, 0)
     assert (done.result["objects"], done.result["bytes"]) == (seen["objects"], seen["bytes"])
     assert objects(archiving) == {"main/notes.txt", "mainly/packs"}
-    probe = archiving.sandbox.calls("PutObject")[-1]["parameters"]  # a bucket's policy may demand the key of every write
+    probe = archiving.sandbox.calls("PutObject")[-1]["parameters"]  # buckets may demand the key of every write
     assert (probe["Key"].startswith("main/probe/"), probe["SSEKMSKeyId"]) == (True, arn)
     with session():
         assert list(Repository.get(Repository.name == "cold").facts) == ["delete"]
