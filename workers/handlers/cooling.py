@@ -4,7 +4,6 @@ from typing import Any
 
 from tasks.catalog import Job, Part, Point, session, transaction
 from tasks.catalog.transitions import finish_job
-from tasks.crash import reach
 from tasks.errors import Gone, Impossible
 from tasks.states import PointState
 from workers import fence
@@ -34,7 +33,6 @@ def run(context: Context, job: Job) -> None:
         if not done.ended:
             again(job, context.clock.timer(), result=sums)
             return
-    reach("cooling.moved")
     _conclude(context, job, wanted, {**sums, "kept": done.kept}, [done.note] if done.note else [])
 
 
