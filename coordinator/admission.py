@@ -10,6 +10,7 @@ import heapq
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from coordinator.plan import MANUAL_PRIORITY
 from tasks import limits
@@ -40,7 +41,7 @@ class Candidate:
     fence: int = 0
     service: str = ""
 
-    @property
+    @cached_property
     def starts(self) -> Place:
         """The pace that it is started at."""
         return self.account, self.region, family_of_start(self.service, self.lane)

@@ -1,9 +1,10 @@
 """How fresh the looks at accounts are, and asking for new ones: read once a round, for all runs and policies."""
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from coordinator.standing import Place, wake_all
@@ -62,10 +63,16 @@ def services_of(cloud: str) -> frozenset[str]:
     return frozenset(kind.service for kind in TYPES.values() if kind.cloud == cloud)
 
 
+@lru_cache(maxsize=1024)  # most accounts have the same
+def _regions(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
+
+
 def read_looks() -> Looks:
     """The state of all looks at usable accounts: three statements."""
-    known = Account.select(Account.name, Account.id, Account.cloud, Account.regions).where(Account.enabled)
-    accounts = {row[0]: Usable(*row) for row in rows(known)}
+    columns = [Account.name, Account.id, Account.cloud, Account.regions.cast("text")]
+    known = rows(Account.select(*columns).where(Account.enabled))
+    accounts = {name: Usable(name, number, cloud, _regions(text)) for name, number, cloud, text in known}
     names = {row.id: name for name, row in accounts.items()}
     finished, wanted, failed = {}, {}, {}
     scans = Scan.select(Scan.account, Scan.region, Scan.service, Scan.finished_at, Scan.wanted_at)

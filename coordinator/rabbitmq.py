@@ -23,7 +23,7 @@ import pika.exceptions
 from tasks.amqp import HEARTBEAT, connection_parameters
 from tasks.errors import Unavailable
 from tasks.lanes import Lane, dead_queue_arguments, dead_queue_name, lane_of, pool_of, queue_arguments, queue_name
-from tasks.messages import JobMessage, MessageRefused, SignedEncoder, fields_of
+from tasks.messages import JobMessage, MessageRefused, SignedEncoder
 
 log = logging.getLogger("snapfleet.publisher")
 
@@ -270,7 +270,7 @@ class ConfirmingPublisher:
 
     def _encode(self, lane: Lane, message: JobMessage) -> bytes:
         try:
-            return self._encoder.encode(fields_of(lane, message))
+            return self._encoder.encode_job(lane, message)
         except MessageRefused as refused:
             log.error("job %s was not published: %s", message.job, refused.reason)
             return b""

@@ -4,11 +4,13 @@ Nothing is planned from a look older than `discover_seconds`; a look that fails 
 run up: what was known before is backed up, and the run says so.
 """
 
+import json
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from peewee import InterfaceError, OperationalError, PeeweeException
@@ -46,9 +48,9 @@ class _Begun(NamedTuple):
     policy: int
     slot_at: datetime
     trigger: str
-    only: Sequence[str]
     reason: str
     created_at: datetime
+    only: Sequence[str]
 
 
 class _Policy(NamedTuple):
@@ -57,8 +59,9 @@ class _Policy(NamedTuple):
     id: int
     name: str
     priority: int
-    spec: Mapping[str, Any]
     deleted_at: datetime | None
+    spec: Mapping[str, Any]
+    named: Sequence[Mapping[str, Any]]  # its targets when it names all of them by id; none when it means some by tags
 
 
 @dataclass
@@ -112,11 +115,12 @@ def _round(at: datetime, freshness: timedelta, only: int | None = None) -> list[
         return []
     looks = read_looks()
     with transaction():
-        columns = [getattr(Run, name) for name in _Begun._fields]
-        begun = Run.select(*columns).where(which).order_by(Run.id).limit(EXAMINED_A_TICK)
-        waiting = [_Begun(*row) for row in rows(lock_rows(begun))]
-        wanted = sorted({(run.policy,) for run in waiting})
-        policies = {row[0]: _Policy(*row) for row in find_rows(Policy, ["id"], wanted, _Policy._fields)}
+        columns = [getattr(Run, name) for name in _Begun._fields[:-1]]
+        begun = Run.select(*columns, Run.only.cast("text")).where(which).order_by(Run.id).limit(EXAMINED_A_TICK)
+        waiting = [_Begun._make((*row, _names(only))) for *row, only in rows(lock_rows(begun))]
+        wanted, columns = sorted({(run.policy,) for run in waiting}), ["id", "name", "priority", "deleted_at", "spec"]
+        found = find_rows(Policy, ["id"], wanted, columns, as_text=["spec"])
+        policies = {row[0]: _Policy._make((*row, *_read(spec))) for *row, spec in found}
         planner = _Planner(looks, policies, at, freshness)
         planned = planner.plan(waiting)
         ask_for_looks(looks, planner.wanted, at)
@@ -124,6 +128,19 @@ def _round(at: datetime, freshness: timedelta, only: int | None = None) -> list[
         reach("coordinator.plan-before-commit")
     reach("coordinator.plan-committed")
     return planned
+
+
+@lru_cache(maxsize=1024)  # nearly always none
+def _names(only: str) -> tuple[str, ...]:
+    return tuple(json.loads(only))
+
+
+@lru_cache(maxsize=4096)  # read once and asked every night
+def _read(spec: str) -> tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]:
+    """A policy's spec, and its targets if it names all of them by id."""
+    read = json.loads(spec)
+    targets = read.get("targets") if isinstance(read, Mapping) else None
+    return read, targets if isinstance(targets, list) and all(map(is_named, targets)) else ()
 
 
 class _Planner:
@@ -141,7 +158,7 @@ class _Planner:
     def plan(self, waiting: Sequence[_Begun]) -> list[_Planned]:
         """Those of the runs that can be planned now, as many as one round takes."""
         self._installation, self._era = installation(), read_era()
-        named = [target for run in waiting for target in self._targets_by_id(run)]
+        named = [target for run in waiting for target in self._policies[run.policy].named]
         self._named = named_facts(named, self._ids)
         planned: list[_Planned] = []
         jobs = estates = 0
@@ -154,16 +171,10 @@ class _Planner:
             seen.add(run.policy)
             planned.append(found)
             jobs += len(found.jobs)
-            estates += not self._targets_by_id(run)
+            estates += not self._policies[run.policy].named
             if jobs >= JOBS_A_TICK or estates >= ESTATES_A_TICK:
                 break
         return planned
-
-    def _targets_by_id(self, run: _Begun) -> Sequence[Mapping[str, Any]]:
-        """The targets of a policy that names all of them; none for one that means resources by their tags."""
-        spec = self._policies[run.policy].spec
-        targets = spec.get("targets") if isinstance(spec, Mapping) else None
-        return targets if isinstance(targets, list) and all(is_named(one) for one in targets) else ()
 
     def _plan_or_fail(self, run: _Begun) -> _Planned | None:
         policy = self._policies[run.policy]
@@ -197,7 +208,7 @@ class _Planner:
         return _Planned(run, RunState.OPEN, len(resolved.targets), _ordered(jobs), problems)
 
     def _resolved(self, run: _Begun, targets: Sequence[Mapping[str, Any]]) -> Resolved:
-        if self._targets_by_id(run):
+        if self._policies[run.policy].named:
             places = [(one["account"], one["region"], one["type"], one["id"]) for one in targets]
             facts = [self._named[place] for place in places if place in self._named]
         else:

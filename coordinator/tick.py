@@ -21,9 +21,10 @@ from tasks.telemetry import Counters
 
 log = logging.getLogger("snapfleet.coordinator")
 
-# Policies dealt with in one transaction: large enough to amortise its statements, and a tenth of a second of work, so
-# that a wave of slots never keeps a restore from being published.
-BATCH = 1000
+# Policies dealt with in one transaction: large enough to amortise its statements, and small enough that of a thousand
+# slots the first are planned and published while others are being decided. Measured 2026-11-22 on two cores with 1,000
+# due at once: 5,700 a second in batches of 500, 5,100 of 1,000, 3,000 of 250.
+BATCH = 500
 # A schedule that cannot be read is looked at again this much later: its slots are not forgotten, they coalesce.
 UNREADABLE_WAIT = timedelta(minutes=5)
 

@@ -162,6 +162,13 @@ class SignedEncoder(Encoder):
         if isinstance(fields.get("args"), tuple):
             fields["args"] = list(fields["args"])
         _check_envelope(fields)
+        return self._signed(fields)
+
+    def encode_job(self, lane: Lane, message: JobMessage) -> bytes:
+        """Sign a message of ours: the same as `encode` of its envelope, whose shape needs no check."""
+        return self._signed(fields_of(lane, message))
+
+    def _signed(self, fields: Mapping[str, Any]) -> bytes:
         JobMessage.from_wire(fields["kwargs"])
         try:
             text = _dumps(fields)

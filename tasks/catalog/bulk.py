@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from peewee import SQL, DataError, Field, Tuple
 
 from tasks.catalog.database import CatalogModel, database
-from tasks.catalog.fields import StateField, UtcField, is_postgres
+from tasks.catalog.fields import UtcField, is_postgres, read_columns, reader_of
 
 _TYPES = {
     "BIGAUTO": "bigint",
@@ -217,7 +217,7 @@ def delete_rows(model: type[CatalogModel], by: str, values: Sequence[Any]) -> No
 def models_of(model: type[_Row], rows: Iterable[Sequence[Any]]) -> list[_Row]:
     """Rows of all the model's columns, in their order, as the model: without what the query builder does for each."""
     names = [field.name for field in model._meta.sorted_fields]
-    readers = [(field.name, _reader(field)) for field in model._meta.sorted_fields if _reader(field)]
+    readers = [(field.name, read) for field in model._meta.sorted_fields if (read := reader_of(field))]
     found = []
     for values in rows:
         row = model(__no_default__=True)
@@ -306,17 +306,8 @@ def _read(
     model: type[CatalogModel], names: Sequence[str], cursor: Any, as_text: Collection[str] = ()
 ) -> list[tuple[Any, ...]]:
     """Rows as the fields give them: aware instants, states, decoded JSON."""
-    readers = [None if name in as_text else _reader(_field(model, name)) for name in names]
-    if not any(readers):
-        return list(cursor.fetchall())
-    return [
-        tuple(value if reader is None else reader(value) for reader, value in zip(readers, row, strict=True))
-        for row in cursor.fetchall()
-    ]
-
-
-def _reader(field: Field) -> Any:
-    return field.python_value if isinstance(field, UtcField | StateField) else None
+    readers = [None if name in as_text else reader_of(_field(model, name)) for name in names]
+    return read_columns(cursor.fetchall(), readers)
 
 
 def _find_slowly(

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 import peewee
-from peewee import DatabaseProxy, InterfaceError, Model, OperationalError
+from peewee import Cast, DatabaseProxy, Field, InterfaceError, Model, OperationalError
 from playhouse.pool import PooledPostgresqlDatabase, PooledSqliteDatabase
 
-from tasks.catalog.fields import is_postgres
+from tasks.catalog.fields import is_postgres, read_columns, reader_of
 from tasks.errors import Invalid, Unavailable
 
 # A statement that runs longer than this is a defect, not work: the largest sweep takes under 5 s at 50,000 points.
@@ -190,5 +190,14 @@ def hold_rows(query: Any) -> Any:
 
 
 def rows(query: Any) -> list[Any]:
-    """The query's rows as plain tuples, in the order of its columns."""
-    return list(query.tuples())
+    """The query's rows as plain tuples, in the order of its columns.
+
+    peewee's own reading took more of a large round than any other line (measured 2026-11-22): columns that are plain
+    fields, or casts, are read without it on PostgreSQL.
+    """
+    selected = getattr(query, "_returning", None) or ()
+    plain = all(isinstance(one, Field | Cast) for one in selected)
+    if not (selected and plain and is_postgres(database)):
+        return list(query.tuples())
+    readers = [None if isinstance(one, Cast) else reader_of(one) for one in selected]
+    return read_columns(database.execute(query).fetchall(), readers)

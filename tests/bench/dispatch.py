@@ -23,7 +23,7 @@ from typing import Any
 import psycopg
 
 from coordinator.admission import Admission
-from coordinator.main import Coordinator, _loop
+from coordinator.main import Coordinator, _loop, _spare_the_collector
 from coordinator.rabbitmq import ConfirmingPublisher
 from coordinator.tick import tick
 from tasks.catalog import close_catalog, database_time, open_catalog, transaction
@@ -113,6 +113,7 @@ class Bench:
         settings = Settings(home=Path(self.home.name), catalog_url=url, broker_url=amqp)
         self.coordinator = Timed(settings, self.clock, self.publisher, Counters(), admission=OPEN)
         self.coordinator.step()
+        _spare_the_collector()
         self.next = 1
 
     def make_due(self, count: int, at: datetime, over: timedelta) -> None:

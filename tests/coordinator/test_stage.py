@@ -1,4 +1,4 @@
-"""Publishing beside the rounds: at once while there is more, woken otherwise, ended by nothing but its end."""
+"""Stages beside the rounds: at once while there is more, woken otherwise, ended by nothing but its end."""
 
 import threading
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.main import Coordinator, _loop
-from coordinator.relay import Relay
+from coordinator.stage import Stage
 from tasks.catalog import close_catalog, open_catalog, transaction
 from tasks.catalog.transitions import add_job
 from tasks.errors import Unavailable
@@ -17,13 +17,13 @@ from tests.coordinator.house import House
 from tests.services import wait_until
 
 
-def relayed(answers: list[Callable[[], int]]) -> list[int]:
-    """What a relay with batches of ten was given before it had nothing left to do."""
+def staged(answers: list[Callable[[], int]]) -> list[int]:
+    """What a stage with batches of ten was given before it had nothing left to do."""
     given: list[int] = []
     done = threading.Event()
 
     def publish() -> int:
-        relay.wake()
+        stage.wake()
         if not answers:
             done.set()
             return 0
@@ -31,15 +31,15 @@ def relayed(answers: list[Callable[[], int]]) -> list[int]:
         given.append(answer)
         return answer
 
-    relay = Relay(publish, 10)
-    relay.start()
+    stage = Stage("publish", publish, 10)
+    stage.start()
     assert done.wait(5)
-    relay.stop()
+    stage.stop()
     return given
 
 
 def test_full_batches_follow_each_other_at_once(catalog: str) -> None:
-    assert relayed([lambda: 10] * 50 + [lambda: 3]) == [10] * 50 + [3]
+    assert staged([lambda: 10] * 50 + [lambda: 3]) == [10] * 50 + [3]
 
 
 def test_neither_a_catalog_that_is_away_nor_a_defect_ends_it(catalog: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -49,8 +49,8 @@ def test_neither_a_catalog_that_is_away_nor_a_defect_ends_it(catalog: str, caplo
     def defect() -> int:
         raise ZeroDivisionError
 
-    assert relayed([lambda: 10, away, lambda: 10, defect, lambda: 10]) == [10, 10, 10]
-    assert caplog.text.count("was not published on a defect") == 1
+    assert staged([lambda: 10, away, lambda: 10, defect, lambda: 10]) == [10, 10, 10]
+    assert caplog.text.count("was given up on a defect") == 1
 
 
 def test_a_restore_is_published_while_a_round_is_held_up(postgres_catalog_url: str, tmp_path: Path) -> None:
