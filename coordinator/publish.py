@@ -178,10 +178,15 @@ def _stale(at: datetime) -> Counter[Place]:
 
 def _locked(chosen: Sequence[Candidate], at: datetime) -> list[Candidate]:
     """Those whose outbox row is ours alone now, and that are still as they were read: another coordinator publishes
-    the others, or a worker's answer has put them off."""
-    ids, columns = [(item.job,) for item in chosen], ["job", "ready_at", "job.fence", "job.state"]
-    mine = find_rows(Outbox, ["job"], ids, columns, lock=True)
-    fences = {job: fence for job, ready_at, fence, state in mine if ready_at <= at and state in _PUBLISHED}
+    the others, or a worker's answer has put them off.
+
+    Two statements on purpose: one that joins would read jobs as of before it got the locks, and send, and take off the
+    outbox, a message that a worker's answer has just made stale.
+    """
+    mine = find_rows(Outbox, ["job"], [(item.job,) for item in chosen], ["job", "ready_at"], lock=True)
+    ready = [(job,) for job, ready_at in mine if ready_at <= at]
+    jobs = find_rows(Job, ["id"], ready, ["id", "fence", "state"])
+    fences = {job: fence for job, fence, state in jobs if state in _PUBLISHED}
     return [item for item in chosen if fences.get(item.job) == item.fence]
 
 
