@@ -8,28 +8,20 @@ from tasks.errors import Invalid
 from tasks.states import OperationState
 from workers.azure import access, backup, delete, describe, instants, restore, scripts, snapshots
 from workers.azure.blocks import AzureBlocks
-from workers.azure.clients import Clients, Subscriptions
+from workers.azure.clients import Subscriptions
+from workers.azure.entered import Entered, Work
 from workers.azure.errors import translate, translated
 from workers.azure.ids import normal
 from workers.driver import (
     Account,
-    BackupRequest,
     Check,
-    CopyRequest,
-    Created,
     Deleted,
-    Destination,
     Found,
     Operation,
     Point,
     Progress,
     Resource,
-    ResourcePage,
-    RestoreStep,
-    Scope,
     Script,
-    Started,
-    StepStarted,
     Tagged,
 )
 from workers.pace import Pace
@@ -42,18 +34,23 @@ _STATES: Mapping[str, OperationState] = {
 }
 
 
-class ComputeDriver:
+class ComputeDriver(Entered):
     """Implements workers.driver.Driver for 'azure-disk' and 'azure-vm'; safe to be shared by threads."""
 
     types: tuple[str, ...] = ("azure-disk", "azure-vm")
 
-    def __init__(self, subscriptions: Subscriptions, pace: Pace) -> None:
-        self._subscriptions = subscriptions
-        self._pace = pace
-        self.blocks = AzureBlocks(subscriptions)
+    work = Work(
+        discover=describe.discover,
+        start_backup=backup.start_backup,
+        plan_copy_problem=backup.plan_copy_problem,
+        start_copy=backup.start_copy,
+        start_step=restore.start_step,
+        undo=delete.undo,
+    )
 
-    def _at(self, account: Account) -> Clients:
-        return self._subscriptions.at(account)
+    def __init__(self, subscriptions: Subscriptions, pace: Pace) -> None:
+        super().__init__(subscriptions, pace)
+        self.blocks = AzureBlocks(subscriptions)
 
     def check(self, account: Account, region: str) -> list[Check]:  # noqa: ARG002 - entered as a whole
         try:
@@ -64,34 +61,6 @@ class ComputeDriver:
             Check("contact", "ok", f"subscription {account.number}"),
             Check("Microsoft.Compute/disks/read", "ok", "disks are listed"),
         ]
-
-    def discover(self, scope: Scope, page: str | None) -> ResourcePage:
-        with translated("discovery"):
-            return describe.discover(self._at(scope.account), scope, page)
-
-    def start_backup(self, resource: Resource, request: BackupRequest) -> Started:
-        with translated("a backup"):
-            return backup.start_backup(self._at(resource.account), resource, request, self._pace)
-
-    def plan_copy_problem(self, point: Point, destination: Destination) -> str:
-        return backup.plan_copy_problem(point, destination)
-
-    def start_copy(self, point: Point, destination: Destination, request: CopyRequest) -> Started:
-        with translated("a copy"):
-            return backup.start_copy(self._at(destination.account), point, destination, request, self._pace)
-
-    def start_restore(self, point: Point, step: RestoreStep, key: str, tags: Mapping[str, str]) -> StepStarted:
-        with translated(step.kind):
-            return restore.start_step(self._at(point.account), point, step, key, tags, self._pace)
-
-    def undo_restore(
-        self,
-        account: Account,
-        region: str,  # noqa: ARG002 - ids tell the place
-        created: Sequence[Created],
-    ) -> list[Deleted]:
-        with translated("an undo"):
-            return delete.undo(self._at(account), created, self._pace)
 
     def progress(self, operations: Sequence[Operation]) -> list[Progress]:
         if not operations:

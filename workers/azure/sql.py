@@ -15,49 +15,41 @@ from workers.azure import (
     sql_long_term,
     sql_restore,
 )
-from workers.azure.clients import Clients, Subscriptions
+from workers.azure.clients import Clients
 from workers.azure.describe import region_of
+from workers.azure.entered import Entered, Work
 from workers.azure.errors import translate, translated
 from workers.azure.ids import name_for
 from workers.azure.sql_ids import DatabaseId, read_sql
 from workers.driver import (
     TAG_JOB,
     Account,
-    BackupRequest,
     Check,
-    CopyRequest,
-    Created,
     Deleted,
-    Destination,
     Found,
     Operation,
     Point,
     Progress,
-    Resource,
-    ResourcePage,
-    RestoreStep,
-    Scope,
-    Started,
-    StepStarted,
     Tagged,
 )
-from workers.pace import Pace
 
 _COPY = "azure-sql-copy"
 _LONG_TERM = "azure-sql-long-term"
 
 
-class SqlDriver:
+class SqlDriver(Entered):
     """Implements workers.driver.Driver for 'azure-sql'; safe to be shared by threads."""
 
     types: tuple[str, ...] = ("azure-sql",)
 
-    def __init__(self, subscriptions: Subscriptions, pace: Pace) -> None:
-        self._subscriptions = subscriptions
-        self._pace = pace
-
-    def _at(self, account: Account) -> Clients:
-        return self._subscriptions.at(account)
+    work = Work(
+        discover=sql_describe.discover,
+        start_backup=sql_backup.start_backup,
+        plan_copy_problem=sql_backup.plan_copy_problem,
+        start_copy=sql_backup.start_copy,
+        start_step=sql_restore.start_step,
+        undo=sql_delete.undo,
+    )
 
     def check(self, account: Account, region: str) -> list[Check]:  # noqa: ARG002 - entered as a whole
         try:
@@ -65,34 +57,6 @@ class SqlDriver:
         except AzureError as error:
             return [Check("Microsoft.Sql/servers/read", "missing", str(translate(error, "the list of SQL servers")))]
         return [Check("Microsoft.Sql/servers/read", "ok", "SQL servers are listed")]
-
-    def discover(self, scope: Scope, page: str | None) -> ResourcePage:
-        with translated("discovery"):
-            return sql_describe.discover(self._at(scope.account), scope, page)
-
-    def start_backup(self, resource: Resource, request: BackupRequest) -> Started:
-        with translated("a backup"):
-            return sql_backup.start_backup(self._at(resource.account), resource, request, self._pace)
-
-    def plan_copy_problem(self, point: Point, destination: Destination) -> str:
-        return sql_backup.plan_copy_problem(point, destination)
-
-    def start_copy(self, point: Point, destination: Destination, request: CopyRequest) -> Started:
-        with translated("a copy"):
-            return sql_backup.start_copy(self._at(destination.account), point, destination, request, self._pace)
-
-    def start_restore(self, point: Point, step: RestoreStep, key: str, tags: Mapping[str, str]) -> StepStarted:
-        with translated(step.kind):
-            return sql_restore.start_step(self._at(point.account), point, step, key, tags, self._pace)
-
-    def undo_restore(
-        self,
-        account: Account,
-        region: str,  # noqa: ARG002 - ids tell the place
-        created: Sequence[Created],
-    ) -> list[Deleted]:
-        with translated("an undo"):
-            return sql_delete.undo(self._at(account), created, self._pace)
 
     def progress(self, operations: Sequence[Operation]) -> list[Progress]:
         if not operations:

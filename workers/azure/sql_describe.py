@@ -26,7 +26,7 @@ _POLICIES = {
     ),
 }
 # Ours: theirs, of a database that a restore makes again.
-_KEPT = {
+KEPT = {
     "collation": "collation",
     "max_size_bytes": "maxSizeBytes",
     "zone_redundant": "zoneRedundant",
@@ -88,7 +88,7 @@ def database(account: Account, server: Mapping[str, Any], item: Mapping[str, Any
     """A database from its model and its server's. The server's tags count for it, its own go before them."""
     own = dict(item.get("tags") or {})
     properties, sku = item.get("properties", {}), dict(item.get("sku") or {})
-    kept = {ours: properties.get(theirs) for ours, theirs in _KEPT.items()}
+    kept = {ours: properties.get(theirs) for ours, theirs in KEPT.items()}
     attributes = {
         **{name: value for name, value in kept.items() if value not in (None, "")},
         "id": normal(item["id"]),

@@ -33,14 +33,11 @@ _MODES: Mapping[str, tuple[str, str]] = {
 }
 # Ours: theirs, of what the new database is to be like.
 _LIKE = {
-    "pool_id": "elasticPoolId",
-    "zone_redundant": "zoneRedundant",
-    "redundancy": "requestedBackupStorageRedundancy",
-    "license_type": "licenseType",
-    "min_capacity": "minCapacity",
-    "auto_pause": "autoPauseDelay",
-    "maintenance": "maintenanceConfigurationId",
-}
+    name: sql_describe.KEPT[name]
+    for name in (
+        "pool_id", "zone_redundant", "redundancy", "license_type", "min_capacity", "auto_pause", "maintenance",
+    )
+}  # fmt: skip
 
 
 def start_step(
