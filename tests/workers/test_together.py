@@ -41,6 +41,30 @@ def test_whoever_comes_while_one_writes_is_written_together_next() -> None:
 
 
 @pytest.mark.unit
+def test_a_wish_that_cannot_be_written_spoils_nothing_for_its_company() -> None:
+    """What a job found out, and no database takes, ends that job's attempt alone."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def act(wishes: Sequence[int]) -> list[int]:
+        begun.set()
+        go_on.wait(10)
+        if -1 in wishes:
+            raise ValueError("no")
+        return list(wishes)
+
+    gather = together.Gather(act)
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(gather, 0)
+        begun.wait(10)
+        others = [threads.submit(gather, wish) for wish in (1, -1, 2)]
+        while len(gather._waiting) < 3:
+            threading.Event().wait(0.001)
+        go_on.set()
+        assert [first.result(10), others[0].result(10), others[2].result(10)] == [0, 1, 2]
+        assert isinstance(others[1].exception(10), ValueError)
+
+
+@pytest.mark.unit
 def test_each_of_many_threads_gets_its_own_answer() -> None:
     gather = together.Gather(lambda wishes: [-wish for wish in wishes])
 
@@ -81,6 +105,20 @@ def test_jobs_are_claimed_together_each_once(world: World) -> None:
     assert {row.lease_until_at for row in got if row} == {at + LEASE}
     with transaction():
         assert take_and_end([wanted(first), wanted(first, fence=1)], ()) == ([None, None], set())
+
+
+def test_one_turn_ends_what_is_done_and_takes_what_is_next(world: World) -> None:
+    done, overtaken = world.claim(world.snapshot_job(key="k1")), world.claim(world.snapshot_job(key="k2"))
+    fresh, stale = world.snapshot_job(key="k3"), world.snapshot_job(key="k4")
+    at = world.clock.timer() + timedelta(seconds=5)
+    with transaction():
+        Job.update(fence=2).where(Job.id == overtaken.id).execute()
+        wanted = [Wanted(one.id, fence, "host:1:worker", at, LEASE) for one, fence in ((stale, 1), (fresh, 0))]
+        jobs, ended = take_and_end(wanted, [Ended(overtaken.id, 1, at, {}), Ended(done.id, 1, at, {"asked": 3})])
+    assert ([job and job.id for job in jobs], ended) == ([None, fresh.id], {done.id})
+    states = [world.row(one).state for one in (done, overtaken, fresh, stale)]
+    assert states == [JobState.DONE, JobState.RUNNING, JobState.RUNNING, JobState.PENDING]
+    assert world.row(done).result == {"asked": 3}
 
 
 def test_what_was_taken_over_is_not_finished_and_its_company_is(world: World) -> None:
