@@ -176,20 +176,27 @@ class _Gate:
 
     def admits(self, item: Candidate) -> bool:
         """Whether it may go; counted when it may."""
-        place, group = item.starts, (item.account, item.region, item.service)
-        metered = item.lane in METERED
-        left = self._starts.get(place)
-        if metered and left is None:
-            left = self._admission.pace(place).burst
-        if metered and left is not None and left <= 0:
+        if item.lane in METERED and not self._starts_left(item):
             return False
-        if metered and place in self._flight.full and item.priority < MANUAL_PRIORITY:
+        if item.slots and not self._slots_left(item):
             return False
-        most = self._flight.limits.get(group, self._slots.get(item.service, 0))
-        if item.slots and self._copies[group] and self._copies[group] + item.slots > most:
-            return False
-        if metered and left is not None:
-            self._starts[place] = left - item.cost
-        self._copies[group] += item.slots
+        if item.lane in METERED:
+            self._starts[item.starts] -= item.cost
+        if item.slots:
+            self._copies[item.account, item.region, item.service] += item.slots
         self._room[item.lane] -= 1
         return True
+
+    def _starts_left(self, item: Candidate) -> bool:
+        """Whether the pace of its place allows one more."""
+        place = item.starts
+        if place not in self._starts:
+            self._starts[place] = self._admission.pace(place).burst
+        full = place in self._flight.full and item.priority < MANUAL_PRIORITY
+        return self._starts[place] > 0 and not full
+
+    def _slots_left(self, item: Candidate) -> bool:
+        """Whether its parts fit beside the copies in flight; alone it always goes."""
+        group = item.account, item.region, item.service
+        most = self._flight.limits.get(group, self._slots.get(item.service, 0))
+        return not self._copies[group] or self._copies[group] + item.slots <= most

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from peewee import SQL
+
 from coordinator.archive import archive_due, plan_archive, repositories
 from coordinator.exports import EXPORT, export_due, plan_cold, plan_export
 from coordinator.facts import policy_facts, source_facts
@@ -19,6 +21,7 @@ from coordinator.recover import give_up_restore, settle_restore
 from coordinator.routes import TWO_HOPS, Refusal, SourceFacts
 from tasks.catalog import Account, Job, Point, Policy, Run, database, hold_rows, lock_rows, rows, transaction
 from tasks.catalog.fields import is_postgres
+from tasks.catalog.job import UNSETTLED
 from tasks.catalog.transitions import add_jobs, move_parts, move_point, move_points
 from tasks.crash import reach
 from tasks.errors import Internal, SnapfleetError
@@ -29,7 +32,6 @@ from tasks.states import JobState, PointState
 log = logging.getLogger("snapfleet.coordinator")
 
 SETTLED_A_TICK = 500
-_ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 _RESTORING = frozenset({"restore-step", "restore-undo"})
 _MAKES_A_POINT = frozenset({"snapshot", "copy", "archive", "import"})
 _DEAR = frozenset(kind.service for kind in TYPES.values() if kind.temporary)
@@ -38,9 +40,7 @@ _DEAR = frozenset(kind.service for kind in TYPES.values() if kind.temporary)
 def settle_jobs(at: datetime, touched: set[int] | None = None) -> int:
     """Plan what follows the jobs that finished; how many were settled. Adds their runs to `touched`."""
     with transaction():
-        jobs = list(
-            lock_rows(Job.select().where(~Job.settled, Job.state.in_(_ENDED)).order_by(Job.id).limit(SETTLED_A_TICK))
-        )
+        jobs = list(lock_rows(Job.select().where(SQL(UNSETTLED)).order_by(Job.id).limit(SETTLED_A_TICK)))
         if not jobs:
             return 0
         for job in jobs:

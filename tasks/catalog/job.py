@@ -8,6 +8,9 @@ from tasks.catalog.fields import StateField, UtcField
 from tasks.catalog.policy import Policy, Schedule
 from tasks.states import JobState, OperationState, RunState
 
+# As a text of its own, because a partial index serves a condition of the same words only.
+UNSETTLED = "NOT \"settled\" AND \"state\" IN ('done', 'failed', 'cancelled')"
+
 
 class Run(CatalogModel):
     """One policy at one slot. UNIQUE(policy, slot) is what makes a slot run once, whoever ticks."""
@@ -96,7 +99,8 @@ class Job(CatalogModel):
         indexes = (
             (("state", "lane"), False),
             (("run", "state"), False),
-            SQL('CREATE INDEX "job_unsettled" ON "job" ("state", "id") WHERE NOT "settled"'),
+            # Only jobs that have ended are in it: the changes before that need not write it.
+            SQL(f'CREATE INDEX "job_unsettled" ON "job" ("id") WHERE {UNSETTLED}'),
             SQL('CREATE INDEX "job_point_id" ON "job" ("point_id") WHERE "point_id" IS NOT NULL'),
             SQL('CREATE INDEX "job_restore_id" ON "job" ("restore_id") WHERE "restore_id" IS NOT NULL'),
             SQL('CREATE INDEX "job_finished_at" ON "job" ("finished_at") WHERE "finished_at" IS NOT NULL'),
