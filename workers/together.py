@@ -20,6 +20,7 @@ from tasks.states import JobState
 
 # More than the threads of one process: the limit only keeps a statement small.
 MOST = 256
+PAUSES = (0.01, 0.05)  # seconds after a deadlock
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -104,20 +105,22 @@ def _turn(wishes: Sequence[Wanted | Ended]) -> Sequence[Job | bool | None]:
         with _at_once():
             return take_and_end(wanted, ended)
 
-    jobs, done = _once_more(write)
+    jobs, done = _patiently(write)
     taken = iter(jobs)
     return [next(taken) if isinstance(one, Wanted) else one.job in done for one in wishes]
 
 
-def _once_more(write: Callable[[], _Out]) -> _Out:
+def _patiently(write: Callable[[], _Out]) -> _Out:
     """Messages arrive before their publisher has committed, and both write the same rows in an order of their own:
     whom PostgreSQL chose to break a deadlock has written nothing, and finds the other one gone a moment later."""
-    try:
-        return write()
-    except Unavailable as error:
-        if "deadlock" not in error.text:
-            raise
-        return write()
+    for pause in PAUSES:
+        try:
+            return write()
+        except Unavailable as error:
+            if "deadlock" not in error.text:
+                raise
+            threading.Event().wait(pause)  # or the rows are taken once more before the other one has woken up
+    return write()
 
 
 _write = Gather(_turn)
