@@ -28,6 +28,7 @@ class Stage:
         self._work, self._batch, self._after = work, batch, after
         self._woken, self._stopped = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._away = False
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -55,9 +56,14 @@ class Stage:
     def _once(self) -> int:
         try:
             with session():
-                return self._work()
-        except Unavailable:
-            return 0  # the rounds say so
+                count = self._work()
+            self._away = False
+            return count
+        except Unavailable as error:
+            if not self._away:
+                log.warning("%s The stage %r tries again every second.", error.text, self._thread.name)
+            self._away = True
+            return 0
         except Exception:  # everything waits for this thread: a defect in one batch must not end it
             log.exception("A batch of the stage %r was given up on a defect.", self._thread.name)
             return 0

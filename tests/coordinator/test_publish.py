@@ -1,11 +1,13 @@
 """The outbox goes to the broker: nothing lost, nothing sent past its turn, side by side without sending twice."""
 
 import threading
+from collections import Counter
 
 import pytest
 
-from coordinator.admission import Candidate
-from coordinator.publish import _locked, publish
+from coordinator.admission import USUAL as USUAL_ADMISSION
+from coordinator.admission import Admission, Candidate
+from coordinator.publish import COUNT_FRESH, Memory, _locked, publish
 from tasks.catalog import Budget, Job, Outbox, session, transaction
 from tasks.catalog.budgets import calls_of, lower
 from tasks.catalog.copy_slots import note_others, note_refusal
@@ -186,6 +188,26 @@ def test_each_family_of_calls_has_a_pace_of_its_own(house: House) -> None:
     jobs(house, 100, kind="snapshot", lane=str(Lane.SNAPSHOT), service="rds", account=1)
     jobs(house, 20, kind="copy", lane=str(Lane.COPY), service="ec2", account=1, slots=2)
     assert send(house) == 60 + 30 + 9
+
+
+def test_messages_are_counted_anew_for_each_batch_unless_every_lane_has_room_for_a_hundred(house: House) -> None:
+    at, roomy = house.clock.timer(), Admission(capacity=dict.fromkeys(Lane, 300_000))
+    memory = Memory()
+    assert memory.queued(roomy, at) is None
+    memory.note(Counter({Lane.COPY: 150_000}), at)
+    assert memory.queued(roomy, at) == {Lane.COPY: 150_000}
+    assert memory.queued(USUAL_ADMISSION, at) is None
+    assert memory.queued(roomy, at + COUNT_FRESH) is None
+    memory.counted[Lane.COPY] += 60_000
+    assert memory.queued(roomy, at) is None
+
+
+def test_what_was_sent_counts_before_it_is_counted_again(house: House) -> None:
+    jobs(house, 30)
+    memory = Memory()
+    with session():
+        publish(house.queue, Counters(), house.clock.timer(), memory=memory)
+    assert memory.counted[Lane.DISCOVER] == 30
 
 
 def test_copies_of_others_and_a_refusal_of_the_cloud_take_slots(house: House) -> None:

@@ -42,6 +42,32 @@ def test_full_batches_follow_each_other_at_once(catalog: str) -> None:
     assert staged([lambda: 10] * 50 + [lambda: 3]) == [10] * 50 + [3]
 
 
+def test_what_one_stage_did_wakes_the_next_and_what_it_did_not_does_not(catalog: str) -> None:
+    done: list[str] = []
+    counts, ended = [1, 0, 1], threading.Event()
+
+    def plan() -> int:
+        done.append("plan")
+        return counts.pop() if counts else 0
+
+    def publish() -> int:
+        done.append("publish")
+        if done.count("publish") == 3:
+            ended.set()
+        return 0
+
+    publishing = Stage("publish", publish, 10)
+    planning = Stage("plan", plan, 1, publishing)
+    publishing.start()
+    wait_until(lambda: done == ["publish"], 5)
+    planning.start()
+    wait_until(lambda: done.count("publish") == 2, 5, "the first plan published")
+    planning.wake()
+    assert ended.wait(5)
+    planning.stop()
+    publishing.stop()
+
+
 def test_neither_a_catalog_that_is_away_nor_a_defect_ends_it(catalog: str, caplog: pytest.LogCaptureFixture) -> None:
     def away() -> int:
         raise Unavailable("The catalog went away.")
@@ -51,6 +77,7 @@ def test_neither_a_catalog_that_is_away_nor_a_defect_ends_it(catalog: str, caplo
 
     assert staged([lambda: 10, away, lambda: 10, defect, lambda: 10]) == [10, 10, 10]
     assert caplog.text.count("was given up on a defect") == 1
+    assert caplog.text.count("The catalog went away. The stage 'publish' tries again") == 1
 
 
 def test_a_restore_is_published_while_a_round_is_held_up(postgres_catalog_url: str, tmp_path: Path) -> None:
