@@ -212,7 +212,7 @@ class RabbitServer:
 
 # What a test does not need and a measurement does: every commit on the disk, and a cache as an operator would give.
 _DURABLE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "shared_buffers": "256MB",
-            "max_wal_size": "4GB", "max_connections": 200}  # fmt: skip
+            "max_wal_size": "4GB"}  # fmt: skip
 
 
 class PostgresServer:
@@ -252,7 +252,7 @@ class PostgresServer:
         """Start the server and return once it serves."""
         options = {
             "listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": "", "fsync": "off",
-            "full_page_writes": "off", "max_connections": 100, "shared_buffers": "32MB", "log_min_messages": "fatal",
+            "full_page_writes": "off", "max_connections": 300, "shared_buffers": "32MB", "log_min_messages": "fatal",
         }  # fmt: skip
         options |= _DURABLE if self._durable else {}
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
