@@ -42,6 +42,8 @@ class Config:
     db_copies_per_destination: int = 20  # "Copying a DB snapshot": in progress to one destination region
     cluster_copies_per_destination: int = 5  # "Quotas for Amazon Aurora"; DocumentDB alike
     db_two_hops: bool = False  # the RDS guide's older rule: a shared snapshot is copied inside its region only
+    # "Copy an Amazon EBS snapshot": what is shared and encrypted is copied in its region first, on from there next
+    ebs_two_hops: bool = False
     metering: bool = True
     redshift_snapshots_per_region: int = 20  # "Quotas and limits in Amazon Redshift": user snapshots per region
     meter_scale: float = 1.0

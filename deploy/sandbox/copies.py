@@ -77,6 +77,8 @@ def copy_snapshot(call: Call, parameters: dict) -> dict:
         raise bad_value("CopySnapshot must be sent to the destination region.")
     tags = specified(parameters, "snapshot")["snapshot"]
     source = visible_snapshot(call.world, call.account, region, source_id)
+    if call.config.ebs_two_hops and source.key and source.owner != call.account and region != call.region:
+        raise bad_value("An encrypted snapshot can only be copied in the region in which it was shared.")
     state = source.state(call.now)
     if state != "completed":
         raise AwsError("IncorrectState", f"Snapshot {source_id} is in the '{state}' state; it must be completed.")

@@ -5,9 +5,12 @@ from typing import Any
 import pytest
 
 from tasks import errors
+from tasks.states import OperationState
 from tests.contract.driver_suite import DriverContract
-from tests.contract.rig import HOME, PROD, Rig
+from tests.contract.rig import AWAY, HOME, PROD, TAGS, VAULT, Rig
+from tests.deploy.estate import key
 from tests.sandbox import Sandbox
+from workers.driver import CopyRequest, Destination, Point
 
 
 def make_volume(cloud: Sandbox, **more: Any) -> str:
@@ -55,3 +58,38 @@ def test_a_create_that_times_out_is_not_sent_again_by_the_sdk(rig: Rig) -> None:
         rig.backup(resource)
     assert caught.value.code == "unknown-effect"
     assert (rig.sandbox.count("CreateSnapshot"), len(rig.snapshots())) == (1, 1)
+
+
+def sealed(rig: Rig, *readers: str) -> Point:
+    """A point of a volume under a customer's key that `readers` may use too."""
+    resource = rig.found(make_volume(rig.sandbox, Encrypted=True, KmsKeyId=key(rig.sandbox, PROD, HOME, *readers)))
+    return rig.point(resource, rig.backup(resource))
+
+
+def copied(rig: Rig, point: Point, to: Destination, name: str) -> Point:
+    started = rig.driver.start_copy(point, to, CopyRequest(name, TAGS))
+    assert {one.state for one in rig.driver.progress(started.operations)} == {OperationState.DONE}
+    return Point(to.account, to.region, point.resource, started.parts)
+
+
+def test_what_is_encrypted_asks_for_two_hops_where_aws_refuses_account_and_region_in_one(rig: Rig) -> None:
+    """Feature 42: "Copy an Amazon EBS snapshot": what is shared and encrypted is copied in its region first."""
+    rig.sandbox.configure(ebs_two_hops=True)
+    point, there = sealed(rig, VAULT), Destination(rig.vault, AWAY, key(rig.sandbox, VAULT, AWAY))
+    with pytest.raises(errors.Impossible) as caught:
+        rig.driver.start_copy(point, there, CopyRequest("copy-1", TAGS))
+    assert caught.value.code == "two-hops"
+    middle = copied(rig, point, rig.away(key(rig.sandbox, PROD, AWAY, VAULT)), "copy-2")
+    made = copied(rig, middle, there, "copy-3")
+    assert set(rig.snapshots(rig.vault, AWAY)) == {part.external_id for part in made.parts}
+    copied(rig, rig.taken("job-2"), Destination(rig.vault, AWAY), "copy-4")  # what is plain goes in one step
+
+
+def test_a_key_that_the_other_account_may_not_use_asks_for_two_hops_when_the_copy_fails(rig: Rig) -> None:
+    """CopySnapshot is accepted and fails later; under the key of the first hop the other account can read it."""
+    point, there = sealed(rig), Destination(rig.vault, AWAY, key(rig.sandbox, VAULT, AWAY))
+    (answer,) = rig.driver.progress(rig.driver.start_copy(point, there, CopyRequest("copy-1", TAGS)).operations)
+    assert (answer.state, answer.error and answer.error.code) == (OperationState.FAILED, "two-hops")
+    assert answer.error is not None
+    assert answer.error.retry is errors.Retry.NEVER
+    copied(rig, copied(rig, point, rig.away(key(rig.sandbox, PROD, AWAY, VAULT)), "copy-2"), there, "copy-3")

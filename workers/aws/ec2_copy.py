@@ -2,18 +2,20 @@
 
 Rules of the EC2 API reference and the EBS user guide: CopySnapshot is called in the destination; it carries no tags
 over; `Encrypted` is never sent as false; a key needs `Encrypted`; a snapshot under the default aws/ebs key cannot be
-shared. A copy's own VolumeId is arbitrary, so what an earlier attempt made is recognised by its tags alone.
+shared. What is shared and encrypted is described as copied in its region first and on from there: one step is tried,
+and where AWS refuses it two are asked for. A copy's own VolumeId is arbitrary, so what an earlier attempt made is
+recognised by its tags alone.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tasks.errors import Gone, Impossible, NotReady, SnapfleetError
+from tasks.errors import Gone, Impossible, Invalid, NotReady, SnapfleetError
 from workers.aws.ec2_backup import describe_text
 from workers.aws.ec2_describe import batches
 from workers.aws.ec2_lookup import image_for, one_of_several, tagged_snapshots
-from workers.aws.ec2_progress import describe_snapshots
+from workers.aws.ec2_progress import APART, by_two_hops, describe_snapshots
 from workers.aws.errors import translated
 from workers.aws.session import Client, Clients
 from workers.aws.tags import TAG_SOURCE_SNAPSHOT, fit_tags, name_for, part_key, read_tags, specify, token_for
@@ -61,9 +63,18 @@ class Copying:
     request: CopyRequest
     pace: Pace
 
-    def operation(self, kind: str, external_id: str, source_id: str) -> Operation:
+    @property
+    def across(self) -> bool:
+        return self.source.number() != self.target.number()
+
+    def parted(self, part: Part) -> bool:
+        """Whether AWS may want account and region crossed one after the other: of what is encrypted alone."""
+        return part.encrypted and self.across and self.source.region != self.target.region
+
+    def operation(self, kind: str, external_id: str, source_id: str, *, parted: bool = False) -> Operation:
         """What was begun in the destination."""
         detail = {"started_at": self.pace.clock.timer().isoformat(), "source": source_id}
+        detail |= {APART: True} if parted else {}
         return Operation(kind, external_id, self.target.account, self.target.region, detail)
 
     def encryption(self) -> dict[str, Any]:
@@ -83,23 +94,25 @@ def start_copy(copying: Copying, point: Point) -> Started:
     problem = plan_copy_problem(point, copying.destination)
     if problem:
         raise Impossible(problem, code="copy-impossible")
-    across = copying.source.number() != copying.target.number()
-    if point.image_id and not across:
+    if point.image_id and not copying.across:
         return _start_image(copying, point)
     keys = {part_key(copying.request.key, part.external_id): part for part in point.parts}
     made = {} if copying.request.fresh else _made(copying.target, list(keys))
     missing = {key: part for key, part in keys.items() if key not in made}
-    if missing and across:
+    if missing and copying.across:
         _share(copying, missing.values())
     warnings = [_NO_IMAGE] if point.image_id else []
     begun: list[str] = []
-    for key, part in missing.items():
+    for key, part in sorted(missing.items(), key=lambda one: not copying.parted(one[1])):  # refused before any is begun
         with one_of_several(begun, copying.pace.guard):
             made[key], lost = _copy(copying, key, part)
         begun.append(made[key])
         warnings += lost
     return Started(
-        operations=tuple(copying.operation("copy", made[key], part.external_id) for key, part in keys.items()),
+        operations=tuple(
+            copying.operation("copy", made[key], part.external_id, parted=copying.parted(part))
+            for key, part in keys.items()
+        ),
         parts=tuple(_copied(copying.destination, made[key], part) for key, part in keys.items()),
         warnings=tuple(dict.fromkeys(warnings)),
         adopted=not missing,
@@ -139,6 +152,8 @@ def _copy(copying: Copying, key: str, part: Part) -> tuple[str, list[str]]:
             )
     except Gone as error:
         raise _missing_source(copying, part, error) from None
+    except (Invalid, Impossible) as error:
+        raise (by_two_hops(error.text) if copying.parted(part) else error) from None
     return str(answer["SnapshotId"]), lost
 
 

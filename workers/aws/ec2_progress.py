@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from tasks.errors import CloudFailed, Gone, Invalid, SnapfleetError
+from tasks.errors import CloudFailed, Gone, Impossible, Invalid, SnapfleetError
 from tasks.states import OperationState
 from workers.aws.ec2_describe import batches
 from workers.aws.errors import shorten
@@ -15,6 +15,7 @@ from workers.pace import Pace
 
 SNAPSHOT_KINDS = frozenset({"snapshot", "copy"})
 IMAGE_KINDS = frozenset({"image"})
+APART = "apart"  # in the detail of a copy of what is encrypted, across account and region at once
 _IMAGE_RUNNING = frozenset({"pending", "transient"})
 # AWS accepts a copy under a wrong key and fails it later, with a message like "Given key ID is not accessible".
 _ABOUT_A_KEY = re.compile(r"\bkms\b|\bkey\b", re.IGNORECASE)
@@ -34,6 +35,11 @@ def progress(clients: Clients, operations: Sequence[Operation], pace: Pace) -> d
     for external_id, operation in images.items():
         answers[external_id] = _of_image(operation, known.get(external_id), members, pace)
     return answers
+
+
+def by_two_hops(text: str) -> Impossible:
+    """AWS does not cross account and region in one step with what is encrypted: another route has to be planned."""
+    return Impossible(f"{text} It takes two hops: across the region first, then across the account.", code="two-hops")
 
 
 def describe_snapshots(ec2: Client, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -132,6 +138,7 @@ def _failed(operation: Operation, message: str) -> Progress:
     error: SnapfleetError = CloudFailed(text)
     if _ABOUT_A_KEY.search(message):
         error = Invalid(text, code="kms-key", advice="Give the role and the destination the use of the KMS key.")
+        error = by_two_hops(text) if operation.detail.get(APART) else error
     detail = {"state_message": shorten(message)}
     return Progress(operation.external_id, OperationState.FAILED, error=error, detail=detail)
 
