@@ -74,7 +74,7 @@ class Copying:
     def operation(self, kind: str, external_id: str, source_id: str, *, parted: bool = False) -> Operation:
         """What was begun in the destination."""
         detail = {"started_at": self.pace.clock.timer().isoformat(), "source": source_id}
-        detail |= {APART: True} if parted else {}
+        detail |= {APART: "yes"} if parted else {}
         return Operation(kind, external_id, self.target.account, self.target.region, detail)
 
     def encryption(self) -> dict[str, Any]:
