@@ -31,7 +31,7 @@ from tasks.states import JobState, PointState
 
 log = logging.getLogger("snapfleet.coordinator")
 
-SETTLED_A_TICK = 500
+SETTLED_A_TICK = 1000
 _RESTORING = frozenset({"restore-step", "restore-undo"})
 _MAKES_A_POINT = frozenset({"snapshot", "copy", "archive", "import"})
 _DEAR = frozenset(kind.service for kind in TYPES.values() if kind.temporary)
