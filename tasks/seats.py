@@ -7,6 +7,8 @@ its seat, since the cloud counts things. A seat ends by itself, so that what a d
 from collections.abc import Collection, Mapping
 
 Held = dict[str, dict[str, float]]
+# Before a holder's name: it has left and is shutting the thing.
+_SHUTTING = "-"
 
 
 def current(held: Mapping[str, Mapping[str, float]], at: float) -> Held:
@@ -30,18 +32,24 @@ def taken(
 
 
 def left(held: Mapping[str, Mapping[str, float]], thing: str, holder: str, at: float) -> tuple[Held, bool]:
-    """The seats after `holder` has left one that others share, and False; True, and nothing left, when it is the last:
-    it shuts the thing first, and frees its seat after that."""
+    """The seats after `holder` has left one that others share, and False; True when it is the last: it shuts the thing
+    first, and frees its seat after that. '' is everybody.
+
+    Whoever is shutting it already is nobody to leave it to: it was opened again meanwhile. A right lives as long as the
+    last one who asked for it wished, so those that stay hold the seat as long as that, even if they are dead.
+    """
     found = current(held, at)
-    holders = found.get(thing, {})
-    if not set(holders) - {holder}:
-        return found, True
-    holders.pop(holder, None)
-    return found, False
+    holders = found.pop(thing, {})
+    most = max(holders.values(), default=at)
+    shutting = {one: until for one, until in holders.items() if one.startswith(_SHUTTING)}
+    others = [one for one in holders if holder and one != holder and one not in shutting]
+    if others:
+        return {**found, thing: {**shutting, **dict.fromkeys(others, most)}}, False
+    return {**found, thing: {**shutting, _SHUTTING + holder: most}}, True
 
 
 def freed(held: Mapping[str, Mapping[str, float]], thing: str, holder: str, at: float) -> Held:
-    """The seats without `holder`'s in one thing; '' is everybody's."""
+    """The seats without `holder`'s in one thing that it has shut; who took it meanwhile keeps it."""
     found = current(held, at)
-    rest = {one: until for one, until in found.pop(thing, {}).items() if holder and one != holder}
+    rest = {one: until for one, until in found.pop(thing, {}).items() if one not in (holder, _SHUTTING + holder)}
     return {**found, **({thing: rest} if rest else {})}

@@ -19,15 +19,15 @@ def take_seats(family: str, things: Collection[str], holder: str, most: int, at:
 
 
 def leave_seat(family: str, thing: str, holder: str, at: datetime) -> bool:
-    """Leave a thing that others have open too; True for the last one, which keeps its seat until it is shut. Call
-    inside a transaction."""
+    """Leave a thing that others have open too ('' is everybody); True for the last one, which keeps its seat until it
+    is shut. Call inside a transaction."""
     found, is_last = seats.left(_held(family), thing, holder, at.timestamp())
     _write(family, found)
     return is_last
 
 
 def free_seat(family: str, thing: str, holder: str, at: datetime) -> None:
-    """The thing is shut: `holder`'s seat ('': everybody's) is free. Call inside a transaction."""
+    """The thing is shut: the seat that `holder` had is free. Call inside a transaction."""
     _write(family, seats.freed(_held(family), thing, holder, at.timestamp()))
 
 

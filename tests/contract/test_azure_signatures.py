@@ -4,8 +4,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
 from deploy.sandbox.azure import seed
-from tasks.errors import QuotaReached
+from tasks.catalog import session
+from tasks.catalog.fleet import SeatFamily
+from tasks.errors import QuotaReached, Throttled
 from tests.azure import AzureRig
 from tests.contract.test_azure_blocks import Disk, open_things
 from workers.azure.seats import MOST
@@ -80,3 +84,40 @@ def test_what_others_still_read_is_not_shut_and_the_last_one_shuts_it(azure: Azu
             list(others.source(*where, taken).blocks(0, 1))
         assert [item.lower() for item in open_things(azure)] == [taken]
     assert open_things(azure) == []
+
+
+def test_who_opens_a_snapshot_that_a_dead_worker_was_shutting_shuts_it_again(
+    azure: AzureRig, embedded_catalog: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """feature 28: it died when Azure had taken the right back and before it gave back its seat."""
+    disk = Disk(azure)
+    taken, where = disk.snapshot(), (azure.account, seed.HOME)
+    dead, alive = FleetSeats(azure.clock), FleetSeats(azure.clock)
+    monkeypatch.setattr(dead, "free", lambda *_: None)
+    for one in (dead, alive):
+        driver: Any = azure.another(seats=one)
+        with driver.blocks.opened() as blocks:
+            list(blocks.source(*where, taken).blocks(0, 1))
+            assert [item.lower() for item in open_things(azure)] == [taken]
+        assert open_things(azure) == []
+
+
+def test_a_seat_taken_for_a_snapshot_that_was_never_opened_is_given_back(
+    azure: AzureRig, embedded_catalog: str
+) -> None:
+    """feature 28: a refused grant of the first of two leaves no seat of the second, nor what others left to it."""
+    disk = Disk(azure)
+    base = disk.snapshot()
+    now, where, kept = disk.snapshot(), (azure.account, seed.HOME), FleetSeats(azure.clock)
+    first, second = (azure.another(seats=kept) for _ in range(2))
+    with second.blocks.opened() as blocks:  # type: ignore[attr-defined]
+        source = blocks.source(*where, now, base)
+        with first.blocks.opened() as others:  # type: ignore[attr-defined]
+            list(others.source(*where, base).blocks(0, 1))
+            azure.cloud.fault("throttle", method="POST", type="snapshots")
+            with pytest.raises(Throttled):
+                list(source.blocks(0, 1))
+        assert [item.lower() for item in open_things(azure)] == [base], "left to the one that has its seat"
+    assert open_things(azure) == []
+    with session():
+        assert [one.held for one in SeatFamily.select()] == [{}]

@@ -87,10 +87,12 @@ class Access:
         """Take the right back; with `wait` only return when that is done. Raises the family."""
         with self._lock:
             self._address = None
-            is_shut, seated = not self._opened, self._places is not None
-            if self._opened and (self._places is None or self._places.leave(self.resource_id)):
-                is_shut = revoke(self._clients, self.resource_id, wait=wait or seated)
-            if is_shut and self._places is not None:  # a seat is free when Azure has done it, not when it was asked to
+            if self._places is None:
+                if self._opened:
+                    revoke(self._clients, self.resource_id, wait=wait)
+            # who never opened what it had a seat of may be the last that others left it to
+            elif self._places.taken and self._places.leave(self.resource_id):
+                revoke(self._clients, self.resource_id, wait=True)  # a seat is free when Azure has done it
                 self._places.free(self.resource_id)
             self._opened = False
 
@@ -141,6 +143,8 @@ def shut_forgotten(clients: Clients, region: str, in_use: frozenset[str], region
                 if family_of(one) not in busy and state in OPEN:
                     open_ones[normal(one["id"])] = family_of(one)
     for name, family in open_ones.items():
-        if revoke(clients, name, wait=True):
-            Places(clients.seats, family, [name]).clear(name)
+        places = Places(clients.seats, family, [name])
+        places.clear(name)
+        revoke(clients, name, wait=True)
+        places.cleared(name)
     return list(open_ones)

@@ -28,10 +28,10 @@ class Seats(Protocol):
         """Take or prolong the seats of all `things` for so long; whether there was room."""
 
     def leave(self, family: str, thing: str, holder: str) -> bool:
-        """Leave a thing that others have open too; True for the last one, which shuts it and frees its seat."""
+        """Leave a thing that others have open too ('' is everybody); True for the last, which shuts it and frees it."""
 
     def free(self, family: str, thing: str, holder: str) -> None:
-        """The thing is shut: the seat of `holder` ('': everybody's) is free."""
+        """The thing is shut: the seat that `holder` had is free."""
 
 
 class OwnSeats:
@@ -72,12 +72,14 @@ class Places:
     def __init__(self, kept: Seats, family: str, things: Collection[str], holder: str = "") -> None:
         self._kept, self._family = kept, f"access:{family}"
         self._things, self._holder = sorted(things), holder or secrets.token_hex(8)
+        self.taken = False  # ever
 
     def take(self, lasts: timedelta) -> None:
         """Take all of them. Raises QuotaReached when five snapshots of the family are open: nothing was asked for."""
         if not self._kept.take(self._family, self._things, self._holder, MOST, lasts):
             text = f"Azure opens {MOST} snapshots of a disk at once, and so many are being read: this one waits."
             raise QuotaReached(text, code="signatures-taken", wait=_WAIT)
+        self.taken = True
 
     def leave(self, thing: str) -> bool:
         """Whether it is to be shut, because nobody else reads it."""
@@ -88,5 +90,9 @@ class Places:
         self._kept.free(self._family, thing, self._holder)
 
     def clear(self, thing: str) -> None:
-        """It is shut, whoever had it open."""
+        """Everybody leaves it, because it is about to be shut; who takes it from now on is counted anew."""
+        self._kept.leave(self._family, thing, "")
+
+    def cleared(self, thing: str) -> None:
+        """It is shut."""
         self._kept.free(self._family, thing, "")
