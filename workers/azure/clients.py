@@ -148,6 +148,16 @@ class Watch(SansIOHTTPPolicy[Any, Any]):
             self._on_call(self._service, operation, self._account, outcome, time.monotonic() - began)
 
 
+class _Way(SansIOHTTPPolicy[Any, Any]):
+    """Sends each call through the proxy that its address has; a transport by itself knows none."""
+
+    def __init__(self, settings: AzureSettings) -> None:
+        self._settings = settings
+
+    def on_request(self, request: PipelineRequest[Any]) -> None:
+        request.context.options["proxies"] = self._settings.proxies(request.http_request.url)
+
+
 def _region(request: Any) -> str:
     """The region that a request's body names; '' for calls of the whole subscription."""
     body = request.content if isinstance(request.content, str | bytes) else ""
@@ -229,6 +239,7 @@ class Subscriptions:
             endpoint,
             transport=self._shared(),
             policies=[
+                _Way(self._settings),
                 BearerTokenCredentialPolicy(credential, _STORAGE_SCOPE),
                 self._watch("azure-storage", account),
             ],

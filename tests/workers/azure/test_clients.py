@@ -69,6 +69,18 @@ def test_login_and_resource_manager_are_both_reached_through_the_proxy(azure: Az
         assert len(hosts) == 2, "one tunnel for the login, one for the resource manager"
 
 
+def test_blobs_are_deleted_through_the_proxy(azure: AzureRig) -> None:
+    """Feature 72: bacpac files are asked about outside of the SDK's clients."""
+    with login_proxy("worker", "pass") as (port, hosts):
+        settings = AzureSettings(
+            endpoint=azure.cloud.url, authority=azure.cloud.url, ca=azure.cloud.ca, proxy_address="127.0.0.1",
+            proxy_port=port, proxy_user="worker", proxy_password=Secret("pass"),
+        )  # fmt: skip
+        clients = Subscriptions(settings).at(azure.account)
+        assert clients.remove_blob(f"{azure.cloud.url}/blobs/backups/never-there.bacpac") is False
+        assert len(hosts) == 2, "one tunnel for the login, one for the blob"
+
+
 @contextmanager
 def identity_endpoint(azure: AzureRig, asked: list[dict[str, list[str]]]) -> Iterator[str]:
     """What a machine with a managed identity has beside it: it gives tokens of the emulated principal."""
