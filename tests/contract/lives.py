@@ -64,7 +64,9 @@ def instance(cloud: Sandbox) -> list[Journey]:
     one.restore(point, "volume", "restore-1", host=resource, attach_to=resource.external_id, device="/dev/sdx",
                 volumes=["/dev/sdf"])  # fmt: skip
     one.restore(point, "instance", "restore-2", address="auto")
-    one.restore(point, "in-place", "restore-3", host=resource)
+    root = str(resource.attributes["root_device"])
+    one.restore(point, "in-place", "restore-3", host=resource, volumes=[root], root="replace")
+    one.restore(point, "in-place", "restore-4", host=rig.found(resource.external_id))
     one.undo()
     one.delete()
     return [one.over()]

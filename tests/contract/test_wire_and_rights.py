@@ -13,7 +13,7 @@ from tasks.resources import TYPES
 from tasks.resources.rights import DUTIES, granted, is_read, limits_of
 from tests.contract import lives
 from tests.contract.journeys import Journey, duty_of, emulated, used
-from tests.contract.wire import TAG, TOKENLESS, rules_of
+from tests.contract.wire import TAG, TOKENLESS, WIRE, named
 from tests.sandbox import Sandbox
 
 # Granted and not called by us, with the reason. AWS checks these in the caller's name, inside another call.
@@ -58,7 +58,7 @@ ELSEWHERE = {
     "s3:GetObjectTagging/rds": "exported objects that somebody has tagged: CopyObject asks for it",
     "ec2:CreateSnapshot/instance": "more than 40 excluded volumes: test_instance_driver",
     "ec2:ModifyInstanceAttribute/volume": "a volume that ends with its machine: test_ec2_restore",
-    "ec2:CreateReplaceRootVolumeTask": "a root in place without stopping: test_ec2_restore",
+    "ec2:CreateReplaceRootVolumeTask/volume": "a root in place without stopping: test_ec2_restore",
     "ec2:DescribeReplaceRootVolumeTasks": "a root in place without stopping: test_ec2_restore",
     "ec2:DescribeSnapshots": "what comes from an archive: tests/integration",
     "ebs:ListSnapshotBlocks": "archives: tests/integration, tests/workers/repository",
@@ -134,12 +134,17 @@ def test_every_call_that_changes_something_carries_what_aws_demands(journeys: Ma
     """The wire: names, tags, tokens, types of volumes, keys; one table for all drivers."""
     wrong, unknown = set(), set()
     for call in changing(journeys):
-        rules = rules_of(call["service"], call["operation"])
-        if rules is None:
+        rules = WIRE.get(named(call["service"], call["operation"]), ())
+        if not rules:
             unknown.add(f"{call['service']}:{call['operation']}")
             continue
         wrong |= {(call["operation"], words) for words, holds in rules if not holds(call["parameters"])}
     assert (wrong, unknown) == (set(), set())
+
+
+def test_every_rule_of_the_wire_was_put_to_a_call(journeys: Mapping[str, list[Journey]]) -> None:
+    """A rule that no life comes to says nothing about its call."""
+    assert set(WIRE) - {named(call["service"], call["operation"]) for call in changing(journeys)} == set()
 
 
 def test_what_only_our_tag_lets_a_role_make_carries_it(journeys: Mapping[str, list[Journey]]) -> None:
@@ -160,7 +165,7 @@ def test_no_create_without_a_token_goes_out_twice_for_one_wish(journeys: Mapping
         for kind, some in journeys.items()
         for number, one in enumerate(some)
         for call in one.calls
-        if call["operation"] in TOKENLESS and call["outcome"] == "ok"
+        if named(call["service"], call["operation"]) in TOKENLESS and call["outcome"] == "ok"
     )
     assert sent
     assert [one for one, times in sent.items() if times > 1] == []

@@ -86,6 +86,10 @@ _KMS: Rule = (
     "a key of KMS only with its algorithm",
     lambda asked: "SSEKMSKeyId" not in asked or str(asked["ServerSideEncryption"]).startswith("aws:kms"),
 )
+_LET_IN: tuple[Rule, ...] = (
+    ("one account may restore", lambda asked: asked["AttributeName"] == "restore" and len(asked["ValuesToAdd"]) == 1),
+    _never("ValuesToRemove"),
+)
 _NO_LAST = "without a last snapshot of what came from one"
 WIRE: Mapping[str, tuple[Rule, ...]] = {
     # EC2
@@ -138,8 +142,8 @@ WIRE: Mapping[str, tuple[Rule, ...]] = {
         NAMED,
         ("the source by ARN", lambda asked: _arn(asked["SourceDBClusterSnapshotIdentifier"])),
     ),
-    "ModifyDBSnapshotAttribute": (_given("ValuesToAdd"), _never("ValuesToRemove")),
-    "ModifyDBClusterSnapshotAttribute": (_given("ValuesToAdd"), _never("ValuesToRemove")),
+    "ModifyDBSnapshotAttribute": _LET_IN,
+    "ModifyDBClusterSnapshotAttribute": _LET_IN,
     "RestoreDBInstanceFromDBSnapshot": (TAGGED, _given("DBInstanceIdentifier", "DBSnapshotIdentifier")),
     "RestoreDBClusterFromSnapshot": (TAGGED, _given("DBClusterIdentifier", "SnapshotIdentifier", "Engine")),
     "CreateDBInstance": (TAGGED, _given("DBInstanceIdentifier", "DBClusterIdentifier", "DBInstanceClass", "Engine")),
@@ -152,7 +156,6 @@ WIRE: Mapping[str, tuple[Rule, ...]] = {
     "AddTagsToResource": (_given("ResourceName", "Tags"),),
     "StartExportTask": (NAMED, _given("SourceArn", "S3BucketName", "IamRoleArn", "KmsKeyId")),
     # DynamoDB and its scaling
-    "CreateBackup": (),  # DynamoDB's and FSx's: below
     "RestoreTableFromBackup": (_given("TargetTableName", "BackupArn"),),
     "TagResource": (("our tag, or the mark of what is outdated", lambda asked: "snapfleet:" in json.dumps(asked)),),
     "UpdateTable": (_given("TableName"),),
@@ -161,7 +164,6 @@ WIRE: Mapping[str, tuple[Rule, ...]] = {
     "RegisterScalableTarget": (_given("ResourceId", "ScalableDimension"),),
     "PutScalingPolicy": (_given("PolicyName", "ResourceId"),),
     "DeleteTable": (_given("TableName"),),
-    "DeleteBackup": (),
     # AWS Backup
     "CreateBackupVault": (_given("BackupVaultName"),),
     "PutBackupVaultAccessPolicy": (
@@ -192,6 +194,7 @@ WIRE: Mapping[str, tuple[Rule, ...]] = {
     "PutFileSystemPolicy": (_given("FileSystemId", "Policy"),),
     "UpdateFileSystem": (_given("FileSystemId", "ThroughputMode"),),
     "CreateMountTarget": (_given("FileSystemId", "SubnetId"),),
+    "DeleteFileSystem.elasticfilesystem": (_given("FileSystemId"),),
     "CreateAccessPoint": (TAGGED, _token("ClientToken", 64), _given("FileSystemId")),
     "DeleteMountTarget": (_given("MountTargetId"),),
     # FSx: a token has at most 63 characters
@@ -202,7 +205,6 @@ WIRE: Mapping[str, tuple[Rule, ...]] = {
         _token("ClientRequestToken", 63),
         ("a machine to hold it", lambda asked: bool(asked["OntapConfiguration"]["StorageVirtualMachineId"])),
     ),
-    "DeleteFileSystem": (),
     "DeleteVolume.fsx": ((_NO_LAST, lambda asked: _true(asked["OntapConfiguration"], "SkipFinalBackup")),),
     "DeleteFileSystem.fsx": ((_NO_LAST, lambda asked: "SkipFinalBackup" in json.dumps(asked)),),
     "CreateBackup.fsx": (
@@ -294,14 +296,18 @@ WIRE: Mapping[str, tuple[Rule, ...]] = {
 }
 # Creates that AWS has no token for: a second one would be a second thing (EC2, DynamoDB API references).
 TOKENLESS = frozenset(
-    {"CreateSnapshots", "CreateSnapshot", "CopySnapshot", "CreateImage", "RegisterImage", "RestoreTableFromBackup"}
-)
+    {
+        "CreateSnapshots", "CreateSnapshot", "CopySnapshot", "CreateImage", "RegisterImage", "RestoreTableFromBackup",
+        "CreateBackup.dynamodb",
+    }
+)  # fmt: skip
 
 
 def _arn(value: Any) -> bool:
     return str(value).startswith("arn:")
 
 
-def rules_of(service: str, operation: str) -> tuple[Rule, ...] | None:
-    """The rules of one operation; None for one that nobody has looked at."""
-    return WIRE.get(f"{operation}.{service}", WIRE.get(operation))
+def named(service: str, operation: str) -> str:
+    """What a call is listed as: two services may have operations of one name."""
+    both = f"{operation}.{service}"
+    return both if both in WIRE else operation
