@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from peewee import SQL
+
 from coordinator.archive import held_bases
 from coordinator.expiry import PointFact, Rule
 from coordinator.exports import export_destination
@@ -31,6 +33,7 @@ from tasks.catalog import (
 )
 from tasks.catalog.archives import ARCHIVE, repository_destination, repository_of
 from tasks.catalog.era import read_era
+from tasks.catalog.job import UNSETTLED
 from tasks.catalog.shares import lent
 from tasks.errors import Invalid
 from tasks.states import JOB_OPEN, AccountState, PointState, RestoreState
@@ -203,7 +206,8 @@ def retention_facts(policy: Policy) -> list[PointFact]:
 
 
 def users_of(policy: Policy) -> dict[int, set[str]]:
-    """What unfinished work depends on points of this policy: copies from them, restores of them; by point id."""
+    """What unfinished work depends on points of this policy, by point id: copies from them, restores of them, and the
+    jobs that made them while what follows (their copies and archives) is not planned yet."""
     used: dict[int, set[str]] = defaultdict(set)
     copies = (
         Job.select(Job.id, Job.spec)
@@ -212,6 +216,9 @@ def users_of(policy: Policy) -> dict[int, set[str]]:
     )
     for number, spec in rows(copies):
         used[spec["point"]].add(f"copy:{number}")
+    unsettled = Job.select(Job.id, Job.point_id).where(SQL(UNSETTLED), Job.point_id.is_null(False))
+    for number, point in rows(unsettled):
+        used[point].add(f"job:{number}")
     restores = (
         Restore.select(Restore.id, Restore.point)
         .join(Point)

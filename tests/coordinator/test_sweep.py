@@ -108,6 +108,26 @@ def test_a_point_that_is_held_stays_and_says_why(house: House) -> None:
     assert [reason.code for reason in verdict.reasons] == ["held", "outlived"]
 
 
+def test_a_point_that_is_good_after_its_time_stays_until_its_copies_are_planned(house: House) -> None:
+    """A seed of the simulator: a backup that was retried for so long that newer ones had outlived it was marked in the
+    moment between its success and the planning of its copy, which its DR entry keeps for longer than the original."""
+    policy = history(house, 4, dr=[{"region": AWAY, "generations": 30}])
+    oldest = house.points()[0]
+    with transaction():
+        job = Job.create(
+            kind="snapshot", lane="snapshot", key="late", account=oldest.account_id, region=HOME, service="ec2",
+            run=oldest.run_id, resource=oldest.resource_id, point_id=oldest.id, state=JobState.DONE,
+            created_at=START, not_before_at=START, finished_at=house.clock.timer(),
+        )  # fmt: skip
+    with session():
+        verdict = judge(policy, house.clock.now()).plan.verdicts[oldest.id]
+    assert [reason.code for reason in verdict.reasons] == ["in_use", "outlived"]
+    assert verdict.reasons[0].text == f"in use by job:{job.id}"
+    house.step()
+    with session():
+        assert [copy.spec["point"] for copy in Job.select().where(Job.kind == "copy")] == [oldest.id]
+
+
 def test_what_a_failed_attempt_left_in_the_cloud_goes_once_a_later_attempt_was_good(house: House) -> None:
     house.account()
     house.policy(retries={"attempts": 2, "wait": "1m"})
