@@ -62,9 +62,16 @@ ESTATE = {
             "targets": [{"tag": {"Name": "web-2"}, "types": ["instance"], "accounts": ["prod"]}],
             "generations": 3,
             "dr": [{"region": AWAY}, {"account": "vault", "region": FAR, "kms_key": ALIAS}],
-        }
+        },
+        {
+            "name": "disk",
+            "targets": [{"tag": {"Name": "scratch"}, "types": ["volume"], "accounts": ["prod"]}],
+            "generations": 1,
+            "dr": [{"region": AWAY}, {"account": "vault", "region": FAR, "kms_key": ALIAS}],
+        },
     ],
 }
+PLACES = {"": (PROD, HOME), f"prod/{AWAY}": (PROD, AWAY), f"vault/{FAR}": (VAULT, FAR)}
 
 
 @dataclass
@@ -82,7 +89,9 @@ class Story:
     points: list[dict[str, Any]] = field(default_factory=list)
     hashes: dict[str, str] = field(default_factory=dict)
     restored: dict[str, str] = field(default_factory=dict)
-    restored_far: list[str] = field(default_factory=list)
+    restored_there: dict[str, list[str]] = field(default_factory=dict)  # by place: each volume's bytes
+    disk: str = ""  # the loose volume's bytes at its last backup
+    restored_disk: dict[str, list[str]] = field(default_factory=dict)
 
     def sources(self) -> dict[str, Any]:
         """Everything in the production account that a backup has no business with, as EC2 describes it."""
@@ -124,6 +133,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         try:
             _protect(told)
             _lose_and_restore(told)
+            _lose_and_restore_a_disk(told)
             yield told
         finally:
             here.kill()
@@ -153,23 +163,70 @@ def _protect(story: Story) -> None:
 def _lose_and_restore(story: Story) -> None:
     here, sandbox = story.here, story.sandbox
     sandbox.destroy(PROD, HOME, *story.disks.values(), story.machine)
-    home, far = (next(p["id"] for p in story.points if p["destination"] == d) for d in ("", f"vault/{FAR}"))
+    ids = {point["destination"]: point["id"] for point in story.points}
+    home = ids.pop("")
     done = here.type("restore", home, "--to", "instance", "--wait")
     (launch,) = [step for step in done["steps"] if step["kind"] == "run-instance"]
     volumes = launch["outputs"]["volumes"]
     story.restored = {device: sandbox.sha256(PROD, HOME, volume) for device, volume in volumes.items()}
-    done = here.type("restore", far, "--to", "volume", "--zone", f"{FAR}a", "--wait")
+    story.restored_there = {place: _volumes_from(story, place, point) for place, point in ids.items()}
+
+
+def _volumes_from(story: Story, place: str, point: str) -> list[str]:
+    """A point's volumes made anew where it lies: the bytes of each."""
+    account, region = PLACES[place]
+    done = story.here.type("restore", point, "--to", "volume", "--zone", f"{region}a", "--wait")
     made = [item["id"] for item in done["made"] if item["kind"] == "volume"]
-    story.restored_far = sorted(sandbox.sha256(VAULT, FAR, volume) for volume in made)
+    return sorted(story.sandbox.sha256(account, region, volume) for volume in made)
 
 
-def test_every_byte_comes_back_at_home_and_from_the_copy_in_the_other_account(story: Story) -> None:
+def _lose_and_restore_a_disk(story: Story) -> None:
+    """A volume by itself: backed up twice, its first generation gone everywhere, lost, restored from each place."""
+    here, sandbox = story.here, story.sandbox
+    named = [{"Name": "tag:Name", "Values": ["scratch"]}]
+    (volume,) = sandbox.client(PROD, HOME).describe_volumes(Filters=named)["Volumes"]
+    first: set[str] = set()
+    for turn in range(2):
+        sandbox.write(PROD, HOME, volume["VolumeId"], 4096 * 512 * (turn + 1), os.urandom(1 << 16))
+        assert here.type("run", "disk", "--wait")["state"] == "done"
+        first = first or {point["id"] for point in _of_the_disk(here)}
+    story.disk = sandbox.sha256(PROD, HOME, volume["VolumeId"])
+    points = here.until(
+        "the first points are gone",
+        lambda: [] if first & {one["id"] for one in _of_the_disk(here)} else _of_the_disk(here),
+    )
+    sandbox.destroy(PROD, HOME, volume["VolumeId"])
+    story.restored_disk = {
+        point["destination"]: _volumes_from(story, point["destination"], point["id"]) for point in points
+    }
+
+
+def _of_the_disk(here: Installation) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = here.type("points", "--limit", "100")
+    return [row for row in rows if row["policy"] == "disk" and row["state"] == "good"]
+
+
+def test_every_byte_comes_back_at_home_and_from_the_copies_in_another_region_and_account(story: Story) -> None:
     """feature 1: policy, snapshot, copies, restore; 11: what is protected lies in three places."""
     assert {point["destination"] for point in story.points} == {"", f"prod/{AWAY}", f"vault/{FAR}"}
     assert {point["state"] for point in story.points} == {"good"}
     assert len(story.hashes) == 2
     assert story.restored == story.hashes
-    assert story.restored_far == sorted(story.hashes.values())
+    assert story.restored_there == dict.fromkeys((f"prod/{AWAY}", f"vault/{FAR}"), sorted(story.hashes.values()))
+
+
+def test_a_volume_by_itself_comes_back_from_each_place_as_it_was_last(story: Story) -> None:
+    """feature 14, feature 42: backed up twice, copied twice, its first generation expired, lost, restored."""
+    assert story.restored_disk == {place: [story.disk] for place in PLACES}
+    assert _snapshots_of_the_disk(story) == dict.fromkeys(PLACES, 1)
+
+
+def _snapshots_of_the_disk(story: Story) -> dict[str, int]:
+    named = [{"Name": "tag:snapfleet:policy", "Values": ["disk"]}]
+    return {
+        place: len(story.sandbox.client(*there).describe_snapshots(OwnerIds=["self"], Filters=named)["Snapshots"])
+        for place, there in PLACES.items()
+    }
 
 
 def test_a_backup_is_made_of_api_calls_that_make_snapshots_and_read_no_block(story: Story) -> None:
