@@ -1,12 +1,12 @@
 """Restores of Azure's disks and machines: new disks from snapshots, and a machine on them. Pure.
 
 Steps: azure-create-disk {group, name, snapshot_id, size_gib, sku, zone, os_type, generation, encryption_set_id, tags}
--> disk_id; azure-create-vm {group, name, size, zone, os_type, os_disk, data_disks, subnet_id, security_group_id, model,
-identity, plan, tags} -> vm_id; azure-attach-disk {vm_id, disk_id, lun, caching}.
+-> disk_id; azure-create-vm {group, name, size, zone, os_type, os_disk, data_disks, subnet_id, security_group_id,
+accelerated, model, identity, plan, tags} -> vm_id; azure-attach-disk {vm_id, disk_id, lun, caching}.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coordinator.restore_azure_in_place import plan_in_place
@@ -18,6 +18,8 @@ from tasks.errors import Impossible, Invalid
 
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9_-]+")
 _NAME_LENGTH = 64  # of a Linux machine (Azure resource naming rules); disks may have 80
+# Disks that lie in every zone of a region are refused with one (managed disks documentation, redundancy options).
+_IN_ALL_ZONES = "_ZRS"
 _FROM_DISK = ("os_type", "generation", "iops", "mbps", "encryption_set_id", "encryption_type")
 
 
@@ -41,6 +43,7 @@ def plan_azure(draft: Draft, values: Mapping[str, Any], tags: Mapping[str, str])
     draft.title = f"to a new disk {prefix} in {point.account}, {point.region}"
     if values.get("attach_to"):
         params = {"vm_id": values["attach_to"], "disk_id": ref(made, "disk_id"), "lun": values.get("lun")}
+        params["caching"] = _facts(draft, part).get("caching")
         why = f"Attach the new disk to {values['attach_to']}."
         draft.add("attach", "azure-attach-disk", params, why, ("azure-attachment",))
 
@@ -75,13 +78,14 @@ def _create_disk(draft: Draft, values: Mapping[str, Any], part: PartFacts, name:
             f"The encryption set of {name} is of another region and is left out: Azure's key is used."
         )
         kept = {key: value for key, value in kept.items() if not key.startswith("encryption")}
+    sku = str(values.get("sku") or facts.get("sku") or "")
     params = {
         "group": values["group"],
         "name": name,
         "snapshot_id": part.snapshot_id,
         "size_gib": part.size_gib,
-        "sku": values.get("sku") or facts.get("sku"),
-        "zone": values.get("zone"),
+        "sku": sku,
+        "zone": None if sku.endswith(_IN_ALL_ZONES) else values.get("zone"),
         **kept,
         "tags": clean_tags(facts.get("tags", {}), draft.request.tags, draft.warnings),
     }
@@ -113,6 +117,7 @@ def _plan_machine(draft: Draft, values: Mapping[str, Any], prefix: str, tags: Ma
         "data_disks": list(held.values()),
         "subnet_id": values["subnet"],
         "security_group_id": values.get("security_group"),
+        "accelerated": _accelerated(draft, values) or None,
         "controller": point.captured("controller"),
         "model": _model(draft),
         "identity": point.captured("identity", {}),
@@ -121,6 +126,19 @@ def _plan_machine(draft: Draft, values: Mapping[str, Any], prefix: str, tags: Ma
     }
     draft.add("vm", "azure-create-vm", params, f"Make the machine {prefix} on these disks.", ("azure-vm",))
     _say(draft)
+
+
+def _accelerated(draft: Draft, values: Mapping[str, Any]) -> bool:
+    """Whether the interface that is made again was accelerated. Not every size of machine takes that, so another size
+    goes without."""
+    interfaces: Sequence[Mapping[str, Any]] = draft.point.captured("interfaces", [])
+    first = next((one for one in interfaces if one.get("primary")), interfaces[0] if interfaces else {})
+    if not first.get("accelerated"):
+        return False
+    is_same = bool(values.get("size") == draft.point.captured("size"))
+    if not is_same:
+        draft.notes.append("The old interface was accelerated: switch that on if the new size of machine takes it.")
+    return is_same
 
 
 def _attached(draft: Draft, part: PartFacts) -> dict[str, Any]:

@@ -120,6 +120,8 @@ def _interface(world: World, machine: Thing, wish: dict[str, Any]) -> dict[str, 
         begun=world.now(),
     )
     nic.properties = {"ipConfigurations": addresses, "virtualMachine": {"id": machine.id}, "primary": True}
+    if "enableAcceleratedNetworking" in properties:
+        nic.properties["enableAcceleratedNetworking"] = properties["enableAcceleratedNetworking"]
     if properties.get("networkSecurityGroup"):
         nic.properties["networkSecurityGroup"] = world.need(properties["networkSecurityGroup"]["id"]) and dict(
             properties["networkSecurityGroup"]

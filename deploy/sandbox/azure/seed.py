@@ -103,6 +103,7 @@ def _interface(base: str, name: str) -> dict[str, Any]:
         "name": name,
         "properties": {
             "primary": True,
+            "enableAcceleratedNetworking": True,
             "networkSecurityGroup": {"id": f"{network}/networkSecurityGroups/{HOME}"},
             "ipConfigurations": [
                 {"name": "ip", "properties": {"subnet": {"id": f"{network}/virtualNetworks/{HOME}/subnets/app"}}}

@@ -1,0 +1,67 @@
+"""A machine that is lost and made again from its snapshots: planned, carried out, and held against the old one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from coordinator.restore import RestoreRequest, plan_restore
+from coordinator.restore_facts import PartFacts, PointFacts
+from deploy.sandbox.azure import seed
+from tasks.states import OperationState
+from tests.azure import TAGS, AzureRig
+from workers.driver import Point, RestoreStep, Started
+
+
+def carried_out(azure: AzureRig, point: Point, facts: PointFacts, request: RestoreRequest) -> str:
+    """Every step of the plan; the id of what the last one made."""
+    outputs: dict[str, Mapping[str, Any]] = {}
+
+    def resolved(value: Any) -> Any:
+        if isinstance(value, list):
+            return [resolved(one) for one in value]
+        if isinstance(value, Mapping) and "$ref" in value:
+            step, name = value["$ref"].split(".")
+            return outputs[step][name]
+        return {name: resolved(one) for name, one in value.items()} if isinstance(value, Mapping) else value
+
+    for step in plan_restore(facts, request).steps:
+        wish = RestoreStep(step.kind, resolved(dict(step.params)))
+        started = azure.driver.start_restore(point, wish, f"restore-{step.name}", TAGS)
+        assert azure.states(started.operations) == {OperationState.DONE}, step
+        outputs[step.name] = started.outputs
+    return str(started.outputs["vm_id"])
+
+
+def facts_of(started: Started, point: Point) -> PointFacts:
+    machine = point.resource
+    return PointFacts(
+        id="rp-1", type="azure-vm", resource_id=machine.external_id, resource_name=machine.name,
+        account="az", region=seed.HOME, home_account="az", home_region=seed.HOME,
+        parts=tuple(PartFacts(one.external_id, one.source_id, one.device, one.size_gib) for one in started.parts),
+        attributes=started.captured, tags=dict(machine.tags),
+    )  # fmt: skip
+
+
+def test_a_machine_comes_back_with_its_places_caching_zone_network_size_identity_and_tags(azure: AzureRig) -> None:
+    """feature 26: without any option but a name, because everything is as it was."""
+    old = azure.resource("az-db-1")
+    started = azure.backup(old)
+    azure.states(started.operations)
+    point = azure.point(old, started)
+    asked = RestoreRequest("vm", settings={"name": "back"})
+    made = carried_out(azure, point, facts_of(started, point), asked)
+    new = azure.resource("back")
+    assert new.external_id == made
+    for name in ("size", "zone", "os_type", "model", "identity"):
+        assert new.attributes.get(name) == old.attributes.get(name), name
+    assert old.attributes["zone"], "a machine without one would prove nothing"
+    places = [[(one["role"], one.get("lun"), one["caching"]) for one in vm.attributes["disks"]] for vm in (old, new)]
+    assert places[0] == places[1]
+    assert {tag: new.tags[tag] for tag in old.tags} == old.tags
+    for before, after in zip(old.attributes["disks"], new.attributes["disks"], strict=True):
+        was, now = (azure.resource(one["id"].rsplit("/", 1)[-1]) for one in (before, after))
+        for name in ("sku", "zone", "size_gib", "generation"):
+            assert now.attributes.get(name) == was.attributes.get(name), name
+        assert {tag: now.tags[tag] for tag in was.tags} == was.tags
+    network = [azure.backup(vm, f"look-{vm.name}").captured["interfaces"] for vm in (old, new)]
+    for name in ("subnet_id", "security_group_id", "accelerated"):
+        assert network[1][0][name] == network[0][0][name], name
