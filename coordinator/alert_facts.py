@@ -8,6 +8,7 @@ from typing import Any
 from peewee import fn
 
 from coordinator.alert_rules import Facts, FailedTarget, LaneFact, PoolFact, StalePolicy
+from coordinator.routes import TWO_HOPS
 from coordinator.rpo import due_since, slots_by_policy
 from tasks.catalog import (
     Account,
@@ -82,7 +83,12 @@ def _failed_targets(newest: dict[int, str]) -> list[FailedTarget]:
             .join(Resource)
             .switch(Job)
             .join(Account)
-            .where(Job.run.in_(runs[start : start + CHUNK]), Job.state == JobState.FAILED, Resource.gone_at.is_null())
+            .where(
+                Job.run.in_(runs[start : start + CHUNK]),
+                Job.state == JobState.FAILED,
+                Job.error_code != TWO_HOPS,  # two other jobs do what that one could not
+                Resource.gone_at.is_null(),
+            )
             .order_by(Job.id)
         )
         failed = {(newest[job.run_id], job.resource_id): job for job in jobs}
@@ -119,6 +125,7 @@ def _recovered(resources: set[int], newest: dict[int, str]) -> dict[tuple[str, i
                 Job.resource.in_(numbers[start : start + CHUNK]),
                 Job.run >= oldest,
                 Job.state.in_([JobState.DONE, JobState.FAILED]),
+                Job.error_code != TWO_HOPS,
             )
             .tuples()
         )

@@ -165,6 +165,24 @@ def test_a_target_that_fails_at_every_run_is_one_alert_until_it_succeeds(estate:
     assert open_keys() == set()
 
 
+def test_a_copy_that_goes_by_two_hops_is_no_failure_of_its_target(estate: Estate) -> None:
+    """Feature 38, feature 42: what the cloud would not do in one step two other jobs do, and their failure is told."""
+    with session():
+        far, lost = estate.volume("vol-far"), estate.volume("vol-lost")
+        run = estate.run(AT, {far: "done", lost: "done"}, state="partial")
+        for one in (far, lost):
+            estate.job(one, run, "failed", kind="copy", error_code="two-hops")
+        estate.job(far, run, "done", kind="copy")
+        estate.job(lost, run, "failed", kind="copy")
+        evaluate(estate.clock)
+    assert open_keys() == {"target-failing:web/prod/us-east-1/vol-lost"}
+    with session():
+        again = estate.run(AT + HOUR, {lost: "done"}, only=["vol-lost"])
+        estate.job(lost, again, "failed", kind="copy", error_code="two-hops")
+        evaluate(estate.clock)
+    assert open_keys() == set()
+
+
 def test_a_partial_run_clears_its_own_target_only(estate: Estate) -> None:
     """Feature C6: a manual run of one resource says nothing about the others."""
     with session():
