@@ -207,6 +207,19 @@ class DatabaseContract(ServiceContract, DatabaseCopyContract):
         assert [part.external_id for part in again.parts] == [part.external_id for part in first.parts]
         assert any("was deleted after" in warning for warning in again.warnings)
 
+    def test_a_stale_description_loses_no_backup_and_makes_no_second_one(self, rig: DatabaseRig) -> None:
+        """Feature 31: a snapshot that is not shown yet is waited for, and meets its name when it is asked for again."""
+        resource = rig.resource()
+        started = rig.backup(resource)
+        rig.sandbox.fault("stale", hide="all", seconds=30, operation=rig.ways["read"])
+        assert rig.driver.progress(started.operations)[0].state is OperationState.RUNNING
+        rig.sandbox.clear_faults()
+        rig.sandbox.fault("stale", hide="all", seconds=30, operation=rig.ways["read"], count=1)
+        assert rig.backup(resource).adopted
+        rig.sandbox.clear_faults()
+        assert rig.driver.progress(started.operations)[0].state is OperationState.DONE
+        assert len(rig.driver.find(rig.production, HOME, "job-1")) == 1
+
     def test_users_tags_come_along_in_the_characters_that_rds_takes(self, rig: DatabaseRig) -> None:
         resource = rig.resource()
         hostile = {"na<me>": 'va"lue', "ok": "yes", "aws:no": "x", **{f"user-{n:02}": "v" for n in range(60)}}
