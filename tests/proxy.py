@@ -172,7 +172,8 @@ class FaultProxy:
             self._forgotten -= {source, sink}
         for link in gone:
             with contextlib.suppress(OSError):
-                link.close()
+                link.shutdown(socket.SHUT_RDWR)  # close alone says nothing while the other direction waits for data
+            link.close()
 
 
 def _abort(link: socket.socket) -> None:

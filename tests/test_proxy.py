@@ -12,10 +12,14 @@ from tests.proxy import FaultProxy
 pytestmark = pytest.mark.unit
 
 
+ENDED = threading.Semaphore(0)
+
+
 class _Echo(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         while data := self.request.recv(1024):
             self.request.sendall(data)
+        ENDED.release()
 
 
 @pytest.fixture
@@ -60,6 +64,13 @@ def test_a_forgotten_link_is_silent_beside_new_ones_that_work(proxy: FaultProxy)
         with pytest.raises(TimeoutError):
             link.recv(16)
         connected(proxy).close()
+
+
+def test_a_server_hears_that_its_client_is_gone(proxy: FaultProxy) -> None:
+    while ENDED.acquire(blocking=False):
+        pass
+    connected(proxy).close()
+    assert ENDED.acquire(timeout=5)
 
 
 def test_links_are_reset_and_refused_and_come_back(proxy: FaultProxy) -> None:
