@@ -9,11 +9,12 @@ first; a machine in use is stopped as late as possible, and nothing that it had 
 from collections.abc import Sequence
 from typing import Any
 
-from coordinator.restore_archive import from_repository, into_disks
+from coordinator.restore_archive import from_repository, into_disks, into_files
 from coordinator.restore_disks import chosen_parts, clean_tags
 from coordinator.restore_draft import Draft
 from coordinator.restore_facts import (
     EC2_KINDS,
+    FILE,
     HostFacts,
     PartFacts,
     PointFacts,
@@ -56,6 +57,8 @@ def plan_restore(point: PointFacts, request: RestoreRequest) -> RestorePlan:
     if not point.parts:
         raise Invalid(f"Point {point.id} holds no snapshot that could be restored.", code="no-parts")
     draft = Draft(point, request)
+    if request.kind == FILE:
+        return into_files(draft, chosen_parts(point, request))
     if point.type not in _EC2:
         plan_typed(draft)
         return into_disks(draft.plan(()), point) if point.repository else draft.plan(())

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from coordinator.restore_facts import PartFacts, PointFacts, RestoreRequest
+from coordinator.restore_draft import Draft
+from coordinator.restore_facts import PartFacts, PointFacts, RestoreRequest, option
 from coordinator.restore_plan import PlannedStep, RestorePlan, ref
 from coordinator.restore_steps import slug
+from tasks.errors import Invalid
 
 
 def from_repository(
@@ -40,6 +42,33 @@ def into_disks(plan: RestorePlan, point: PointFacts) -> RestorePlan:
     steps = tuple(_filled(step, sizes, point) for step in plan.steps)
     note = f"All blocks are read from the repository {point.repository} first, so this takes as long as that."
     return replace(plan, steps=steps, notes=(*plan.notes, note))
+
+
+def into_files(draft: Draft, parts: Sequence[PartFacts]) -> RestorePlan:
+    """Each part as an image of its volume in a file, in the folder that the operator gave to workers for that.
+
+    Raises Invalid for a point that is no archive, and for options of what is made in a cloud.
+    """
+    point, kept = draft.point, draft.request.to_json().keys() - {"kind", "volumes"}
+    if not point.repository:
+        advice = "`snapfleet repository archive` archives a point, whatever turn its policy is at."
+        raise Invalid(f"Only an archive is restored to files, and point {point.id} is none.", advice=advice)
+    if kept:
+        raise Invalid(f"{option(min(kept))} is not for files; --volume chooses volumes.", code="option-value")
+    draft.title = f"to {len(parts)} file(s) in the folder SNAPFLEET_RESTORE_FOLDER of a worker"
+    for part in parts:
+        params = {
+            "repository": point.repository,
+            "generation": part.snapshot_id,
+            "volume": part.source_id,
+            "size_gib": part.size_gib,
+        }
+        source = part.source_id or part.device
+        why = f"Write {part.size_gib} GiB of {source} from the repository {point.repository} into a sparse raw file."
+        draft.add(f"write-{slug(part)}", "restore-file", params, why, ("file",))
+    draft.notes.append("The worker that begins a file goes on with it; `restores show` names its host and path.")
+    draft.notes.append("What is read out of the repository's region is billed as transfer by its cloud, too.")
+    return draft.plan(parts)
 
 
 def _filled(step: PlannedStep, parts: Mapping[str, PartFacts], point: PointFacts) -> PlannedStep:

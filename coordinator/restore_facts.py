@@ -14,7 +14,8 @@ from tasks.errors import Invalid
 from tasks.resources import TABLE
 
 EC2_KINDS = ("volume", "instance", "in-place")
-KINDS = tuple(dict.fromkeys(word for kind in TABLE.values() for word in kind.restores))
+FILE = "file"  # what any archive can become, whatever it is of
+KINDS = (*dict.fromkeys(word for kind in TABLE.values() for word in kind.restores), FILE)
 VOLUME_TYPES = ("gp2", "gp3", "io1", "io2", "st1", "sc1", "standard")
 ROOT_WAYS = ("auto", "replace", "swap")
 USER_DATA = ("original", "none")
@@ -153,7 +154,7 @@ class RestoreRequest:
     """What the operator wants. An empty value means: as it was. JSON names are the field names.
 
     `kind`: 'volume' (new volumes, attached to `attach_to` when given), 'instance' (a new one) or 'in-place'; for other
-    types one of their own words, with their options in `settings`.
+    types one of their own words, with their options in `settings`; for any archive 'file' (each volume's image).
     `volumes` selects by volume id, device or snapshot id; `profile`, `key` and `security_groups` take 'none'.
     `image` is launched from, and its volumes are then exchanged for those of the point.
     """

@@ -13,6 +13,7 @@ tag-resources {instance_id, volumes: {device: tags}, delete_on_termination: [dev
 delete-volume {volume_id}: only one that the restore itself made and detached
 restore-snapshot {repository, generation, volume, size_gib, kms_key_id} -> snapshot_id
 restore-disk {repository, generation, volume, size_gib, disk: what azure-create-disk takes} -> disk_id
+restore-file {repository, generation, volume, size_gib} -> file (HOST:PATH), bytes
 delete-snapshot {snapshot_id}: only one that the restore itself made
 Other types have steps of their own: restore-KIND {backup_id, tags, options} and what their planners add
 (coordinator/restore_types.py); their drivers know them.
@@ -40,6 +41,7 @@ STEP_KINDS = frozenset(
         "delete-volume",
         "restore-snapshot",
         "restore-disk",
+        "restore-file",
         "delete-snapshot",
         "replace-root",
         "tag-resources",

@@ -93,6 +93,10 @@ class Settings:
         default=20_000,
         metadata={"about": "keys of a bucket in one part of its sync: eight parts are worked at side by side"},
     )
+    restore_folder: str = field(
+        default="",
+        metadata={"about": "folder of a worker for volumes restored to files (`restore --to file`); empty: refused"},
+    )
     grace_seconds: float = field(
         default=86400.0,
         metadata={

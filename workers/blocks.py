@@ -31,28 +31,12 @@ class Foreign:
     why_not: str = ""
 
 
-class Blocks(Protocol):
-    """Block access of one cloud. A restore writes to what `begin` makes: `makes` is its kind as undo and polls know
-    it, `output` what later steps of the restore refer to it by."""
+class Target(Protocol):
+    """What a restore from a repository writes to: `begin` makes it; `makes` is its kind as undo and polls know it,
+    `output` what later steps of the restore refer to it by."""
 
     makes: str
     output: str
-
-    def snapshots(self, account: Account, region: str, tags: Mapping[str, str]) -> Iterator[Foreign]:
-        """Every snapshot that the account owns there and that carries all of `tags`, in no order. Raises the family."""
-
-    def store(self, account: Account, region: str, url: str, sse_key: str = "") -> Store:
-        """The place of a repository, entered as `account`. With `sse_key` the store itself encrypts what is written
-        under that key of its cloud, beside our own encryption. Raises Unsuitable for an address of another cloud."""
-
-    def key_service(self, account: Account, region: str, key: str) -> KeyService:
-        """The account's key service, which encrypts under `key`."""
-
-    def source(self, account: Account, region: str, snapshot_id: str, base: str | None = None) -> Source:
-        """A completed snapshot; with `base` (another snapshot of the same volume) only what changed since.
-
-        Raises Unrelated or Missing when `base` cannot be compared with.
-        """
 
     def begin(
         self,
@@ -72,6 +56,26 @@ class Blocks(Protocol):
 
     def complete(self, account: Account, region: str, snapshot_id: str, blocks: int) -> None:
         """Say that `blocks` blocks were written in all."""
+
+
+class Blocks(Target, Protocol):
+    """Block access of one cloud."""
+
+    def snapshots(self, account: Account, region: str, tags: Mapping[str, str]) -> Iterator[Foreign]:
+        """Every snapshot that the account owns there and that carries all of `tags`, in no order. Raises the family."""
+
+    def store(self, account: Account, region: str, url: str, sse_key: str = "") -> Store:
+        """The place of a repository, entered as `account`. With `sse_key` the store itself encrypts what is written
+        under that key of its cloud, beside our own encryption. Raises Unsuitable for an address of another cloud."""
+
+    def key_service(self, account: Account, region: str, key: str) -> KeyService:
+        """The account's key service, which encrypts under `key`."""
+
+    def source(self, account: Account, region: str, snapshot_id: str, base: str | None = None) -> Source:
+        """A completed snapshot; with `base` (another snapshot of the same volume) only what changed since.
+
+        Raises Unrelated or Missing when `base` cannot be compared with.
+        """
 
 
 class Opening(Protocol):

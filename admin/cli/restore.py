@@ -16,7 +16,7 @@ from admin.progress import timed
 from admin.queries import LIMIT, list_restores, show_restore
 from admin.requests import request_restore
 from admin.restore_costs import archived_sizes, estimate_restore
-from coordinator.restore_facts import KINDS, ROOT_WAYS, USER_DATA, VOLUME_TYPES, RestoreRequest
+from coordinator.restore_facts import FILE, KINDS, ROOT_WAYS, USER_DATA, VOLUME_TYPES, RestoreRequest
 from coordinator.restore_plan import RestorePlan, render
 from tasks.errors import Invalid
 
@@ -82,6 +82,7 @@ def restore(at: Context, point: str, dry_run: bool, wait: bool, keep_on_failure:
     """Restore from a recovery point.
 
     As new volumes, as a new instance, or in place. What is not asked for stays as it was when the point was taken.
+    An archive also comes back --to file: each volume as a raw image on a worker that has a folder for that.
     --dry-run of an archive also says what reading it costs at most.
     """
     wish = _request(given)
@@ -97,7 +98,8 @@ def restore(at: Context, point: str, dry_run: bool, wait: bool, keep_on_failure:
 
 def _show_plan(at: Context, point: str, plan: RestorePlan) -> None:
     """The plan, and from an archive what it costs at most."""
-    costs = estimate_restore(archived_sizes(point), prices())
+    read = [str(step.params["generation"]) for step in plan.steps if "generation" in step.params]
+    costs = estimate_restore(archived_sizes(point, read), prices(), to_files=plan.kind == FILE)
     if at.output.json:
         at.output.value({**plan.to_json(), **({"costs": costs} if costs else {})})
         return

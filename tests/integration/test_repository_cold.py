@@ -100,19 +100,27 @@ def test_archives_move_to_the_cold_class_in_time_and_are_restored_after_their_pa
     assert storing.sandbox.count("RestoreObject", "ok") == 1
 
 
-def test_a_pack_that_somebody_else_moved_is_asked_back_when_a_restore_meets_it(storing: Storing) -> None:
-    """What the catalog does not know of comes out at the first read, and the restore waits all the same."""
+def test_a_pack_that_somebody_else_moved_is_asked_back_when_a_restore_meets_it(
+    storing: Storing, tmp_path: Path
+) -> None:
+    """What the catalog does not know of comes out at the first read, and the restore (into a file) waits all the
+    same."""
     storing.protect()
     point = storing.archived(1)
     s3 = storing.sandbox.client(VAULT, service="s3")
     (pack,) = s3.list_objects_v2(Bucket="cold", Prefix="main/packs/")["Contents"]
     source = {"Bucket": "cold", "Key": pack["Key"]}
     s3.copy_object(Bucket="cold", Key=pack["Key"], CopySource=source, StorageClass="DEEP_ARCHIVE")
-    number = storing.wished("restore", point=point.id, request={"kind": "volume"})["restore"]
+    settings = replace(storing.context.settings, restore_folder=str(tmp_path))
+    storing.context = replace(storing.context, settings=settings)
+    number = storing.wished("restore", point=point.id, request={"kind": "file"})["restore"]
     storing.work(MINUTE)
+    (partial,) = tmp_path.glob("restore-*")
+    assert partial.name.endswith(".partial")
     for _ in range(5):
         storing.pass_by(HOUR)
     assert (storing.restore(number).state, storing.restore(number).error_text) == (RestoreState.DONE, "")
+    assert partial.with_suffix("").stat().st_size == 1 << 30
 
 
 def test_cold_objects_that_are_billed_for_longer_stay_and_a_dry_run_says_what_they_would_cost(

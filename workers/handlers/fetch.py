@@ -1,8 +1,9 @@
-"""The restore step that makes a snapshot or a disk of a generation in a repository, in slices, each a checkpoint.
+"""The restore step that makes a snapshot, disk or file of a generation in a repository, in slices, each a checkpoint.
 
 Blocks are written in ranges; what a worker wrote after its last checkpoint is written again, which changes nothing.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,9 @@ from tasks.catalog.transitions import start_waiting
 from tasks.crash import reach
 from tasks.errors import NotReady
 from workers import driver, fence, operations, steps
-from workers.blocks import Blocks
+from workers.blocks import Target
 from workers.context import Context, token
+from workers.handlers import filing
 from workers.handlers.tiering import ask_back, wait_for_packs
 from workers.progress import Meter
 from workers.repositories import (
@@ -32,7 +34,7 @@ from workers.repository.repository import Repository
 from workers.repository.restore import restore
 
 # Steps of restores that are done here.
-KINDS = ("restore-snapshot", "restore-disk")
+KINDS = ("restore-snapshot", "restore-disk", filing.STEP)
 # Blocks between two looks at the clock, 1 GiB: some seconds, and a checkpoint costs a statement.
 RANGE = 2048
 
@@ -46,19 +48,32 @@ def run(context: Context, job: Job, point: driver.Point, tags: dict[str, str]) -
     with translated():
         generation = read_index(repository, _lineage(point, params["generation"])).of(params["generation"])
     transfer = transfer_of(context, job, params["generation"], generation=generation.id, blocks=generation.blocks)
+    if job.spec["kind"] == filing.STEP and not filing.is_mine(context, job, transfer, repository, generation):
+        return
     at = transfer.next_block * generation.block_bytes
     meter = context.meters.begin(job, context.clock.timer(), generation.blocks * generation.block_bytes, at)
     if _is_cold(point, params["generation"]) and not _back(context, job, repository, generation, transfer.next_block):
         return
-    with opened_blocks(context, point.resource.type) as blocks:
-        work = _Work(context, job, blocks, point.account, repository, generation, transfer, meter)
+    with _target(context, job, point, transfer, generation) as target:
+        work = _Work(context, job, target, point.account, repository, generation, transfer, meter)
         _begin(work, tags)
         if not _write(work):
             return
         with translated():
-            blocks.complete(point.account, job.region, transfer.snapshot_id, int(transfer.figures.get("written", 0)))
+            target.complete(point.account, job.region, transfer.snapshot_id, int(transfer.figures.get("written", 0)))
     reach("fetch.completed")
-    _wait(context, job, driver.Operation(blocks.makes, transfer.snapshot_id, point.account, job.region))
+    if job.spec["kind"] == filing.STEP:
+        filing.finish(context, job, transfer, generation)
+    else:
+        _wait(context, job, driver.Operation(target.makes, transfer.snapshot_id, point.account, job.region))
+
+
+def _target(
+    context: Context, job: Job, point: driver.Point, transfer: Transfer, generation: Generation
+) -> AbstractContextManager[Target]:
+    if job.spec["kind"] == filing.STEP:
+        return filing.opened_file(context, job, transfer, generation)
+    return opened_blocks(context, point.resource.type)
 
 
 @dataclass(frozen=True)
@@ -67,7 +82,7 @@ class _Work:
 
     context: Context
     job: Job
-    blocks: Blocks
+    target: Target
     account: driver.Account
     repository: Repository
     generation: Generation
@@ -88,9 +103,9 @@ def _begin(work: _Work, tags: dict[str, str]) -> None:
     more = {"wishes": params["disk"]} if "disk" in params else {}
     with translated():
         where = (work.account, job.region, work.size)
-        made = work.blocks.begin(*where, token(job), tags, params.get("kms_key_id", ""), **more)
+        made = work.target.begin(*where, token(job), tags, params.get("kms_key_id", ""), **more)
     reach("fetch.begun")
-    _record(context, job, work.blocks, made)
+    _record(context, job, work.target, made)
     checkpoint(context, job, work.transfer, snapshot_id=made)
 
 
@@ -98,8 +113,10 @@ def _write(work: _Work) -> bool:
     """Whether all blocks are written; when not, the job was put back in line."""
     context, job, generation, transfer = work.context, work.job, work.generation, work.transfer
     late = slice_end(context)
+    if transfer.next_block >= generation.blocks:
+        return True
     with translated():
-        sink = work.blocks.sink(work.account, job.region, transfer.snapshot_id, work.size)
+        sink = work.target.sink(work.account, job.region, transfer.snapshot_id, work.size)
     while transfer.next_block < generation.blocks:
         first, stop, before = transfer.next_block, min(generation.blocks, transfer.next_block + RANGE), sink.written
         try:
@@ -142,12 +159,12 @@ def _lineage(point: driver.Point, generation: str) -> str | None:
     return str(part.attributes["lineage"]) if part is not None and part.attributes.get("lineage") else None
 
 
-def _record(context: Context, job: Job, blocks: Blocks, made: str) -> None:
+def _record(context: Context, job: Job, target: Target, made: str) -> None:
     """What was made is known before a block is in it, so that an undo finds it."""
     with transaction():
         fence.keep(job)
-        steps.record_creations(context, job, [driver.Created(blocks.makes, made)])
-        RestoreStep.update(outputs={blocks.output: made}).where(
+        steps.record_creations(context, job, [driver.Created(target.makes, made)])
+        RestoreStep.update(outputs={target.output: made}).where(
             RestoreStep.restore == job.restore_id, RestoreStep.number == job.spec["step"]
         ).execute()
         steps.mirror(job)

@@ -13,7 +13,8 @@ from tasks.resources import type_of
 from workers import driver, fence, operations, steps
 from workers.context import Context, token
 from workers.duties import duty_of_step, entered
-from workers.handlers import fetch, sync_restore
+from workers.files import KIND
+from workers.handlers import fetch, filing, sync_restore
 
 
 def run_step(context: Context, job: Job) -> None:
@@ -64,9 +65,15 @@ def run_undo(context: Context, job: Job) -> None:
         mine = Job.select(Job.key).where(Job.restore_id == job.restore_id, Job.kind == "restore-step")
         keys = tuple(one.key for one in mine)
     answers: list[driver.Deleted] = []
-    if rows:
+    if any(row.kind == KIND for row in rows):  # a restore to files makes nothing else
+        found = filing.undo(context, job, rows)
+        if found is None:
+            return
+        answers = found
+    elif rows:
         created = [driver.Created(row.kind, row.external_id, keys) for row in rows]
         answers = remover.undo_restore(account, job.region, created)
+    if rows:
         reach("undo.removed")
     kept = [one for one in answers if one.outcome == "kept"]
     # A machine may be there twice, as launched and as stopped: both are over or neither is.

@@ -90,6 +90,11 @@ def packs_of(repository: Repository, generation: Generation, first: int = 0, sto
     return found
 
 
+def data_bytes(repository: Repository, generation: Generation) -> int:
+    """Bytes that a restore writes, to within a block: what a sparse file of the generation takes. Reads its map."""
+    return generation.block_bytes * sum(len(rows) for _, rows in _wanted(repository, generation, 0, generation.blocks))
+
+
 def start_retrieval(repository: Repository, generation: Generation, days: int, tier: str = "Bulk") -> dict[str, Thaw]:
     """Ask for a generation's archived packs to become readable; returns at once. Call again to learn how far it is:
     when every state is READY, restore."""

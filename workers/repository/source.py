@@ -127,16 +127,19 @@ class StreamSource:
 
 
 class FileSink:
-    """A file, made sparse: blocks that are not written stay holes. The file appears under its name when finished;
-    with `sync`, not before it would outlast a power cut."""
+    """A private file, made sparse: blocks that are not written stay holes. It appears under its name when finished;
+    with `sync`, not before it would outlast a power cut. `resumed` keeps what an earlier one has written in part."""
 
     proves = False
 
-    def __init__(self, path: Path, size: int, block_bytes: int = BLOCK_BYTES, sync: bool = True) -> None:
+    def __init__(
+        self, path: Path, size: int, block_bytes: int = BLOCK_BYTES, sync: bool = True, resumed: bool = False
+    ) -> None:
         self._sync = sync
         self._path, self._partial = path, path.with_name(path.name + ".partial")
         self._block_bytes = block_bytes
-        self._handle = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        flags = os.O_RDWR | os.O_NOFOLLOW | (0 if resumed else os.O_CREAT | os.O_TRUNC)
+        self._handle = os.open(self._partial, flags, 0o600)
         os.ftruncate(self._handle, size)
 
     def write(self, index: int, content: Content, digest: bytes) -> None:  # noqa: ARG002 - the sink's shape

@@ -40,6 +40,9 @@ def test_a_dry_run_says_what_it_costs_by_the_class_that_the_archive_lies_in(cli:
     assert said.json["costs"] == estimate_restore({"GLACIER": 8}, prices())
     assert "USD ONCE" in cli(*asked).out
     assert "costs" not in cli("restore", f"rp-{source.id}", *asked[2:], "-o", "json").json
+    (file,) = cli("restore", f"rp-{point.id}", "--to", "file", "--dry-run", "-o", "json").json["costs"]
+    assert (file["ebs_requests"], file["s3_requests"]) == (0, said.json["costs"][0]["s3_requests"])
+    assert file["once_usd"] < said.json["costs"][0]["once_usd"]
     with transaction():
         Repository.update(spec={**where, "url": "azure://acct/c"}).where(Repository.id == place.id).execute()
     assert "costs" not in cli(*asked, "-o", "json").json
