@@ -8,11 +8,9 @@ from tasks.errors import Denied
 from workers import fence
 from workers.context import Context
 from workers.repositories import Place, go_on_later, locked_until, open_place, slice_end, translated
+from workers.repository.cold import lockable
 from workers.repository.errors import AccessRefused, Missing
-from workers.repository.generations import manifest_name, read_index
-from workers.repository.liveness import Live
-from workers.repository.names import DATA, MAP
-from workers.repository.repository import Repository
+from workers.repository.generations import read_index
 
 # Objects between two looks at the clock, and requests at once: a TiB has 12,000 packs.
 _STEP, _TOGETHER = 1024, 32
@@ -27,7 +25,7 @@ def lock(context: Context, place: Place, job: Job) -> dict[str, Any] | None:
     repository, late = open_place(context, place), slice_end(context)
     until = locked_until(context, job)
     with translated():
-        names = _names(repository)
+        names = lockable(repository, read_index(repository).generations)
     going = dict(job.spec.get("going") or {"after": "", "locked": 0, "kept": 0})
     left = [name for name in names if name > going["after"]]
 
@@ -51,11 +49,3 @@ def lock(context: Context, place: Place, job: Job) -> dict[str, Any] | None:
     if names and not going["locked"]:
         raise Denied(f"No object of {place.url} could be locked.", advice="Allow s3:PutObjectRetention there.")
     return {"locked": going["locked"], "kept": going["kept"], "until": until.isoformat() if until else ""}
-
-
-def _names(repository: Repository) -> list[str]:
-    live, index = Live(), read_index(repository)
-    for generation in index.generations:
-        live.add(repository, generation)
-    names = {pack.name(DATA) for pack in live.places} | {pack.name(MAP) for pack in live.maps}
-    return sorted(names | {manifest_name(repository, generation) for generation in index.generations})

@@ -7,14 +7,7 @@ import pytest
 
 from tests.workers.repository.volumes import BLOCK, TUNING, Disk, Hand, Snapshot, content, repository
 from workers.repository.archive import archive, archive_slice, commit_archive, start_archive
-from workers.repository.cold import (
-    Prices,
-    estimate_archive,
-    estimate_restore,
-    execute_move,
-    extend_locks,
-    plan_move,
-)
+from workers.repository.cold import execute_move, lockable, plan_move
 from workers.repository.compact import compact, plan_compaction
 from workers.repository.errors import AccessRefused, Archived, Fenced, Unsuitable
 from workers.repository.generations import manifest_name, read_index
@@ -23,8 +16,7 @@ from workers.repository.manifest import Generation
 from workers.repository.names import DATA
 from workers.repository.prune import execute_prune, plan_prune
 from workers.repository.repository import Repository
-from workers.repository.restore import packs_of, start_retrieval
-from workers.repository.stats import stats
+from workers.repository.restore import start_retrieval
 from workers.repository.store import Put, Thaw
 from workers.repository.verify import verify
 
@@ -142,8 +134,10 @@ def test_a_worker_that_says_it_is_alive_is_not_given_up() -> None:
 def test_locked_packs_stay_with_the_reason_and_go_when_the_lock_is_over() -> None:
     """feature C20: a lock is extended over everything a generation needs, and deletion waits for it."""
     repo, clock, contents = chain(2)
-    count = extend_locks(repo, generations(repo), clock() + timedelta(days=30))
-    assert count >= 4
+    names = lockable(repo, generations(repo))
+    assert len(names) >= 4
+    for name in names:
+        repo.store.extend_lock(name, clock() + timedelta(days=30))
     report = execute_prune(repo, plan_prune(repo, list(contents), AT_ONCE))
     assert report.kept
     assert all("locked" in reason for reason in report.kept.values())
@@ -263,28 +257,3 @@ def test_what_others_put_below_the_prefix_is_told_and_never_deleted() -> None:
     execute_prune(repo, plan_prune(repo, list(contents), AT_ONCE))
     assert {"packs/readme.txt", "packs/a/b/c", "maps/stray"} <= {stat.name for stat in repo.store.list("")}
     assert {problem.kind for problem in verify(repo).problems} == {"unexpected"}
-
-
-def test_stats_say_what_is_stored_and_for_whom() -> None:
-    repo, _, contents = chain(3)
-    found = stats(repo)
-    assert found.generations == len(contents)
-    assert found.stored_bytes == sum(stat.size for stat in repo.store.list(""))
-    assert found.live_bytes <= found.stored_bytes
-    (lineage,) = found.lineages.values()
-    assert (lineage.generations, lineage.newest.id) == (3, list(contents)[-1])
-
-
-def test_estimates_name_requests_bytes_and_dollars() -> None:
-    prices = Prices.load()
-    blocks = 2048 * 1024  # one TiB
-    plain = estimate_archive(blocks, 524_288, prices)
-    assert plain.ebs_blocks * prices.ebs_get / 1000 == pytest.approx(6.29, abs=0.01)
-    assert plain.requests == pytest.approx(13_112, abs=5)
-    assert plain.stored_bytes == 1 << 39
-    assert plain.dollars_once == pytest.approx(6.29 + 0.126 + 0.066, abs=0.01)
-    cold = estimate_archive(blocks, 524_288, prices, "DEEP_ARCHIVE")
-    assert cold.dollars_a_month < plain.dollars_a_month / 20
-    repo, _, _ = chain(1)
-    packs = packs_of(repo, generations(repo)[0])
-    assert estimate_restore(packs, 100, prices).requests == len(packs)
