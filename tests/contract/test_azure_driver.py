@@ -1,6 +1,7 @@
 """The drivers' contract, kept by Azure's disks and machines (feature 3, feature 26, feature 28)."""
 
 import base64
+import contextlib
 import json
 import threading
 from dataclasses import replace
@@ -219,6 +220,17 @@ def test_when_the_operations_address_is_gone_the_resource_still_says_how_it_ende
     assert azure.states(started.operations) == {DONE}
     azure.cloud.change(started.parts[0].external_id, failure=["X", "y"])
     assert azure.states(started.operations) == {FAILED}
+
+
+@pytest.mark.parametrize("fault", ["throttle", "internal", "drop_before"])
+def test_an_operation_that_cannot_be_asked_about_now_is_no_failed_one(azure: AzureRig, fault: str) -> None:
+    """feature 28: its snapshot is not to be seen yet, and why is asked again later."""
+    started = azure.backup(azure.resource("az-web-1-0"))
+    azure.cloud.destroy(started.parts[0].external_id)
+    azure.cloud.fault(fault, method="POLL", type="operations", count=1)
+    with contextlib.suppress(errors.Transient):
+        assert azure.states(started.operations) == {RUNNING}
+    assert azure.states(started.operations) == {RUNNING}
 
 
 def test_a_snapshot_that_somebody_deleted_is_gone_and_a_young_one_may_only_be_late(azure: AzureRig) -> None:

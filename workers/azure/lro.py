@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.exceptions import HttpResponseError
 from azure.core.polling.base_polling import BadResponse, BadStatus, OperationFailed
 from azure.mgmt.core.polling.arm_polling import ARMPolling
 
@@ -70,7 +70,7 @@ def failure(resume: Callable[[str, Manual], Any], token: str, what: str) -> Snap
     """Why an operation failed, by one question about it; None when it did not, or nobody knows of it any more.
 
     `resume` calls the `begin_` method again with a token and a polling method. An operation that failed is told with
-    status 200: its document has the error.
+    status 200: its document has the error. Raises the SDK's errors where Azure is not reached: that is no answer.
     """
     polling = Manual()
     try:
@@ -80,8 +80,6 @@ def failure(resume: Callable[[str, Manual], Any], token: str, what: str) -> Snap
         return None if error.status_code in (404, 410) else translate(error, what)
     except (BadStatus, BadResponse, OperationFailed):  # what the SDK says of an address that is gone
         return None
-    except AzureError as error:
-        return translate(error, what)
     if status.lower() not in _ENDED_BADLY:
         return None
     told = document.get("error") or {}

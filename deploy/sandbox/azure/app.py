@@ -324,6 +324,9 @@ class Application:
         operation = self.world.operations.get(number)
         if operation is None:
             raise Refusal(404, "NotFound", "The operation was not found.")
+        fault = self.world.take_fault("POLL", "operations", operation.subscription)
+        if fault:
+            _refuse(fault)
         self.world.counts["OPERATION", "ok"] += 1
         now = self.world.now()
         over = now >= operation.ends
