@@ -13,6 +13,7 @@ from uuid import UUID
 
 from deploy.sandbox import kms, rest
 from deploy.sandbox.call import Call, operation
+from deploy.sandbox.describing import unseen
 from deploy.sandbox.errors import AwsError
 from deploy.sandbox.vaults import (
     KINDS,
@@ -172,7 +173,8 @@ def _found(call: Call, kind: str, identifier: str) -> dict[str, Any]:
 
 def _listed(call: Call, kind: str, parameters: dict, view: Callable[[dict, datetime], dict]) -> tuple[list, Any]:
     """Newest first, by resource, type and time of creation (both bounds belong to the range)."""
-    rows = [view(one, call.now) for one in reversed(call.here.kept(Kept).jobs[kind].values())]
+    held = reversed(call.here.kept(Kept).jobs[kind].values())
+    rows = [view(one, call.now) for one in held if not unseen(call, one["CreationDate"])]
     tests = {
         "ByResourceArn": lambda row, v: row.get("ResourceArn") == v,
         "ByResourceType": lambda row, v: row["ResourceType"] == v,

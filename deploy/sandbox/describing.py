@@ -6,7 +6,7 @@ ORed; a named id that does not exist fails the call; MaxResults is 5 to 1000 and
 
 import base64
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from deploy.sandbox.call import Call
@@ -55,11 +55,17 @@ def named(call: Call, kind: dict[str, Any], prefix: str, ids: list[str]) -> list
 
 def hidden(call: Call, resource: Any, always: bool) -> bool:
     """Whether a young resource is still unseen; `always` is for tag filters, which lag more than ids do."""
-    age = call.now - resource.created_at
-    if always and age < timedelta(seconds=call.config.list_lag_seconds):
+    if always and call.now - resource.created_at < timedelta(seconds=call.config.list_lag_seconds):
         return True
+    return unseen(call, resource.created_at, always)
+
+
+def unseen(call: Call, created_at: datetime, always: bool = False) -> bool:
+    """Whether a planted fault hides what is that young: from every description, or from those by tags alone."""
     fault = call.stale
-    return fault is not None and (always or fault.hide == "all") and age < timedelta(seconds=fault.seconds)
+    if fault is None or not (always or fault.hide == "all"):
+        return False
+    return call.now - created_at < timedelta(seconds=fault.seconds)
 
 
 def select(call: Call, kind: dict[str, Any], chosen: list | None, filters: list[dict], fields: Fields) -> list:

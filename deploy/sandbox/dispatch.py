@@ -203,7 +203,7 @@ class Cloud:
             if parameters.pop("DryRun", False):
                 _check_named(call, parameters)
                 raise AwsError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
-            if asked.operation.startswith("Describe"):
+            if asked.operation.startswith(("Describe", "List")):
                 call.stale = self.faults.take(("stale",), *facts)
             result = own(call, parameters)
         if asked.service in rest.MODELS:

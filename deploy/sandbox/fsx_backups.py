@@ -10,7 +10,7 @@ from typing import Any
 
 from deploy.sandbox import kms, rest
 from deploy.sandbox.call import Call, operation
-from deploy.sandbox.describing import tag_list
+from deploy.sandbox.describing import tag_list, unseen
 from deploy.sandbox.errors import AwsError, required
 from deploy.sandbox.files import Files, size_of
 from deploy.sandbox.fsx import ALIAS, CONFIGURATION, Kept, bad, configured, make, make_volume, once, system, volume
@@ -196,6 +196,10 @@ def describe_backups(call: Call, parameters: dict) -> dict:
     if len(ids) > BATCH:
         raise bad("Too many backup ids.")
     held = [backup_of(call, one) for one in ids] if ids else list(call.here.kept(Kept).backups.values())
+    young = [one for one in held if unseen(call, one.created_at)]
+    if ids and young:
+        raise AwsError("BackupNotFound", f"Backup '{young[0].id}' does not exist.")
+    held = [one for one in held if one not in young]
     for wanted in parameters.get("Filters") or []:
         read = {
             "file-system-id": lambda b: b.system["FileSystemId"],

@@ -10,6 +10,7 @@ from typing import Any
 
 from deploy.sandbox import redshift, relational, rest
 from deploy.sandbox.call import Call, operation
+from deploy.sandbox.describing import unseen
 from deploy.sandbox.errors import AwsError, required
 from deploy.sandbox.redshift import here
 from deploy.sandbox.redshift_namespaces import (
@@ -114,7 +115,9 @@ def list_snapshots(call: Call, parameters: dict) -> dict:
     rows = [
         one
         for one in _visible(call, parameters)
-        if (since is None or one.created_at >= since) and (not name or one.spec["namespaceName"] == name)
+        if (since is None or one.created_at >= since)
+        and (not name or one.spec["namespaceName"] == name)
+        and not unseen(call, one.created_at)
     ]
     some, token = rest.paged(rows, parameters, _PAGE, "maxResults", "nextToken")
     return {"snapshots": [view(one, call.now) for one in some], "nextToken": token}

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deploy.sandbox.call import Call, operation
+from deploy.sandbox.describing import unseen
 from deploy.sandbox.errors import AwsError, required
 from deploy.sandbox.world import Region, World
 
@@ -230,6 +231,7 @@ def list_backups(call: Call, parameters: dict) -> dict:
         if (not name or one.table.name == name)
         and kind in (one.kind, "ALL")
         and low <= one.created_at.timestamp() < high
+        and not unseen(call, one.created_at)
     ]
     after = parameters.get("ExclusiveStartBackupArn")
     if after:

@@ -146,6 +146,15 @@ class ServiceProgressContract:
         answer = rig.driver.progress([strange, known])
         assert [one.state for one in answer] == [OperationState.GONE, OperationState.DONE]
 
+    def test_a_stale_description_loses_no_backup(self, rig: ServiceRig) -> None:
+        """What a list does not show yet is waited for, or asked about by its id: it is neither gone nor failed."""
+        started = rig.backup(rig.resource())
+        rig.sandbox.fault("stale", hide="all", seconds=30, operation=rig.ways["read"])
+        answer = rig.driver.progress(started.operations)[0]
+        assert answer.state in (OperationState.RUNNING, OperationState.DONE), answer
+        rig.sandbox.clear_faults()
+        assert rig.driver.progress(started.operations)[0].state is OperationState.DONE
+
     def test_the_time_to_the_next_question_grows_with_the_age(self, rig: ServiceRig) -> None:
         resource = rig.resource()
         rig.sandbox.configure(backup_seconds=100_000.0)
