@@ -173,7 +173,7 @@ def test_a_route_that_cannot_be_finished_leaves_nothing_on_its_way(house: House)
 
 
 def test_a_copy_that_the_cloud_will_not_make_in_one_step_goes_by_two(house: House) -> None:
-    """Feature 42: the refusal is no failure of the run, and what was made on the way is removed at the end."""
+    """Feature 42, feature C16: the refusal is no failure of the run; what was made on the way is removed at the end."""
     house.account("vault", [FAR], kind="dr")
     house.account("prod", [HOME])
     house.policy(dr=[{"account": "vault", "region": FAR}])
