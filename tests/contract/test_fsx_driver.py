@@ -105,6 +105,22 @@ class TestOntap(ServiceContract):
         return native(cloud, "fsx-ontap")
 
 
+class TestWindows(ServiceContract):
+    """Feature 23: FSx's own backups of a Windows file system, joined to its directory."""
+
+    @pytest.fixture
+    def rig(self, cloud: Sandbox) -> ServiceRig:
+        return native(cloud, "fsx-windows")
+
+
+class TestLustre(ServiceContract):
+    """Feature 21: FSx's own backups of a persistent Lustre file system."""
+
+    @pytest.fixture
+    def rig(self, cloud: Sandbox) -> ServiceRig:
+        return native(cloud, "fsx-lustre")
+
+
 class TestVault(VaultContract):
     """Features 21, 42, 46: FSx through AWS Backup, under customer-managed keys."""
 
