@@ -139,6 +139,7 @@ def test_objects_under_a_key_are_never_copied_without_one(rig: Rig) -> None:
         ({"kind": "error", "code": "SlowDown", "status": 503}, errors.Throttled),
         ({"kind": "error", "code": "InternalError", "status": 500}, errors.Transient),
         ({"kind": "denied"}, errors.Denied),
+        ({"kind": "error", "code": "ServiceQuotaExceededException", "status": 400}, errors.QuotaReached),
     ],
 )
 def test_a_refused_copy_says_what_it_means_and_is_sent_once(rig: Rig, fault: dict[str, Any], kind: type) -> None:
@@ -175,3 +176,114 @@ def test_deleting_a_point_deletes_no_object_and_other_verbs_are_refused(rig: Rig
         rig.driver.start_copy(point, rig.away(), CopyRequest("c", TAGS))
     (answer,) = rig.driver.progress([Operation("teleport", "x", rig.vault, AWAY)])
     assert answer.state is OperationState.FAILED
+
+
+def lost(rig: Rig) -> None:
+    """The source as somebody deletes it: its objects, its policy, itself."""
+    s3 = rig.sandbox.client(PROD, HOME, "s3")
+    for one in s3.list_objects_v2(Bucket="data").get("Contents", ()):
+        s3.delete_object(Bucket="data", Key=one["Key"])
+    s3.delete_bucket_policy(Bucket="data")
+    s3.delete_bucket(Bucket="data")
+
+
+def test_a_copy_whose_request_was_lost_is_made_by_the_next_attempt(rig: Rig) -> None:
+    """feature 31"""
+    made = pair(rig)
+    rig.sandbox.fault("drop_before", operation="CopyObject", count=1)
+    with pytest.raises(errors.Transient):
+        synced(rig, made)
+    synced(rig, made)
+    assert rig.sandbox.count("CopyObject", "ok") == 1
+
+
+def test_what_vanished_since_discovery_is_gone_and_nothing_is_written(rig: Rig) -> None:
+    """feature 25: the whole source, after it was found and after its sync was prepared."""
+    made, found = pair(rig), rig.found("data")
+    lost(rig)
+    rig.sandbox.clear_calls()
+    with pytest.raises(errors.Gone):
+        synced(rig, made)
+    with pytest.raises(errors.Gone):
+        buckets(rig).prepare(rig.production, rig.vault, found, {"bucket": "safe"})
+    with pytest.raises(LookupError):
+        rig.found("data")
+    assert rig.sandbox.count("CopyObject") == rig.sandbox.count("CreateMultipartUpload") == 0
+
+
+def test_an_object_that_a_stale_listing_still_shows_is_not_missed(rig: Rig) -> None:
+    """feature 25: listed and gone before its copy; what came in its place is copied as it is now."""
+    made = pair(rig)
+    s3 = rig.sandbox.client(PROD, HOME, "s3")
+    s3.put_object(Bucket="data", Key="other", Body=b"listed")
+    pages = list(buckets(rig).pages(rig.vault, made, "", ""))
+    s3.delete_object(Bucket="data", Key="k")
+    s3.put_object(Bucket="data", Key="other", Body=b"overwritten")
+    for page in pages:
+        assert buckets(rig).copy(rig.vault, made, page, 4).failed == 0
+    kept = rig.sandbox.client(VAULT, AWAY, "s3")
+    assert [one["Key"] for one in kept.list_objects_v2(Bucket="safe")["Contents"]] == ["other"]
+    assert kept.get_object(Bucket="safe", Key="other")["Body"].read() == b"overwritten"
+    synced(rig, made)
+    assert rig.sandbox.count("CopyObject", "ok") == 1
+
+
+def test_objects_are_deleted_many_in_a_call_and_already_gone_is_deleted(rig: Rig) -> None:
+    """feature 25: the page of a sync that was killed is deleted again by the next attempt."""
+    made = pair(rig)
+    synced(rig, made)
+    keys = ["k", *(f"gone-{number}" for number in range(1000))]
+    for _ in range(2):
+        assert buckets(rig).delete(rig.vault, made, keys) == len(keys)
+    assert rig.sandbox.count("DeleteObjects", "ok") == 4
+    assert rig.sandbox.client(VAULT, AWAY, "s3").list_objects_v2(Bucket="safe")["KeyCount"] == 0
+
+
+def test_an_account_without_room_for_a_bucket_is_waited_for(rig: Rig) -> None:
+    """feature 25: a restore makes the lost bucket anew; TooManyBuckets is the quota of an account (S3, "Error
+    responses")."""
+    wish = {"bucket": "again", "from": {"bucket": "safe", "region": AWAY, "prefix": ""}}
+    pair(rig)
+    rig.sandbox.fault("error", operation="CreateBucket", code="TooManyBuckets", status=400, count=1)
+    with pytest.raises(errors.QuotaReached) as caught:
+        buckets(rig).prepare_restore(rig.vault, wish, TAGS)
+    assert caught.value.retry is errors.Retry.FREE
+    assert buckets(rig).prepare_restore(rig.vault, wish, TAGS).target == "again"
+
+
+def test_everything_captured_is_on_the_bucket_that_is_restored(rig: Rig) -> None:
+    """feature 25: settings and tags of the bucket; body, metadata, tags and storage class of its objects."""
+    made, s3 = pair(rig), rig.sandbox.client(PROD, HOME, "s3")
+    s3.put_bucket_tagging(Bucket="data", Tagging={"TagSet": [{"Key": "team", "Value": "a"}]})
+    s3.put_bucket_versioning(Bucket="data", VersioningConfiguration={"Status": "Enabled"})
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": True}
+    s3.put_bucket_encryption(Bucket="data", ServerSideEncryptionConfiguration={"Rules": [rule]})
+    more = {
+        "ContentType": "text/plain",
+        "Metadata": {"made": "by hand"},
+        "Tagging": "a=1",
+        "StorageClass": "GLACIER_IR",
+    }
+    s3.put_object(Bucket="data", Key="full", Body=b"content", CacheControl="no-store", **more)
+    synced(rig, made)
+    was, objects = rig.found("data"), {key: held(s3, "data", key) for key in ("k", "full")}
+    wish = {
+        "bucket": "again", "region": HOME, "from": {"bucket": "safe", "region": AWAY, "prefix": "", "owner": VAULT},
+        "like": {**was.attributes, "tags": was.tags},
+    }  # fmt: skip
+    lend(rig.sandbox, VAULT, "safe", READS, rig.production.role_arn, AWAY)
+    back = buckets(rig).prepare_restore(rig.production, wish, TAGS)
+    for page in buckets(rig).pages(rig.production, back, "", ""):
+        assert buckets(rig).copy(rig.production, back, page, 4).failed == 0
+    now = rig.found("again")
+    assert {key: value for key, value in now.tags.items() if not key.startswith("snapfleet:")} == was.tags
+    assert {**now.attributes, "arn": ""} == {**was.attributes, "arn": ""}
+    assert {key: held(s3, "again", key) for key in objects} == objects
+
+
+def held(s3: Any, bucket: str, key: str) -> dict[str, Any]:
+    """All that a restore promises of an object."""
+    said = s3.get_object(Bucket=bucket, Key=key)
+    names = ("ContentType", "CacheControl", "Metadata", "StorageClass", "ServerSideEncryption", "ETag")
+    tags = s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]
+    return {"body": said["Body"].read(), "tags": tags, **{name: said.get(name) for name in names}}

@@ -44,6 +44,7 @@ _QUOTA = frozenset(
         "SnapshotLimitExceeded", "SnapshotCreationPerVolumeRateExceeded", "ConcurrentLimitExceededException",
         "ServiceQuotaExceededException", "LimitExceededException", "VolumeLimitExceeded", "InstanceLimitExceeded",
         "VcpuLimitExceeded", "MaxIOPSLimitExceeded", "LimitExceededFault", "ExportTaskLimitReachedFault",
+        "TooManyBuckets",
     }
 )  # fmt: skip
 _NOT_READY = frozenset(
