@@ -12,6 +12,7 @@ from admin.iam import needs_look
 from admin.protection import judge_targets, rpo_of
 from admin.queries import LIMIT, Row, near
 from coordinator.due import Grid, slots_between
+from coordinator.exports import EXPORT
 from coordinator.rpo_state import UNPROTECTED
 from tasks.catalog import (
     Account,
@@ -34,6 +35,7 @@ from tasks.catalog import (
 from tasks.catalog.freshness import target_freshness
 from tasks.errors import Denied, Invalid
 from tasks.resources import TABLE
+from tasks.resources.rights import exportable
 from tasks.states import JOB_TERMINAL, JobState, PointState
 
 _BATCH = 5_000  # ids in one query; SQLite takes 32,766 parameters
@@ -203,7 +205,10 @@ def preview_schedule(name: str, count: int, now: datetime) -> list[Row]:
 
 
 def list_capabilities() -> list[Row]:
-    """What can be done with each type of resource."""
+    """What can be done with each type of resource.
+
+    `repository` is true, false, or 'export' where no images are kept but backups are exported; `notes` say which.
+    """
     return [
         {
             "type": kind.name,
@@ -211,7 +216,7 @@ def list_capabilities() -> list[Row]:
             "service": kind.service,
             "cross_region": kind.cross_region,
             "cross_account": kind.cross_account,
-            "repository": kind.repository,
+            "repository": kind.repository or (EXPORT if exportable(kind) else False),
             "cold": kind.cold,
             "copy_slots": kind.copy_slots,
             "notes": list(kind.notes),

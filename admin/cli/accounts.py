@@ -75,5 +75,8 @@ def discover(at: Context, account: str | None, wait: bool) -> int | None:
 
 @command(example="snapfleet capabilities --output json")
 def capabilities(at: Context) -> None:
-    """List what can be done with each type of resource."""
+    """List what can be done with each type of resource.
+
+    In the column of repositories, export says that a policy's `export` is possible, and its `repository` is not.
+    """
     at.output.rows(list_capabilities(), _TYPES)

@@ -147,6 +147,17 @@ def test_capabilities_are_a_list_with_the_fields_that_others_read(cli: Cli) -> N
     assert {"rds", "efs", "s3"} <= {row["type"] for row in found}
 
 
+def test_what_is_only_exported_says_so_in_the_column_of_repositories(cli: Cli) -> None:
+    """Feature 42: RDS snapshots go to S3 as exports, which the footnote tells from a repository's archives."""
+    found = {row["type"]: row for row in cli("capabilities", "--output", "json").json}
+    kept = {name: row["repository"] for name, row in found.items()}
+    assert (kept["rds"], kept["instance"], kept["aurora"]) == ("export", True, False)
+    assert [name for name, cell in kept.items() if cell == "export"] == ["rds"]
+    assert any("exported to S3" in note for note in found["rds"]["notes"])
+    (line,) = [line.split() for line in cli("capabilities").out.splitlines() if line.startswith("rds ")]
+    assert line[:7] == ["rds", "aws", "yes", "yes", "yes", "export", "yes"]
+
+
 def test_a_preview_shows_slots_in_utc_and_on_the_wall_clock(cli: Cli) -> None:
     """feature 32"""
     seed()
