@@ -51,6 +51,7 @@ def read_facts(at: datetime, now: datetime) -> Facts:
     newest = {run: policy for policy, run in database.execute_sql(_NEWEST).fetchall() if run is not None}
     return Facts(
         targets=_failed_targets(newest),
+        given_up=_failed_targets(_open_runs()),
         runs=_failed_runs(newest),
         missed=_missed(now),
         accounts=_accounts(),
@@ -74,7 +75,7 @@ def read_stale(now: datetime) -> list[StalePolicy]:
 
 
 def _failed_targets(newest: dict[int, str]) -> list[FailedTarget]:
-    """Targets that failed in the newest full run of their policy, and in no later run of it succeeded."""
+    """Targets that failed for good in these runs (to their policies), and in no later run of the policy succeeded."""
     found: list[FailedTarget] = []
     runs = sorted(newest)
     for start in range(0, len(runs), CHUNK):
@@ -107,6 +108,12 @@ def _failed_targets(newest: dict[int, str]) -> list[FailedTarget]:
             if recovered.get((policy, resource), 0) <= job.run_id
         ]
     return found
+
+
+def _open_runs() -> dict[int, str]:
+    """Runs that still go on, to their policies: a job that has failed in one is not tried again by itself."""
+    found: Any = Run.select(Run.id, Policy.name).join(Policy)
+    return dict(found.where(Run.state == RunState.OPEN, Policy.deleted_at.is_null()).tuples())
 
 
 def _recovered(resources: set[int], newest: dict[int, str]) -> dict[tuple[str, int], int]:

@@ -13,12 +13,15 @@ from typing import Any
 # Above this many failing targets of one policy, one alert tells of all: the cause is common, and hundreds of calls to
 # a pager hide it.
 TARGETS_ONE_BY_ONE = 20
+# An alert that tells of many targets names so many: enough to begin with, and a pager shows no more.
+TARGETS_NAMED = 3
 # Work may wait this long for a worker or for the broker before somebody is told.
 UNSERVED_AFTER = timedelta(minutes=1)
 STUCK_AFTER = timedelta(minutes=2)
 FAMILIES = (
     "target-failing",
     "targets-failing",
+    "targets-given-up",
     "run-failed",
     "slots-missed",
     "account-unreachable",
@@ -91,7 +94,8 @@ class StalePolicy:
 class Facts:
     """What one evaluation looks at."""
 
-    targets: Sequence[FailedTarget] = ()
+    targets: Sequence[FailedTarget] = ()  # of runs that have ended
+    given_up: Sequence[FailedTarget] = ()  # of runs that still go on
     runs: Sequence[tuple[str, int, int]] = ()  # policy, run, targets: the newest full run failed for all of them
     missed: Sequence[tuple[str, int, datetime, datetime]] = ()  # policy, slots, first, last
     accounts: Sequence[tuple[str, str]] = ()  # name and why it cannot be entered
@@ -105,6 +109,7 @@ def conditions(facts: Facts, at: datetime) -> list[Condition]:
     """Everything that is wrong at machine time `at`, each key once."""
     found = [
         *_targets(facts.targets),
+        *_given_up(facts.given_up, facts.targets),
         *_runs(facts.runs),
         *_missed(facts.missed),
         *_accounts(facts.accounts),
@@ -144,6 +149,30 @@ def _targets(failed: Sequence[FailedTarget]) -> Iterator[Condition]:
                 f"run-{one.run} ended with {one.code}: {one.text}",
                 {"policy": policy, "account": one.account, "region": one.region, "resource": one.resource},
             )
+
+
+def _given_up(failed: Sequence[FailedTarget], told: Sequence[FailedTarget]) -> Iterator[Condition]:
+    """One condition for each policy and error code; targets that already failed in the run before are told of there."""
+    known = {_place(one) for one in told}
+    groups: dict[tuple[str, str], dict[tuple[str, ...], FailedTarget]] = defaultdict(dict)
+    for one in failed:
+        if _place(one) not in known:
+            groups[one.policy, one.code].setdefault(_place(one), one)
+    for (policy, code), group in groups.items():
+        first, count = next(iter(group.values())), len(group)
+        names = [one.resource for one in group.values()][:TARGETS_NAMED]
+        more = f" and {count - len(names)} more" if count > len(names) else ""
+        yield Condition(
+            f"targets-given-up:{policy}/{code}",
+            "warning",
+            f"{count} {'target' if count == 1 else 'targets'} of policy {policy} failed for good: {code}",
+            f"run-{first.run} still goes on without {', '.join(names)}{more}. The first ended with: {first.text}",
+            {"policy": policy, "code": code, "targets": count, "resources": names},
+        )
+
+
+def _place(one: FailedTarget) -> tuple[str, ...]:
+    return one.policy, one.account, one.region, one.resource
 
 
 def _runs(failed: Sequence[tuple[str, int, int]]) -> Iterator[Condition]:

@@ -165,6 +165,45 @@ def test_a_target_that_fails_at_every_run_is_one_alert_until_it_succeeds(estate:
     assert open_keys() == set()
 
 
+def test_targets_that_failed_for_good_are_told_while_their_run_still_goes_on(estate: Estate) -> None:
+    """Feature C18: at once, one alert for each policy and error code, with the missing action and the first targets."""
+    with session():
+        volumes = [estate.volume(f"vol-{number}") for number in range(6)]
+        run = estate.run(AT, {}, state="open")
+        estate.job(volumes[0], run, "waiting")
+        estate.job(volumes[5], run, "failed", error_code="impossible", error_text="Never.")
+        evaluate(estate.clock)
+        assert open_keys() == {"targets-given-up:web/impossible"}
+        for one in volumes[1:5]:
+            estate.job(one, run, "failed", error_text="No ec2:CreateSnapshots.")
+        estate.job(volumes[0], run, "pending", error_code="throttled")  # goes again by itself
+        evaluate(estate.clock)
+        assert open_keys() == {"targets-given-up:web/denied", "targets-given-up:web/impossible"}
+        denied = Alert.get(Alert.open_key == "targets-given-up:web/denied")
+        assert denied.title == "4 targets of policy web failed for good: denied"
+        assert "without vol-1, vol-2, vol-3 and 1 more." in denied.text
+        assert denied.text.endswith("No ec2:CreateSnapshots.")
+        assert Delivery.select().count() == 2
+
+
+def test_a_target_that_fails_every_night_is_not_told_anew_while_the_next_run_goes_on(estate: Estate) -> None:
+    """Feature C18, feature C6: the alert of the run before stays the one; a success in a later run ends the matter."""
+    with session():
+        sick, fresh, well = (estate.volume(f"vol-{name}") for name in ("sick", "fresh", "well"))
+        estate.run(AT, {sick: "failed", fresh: "done", well: "done"})
+        run = estate.run(AT + HOUR, {sick: "failed", fresh: "failed", well: "done"}, state="open")
+        evaluate(estate.clock)
+        told = {"target-failing:web/prod/us-east-1/vol-sick", "targets-given-up:web/denied"}
+        assert open_keys() == told
+        assert Alert.get(Alert.open_key == "targets-given-up:web/denied").detail["resources"] == ["vol-fresh"]
+        Run.update(state="partial").where(Run.id == run.id).execute()
+        evaluate(estate.clock)
+        assert open_keys() == {f"target-failing:web/prod/us-east-1/vol-{name}" for name in ("sick", "fresh")}
+        estate.run(AT + 2 * HOUR, {sick: "done", fresh: "done"}, only=["vol-sick", "vol-fresh"])
+        evaluate(estate.clock)
+    assert open_keys() == set()
+
+
 def test_a_copy_that_goes_by_two_hops_is_no_failure_of_its_target(estate: Estate) -> None:
     """Feature 38, feature 42: what the cloud would not do in one step two other jobs do, and their failure is told."""
     with session():
@@ -301,6 +340,11 @@ LONG_AGO = AT - HOUR
         (Facts(accounts=[("prod", "")]), ["account-unreachable:prod"]),
         (Facts(missed=[("web", 3, LONG_AGO, AT)]), ["slots-missed:web"]),
         (Facts(stale=[StalePolicy("web", LONG_AGO, AT, 4)]), ["points-too-old:web"]),
+        (
+            Facts(given_up=[failed(1), failed(2), failed(3, "db")]),
+            ["targets-given-up:web/denied", "targets-given-up:db/denied"],
+        ),
+        (Facts(targets=[failed(1)], given_up=[failed(1)]), ["target-failing:web/prod/us-east-1/vol-1"]),
         (Facts(targets=[failed(1)]), ["target-failing:web/prod/us-east-1/vol-1"]),
         (Facts(targets=[failed(number) for number in range(TARGETS_ONE_BY_ONE + 1)]), ["targets-failing:web"]),
     ],
