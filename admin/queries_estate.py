@@ -12,7 +12,6 @@ from admin.iam import needs_look
 from admin.protection import judge_targets, rpo_of
 from admin.queries import LIMIT, Row, near
 from coordinator.due import Grid, slots_between
-from coordinator.exports import EXPORT
 from coordinator.rpo_state import UNPROTECTED
 from tasks.catalog import (
     Account,
@@ -216,7 +215,7 @@ def list_capabilities() -> list[Row]:
             "service": kind.service,
             "cross_region": kind.cross_region,
             "cross_account": kind.cross_account,
-            "repository": kind.repository or (EXPORT if exportable(kind) else False),
+            "repository": kind.repository or ("export" if exportable(kind) else False),
             "cold": kind.cold,
             "copy_slots": kind.copy_slots,
             "notes": list(kind.notes),
