@@ -97,6 +97,7 @@ def _resource(account: Account, policy: Policy, run: Run, index: int, name: str)
         service="ec2",
         resource=resource.id,
         point_id=point.id,
+        settled=True,
         state=JobState.FAILED if index % 2 else JobState.DONE,
         error_text=f"broken: {name}",
         not_before_at=AT,
