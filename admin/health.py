@@ -4,7 +4,7 @@ Everything is read from the catalog, which is the truth; the broker is never ask
 """
 
 from datetime import datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from peewee import fn
 
@@ -38,58 +38,60 @@ class LaneHealth(TypedDict):
     capacity: int
 
 
+class _Counts(NamedTuple):
+    """Jobs, or letters, by lane; published ones, running and waiting ones by lane and state."""
+
+    held: dict[tuple[str, str], int]
+    unpublished: dict[str, int]
+    delayed: dict[str, int]
+    finished: dict[str, int]
+    dead: dict[str, int]
+
+
 def queue_health(clock: Clock) -> list[LaneHealth]:
     """The health of every lane, in the order in which lanes are published."""
-    at = clock.timer()
     with session():
-        held = (
-            Job.select(Job.lane, Job.state, fn.COUNT(Job.id).alias("n"))
-            .where(Job.state.in_([JobState.QUEUED, JobState.RUNNING, JobState.WAITING]))
-            .group_by(Job.lane, Job.state)
-        )
-        states: dict[tuple[str, str], int] = {(lane, state): n for lane, state, n in _tuples(held)}
-        unpublished = _count(
-            Outbox.select(Outbox.lane, fn.COUNT(Outbox.id).alias("n"))
-            .join(Job)
-            .where(Outbox.ready_at <= at, Job.state == JobState.PENDING)
-            .group_by(Outbox.lane)
-        )
-        delayed = _count(
-            Outbox.select(Outbox.lane, fn.COUNT(Outbox.id).alias("n")).where(Outbox.ready_at > at).group_by(Outbox.lane)
-        )
-        finished = _count(
-            Job.select(Job.lane, fn.COUNT(Job.id).alias("n"))
-            .where(Job.finished_at > at - RATE_WINDOW)
-            .group_by(Job.lane)
-        )
-        dead = _count(
-            DeadLetter.select(DeadLetter.lane, fn.COUNT(DeadLetter.id).alias("n"))
-            .where(DeadLetter.state == "open")
-            .group_by(DeadLetter.lane)
-        )
+        counts = _counts(clock.timer())
         oldest = {lane: _oldest_age(lane, clock) for lane in LANES}
         workers = live_processes(clock)
     lanes: list[LaneHealth] = []
     for lane, limits in LANES.items():
         takers = [worker for worker in workers if takes(worker, lane) and not worker.draining]
-        published = states.get((lane, JobState.QUEUED), 0)
+        published = counts.held.get((lane, JobState.QUEUED), 0)
         lanes.append(
             LaneHealth(
                 lane=str(lane),
-                ready=unpublished.get(lane, 0) + published,
+                ready=counts.unpublished.get(lane, 0) + published,
                 in_broker=published,
-                delayed=delayed.get(lane, 0),
-                running=states.get((lane, JobState.RUNNING), 0),
-                waiting=states.get((lane, JobState.WAITING), 0),
+                delayed=counts.delayed.get(lane, 0),
+                running=counts.held.get((lane, JobState.RUNNING), 0),
+                waiting=counts.held.get((lane, JobState.WAITING), 0),
                 oldest_age_s=round(oldest[lane], 3),
                 consumers=len(takers),
                 threads=sum(worker.threads for worker in takers),
-                rate_per_min=round(finished.get(lane, 0) / (RATE_WINDOW / timedelta(minutes=1)), 1),
-                dead=dead.get(lane, 0),
+                rate_per_min=round(counts.finished.get(lane, 0) / (RATE_WINDOW / timedelta(minutes=1)), 1),
+                dead=counts.dead.get(lane, 0),
                 capacity=limits.capacity,
             )
         )
     return lanes
+
+
+def _counts(at: datetime) -> _Counts:
+    jobs, messages = fn.COUNT(Job.id), fn.COUNT(Outbox.id)
+    at_work = [JobState.QUEUED, JobState.RUNNING, JobState.WAITING]
+    held = Job.select(Job.lane, Job.state, jobs).where(Job.state.in_(at_work)).group_by(Job.lane, Job.state)
+    waiting = Outbox.select(Outbox.lane, messages).group_by(Outbox.lane)
+    ready = waiting.join(Job).where(Outbox.ready_at <= at, Job.state == JobState.PENDING)
+    finished = Job.select(Job.lane, jobs).where(Job.finished_at > at - RATE_WINDOW).group_by(Job.lane)
+    letters = DeadLetter.select(DeadLetter.lane, fn.COUNT(DeadLetter.id)).where(DeadLetter.state == "open")
+    return _Counts(
+        {(lane, state): count for lane, state, count in _tuples(held)},
+        _count(ready),
+        _count(waiting.where(Outbox.ready_at > at)),
+        _count(finished),
+        _count(letters.group_by(DeadLetter.lane)),
+    )
 
 
 def live_processes(clock: Clock) -> list[Process]:
