@@ -94,8 +94,8 @@ _REFUSALS = _set(
 )
 _EXPIRY = _set("superseded outlived failed_superseded intermediate intermediate_done failed lost outdated")
 _FAMILIES = _set(
-    "target-failing targets-failing targets-given-up run-failed slots-missed account-unreachable dead-letters no-worker "
-    "pool-without-worker outbox-stuck points-too-old never-ran paused-too-long coverage-dropped zero-data "
+    "target-failing targets-failing targets-given-up run-failed slots-missed account-unreachable dead-letters "
+    "no-worker pool-without-worker outbox-stuck points-too-old never-ran paused-too-long coverage-dropped zero-data "
     "completed-with-warnings tags-unread brake"
 )
 _STATES = _set("ready published delayed running waiting")

@@ -9,6 +9,7 @@ import contextlib
 import select
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,6 +74,34 @@ class CatalogModel(Model):
             """Columns that peewee adds by itself (`run_id` of a foreign key `run`)."""
 
 
+class _Answer:
+    """All rows of a statement, as a cursor gives them."""
+
+    def __init__(self, cursor: Any) -> None:
+        self.description, self.rowcount, self.lastrowid = cursor.description, cursor.rowcount, cursor.lastrowid
+        self._rows = deque(cursor.fetchall())
+
+    def fetchone(self) -> Any:
+        return self._rows.popleft() if self._rows else None
+
+    def fetchall(self) -> list[Any]:
+        found, self._rows = list(self._rows), deque()
+        return found
+
+    def close(self) -> None:
+        self._rows.clear()
+
+
+class _SqlitePool(PooledSqliteDatabase):
+    """SQLite whose answers are read whole at once. A half-read one holds its snapshot open: a transaction that begins
+    on the same connection after somebody else's commit is refused at once then ("database is locked"), whatever
+    `busy_timeout` says (SQLITE_BUSY_SNAPSHOT, "Isolation In SQLite")."""
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        cursor = super().execute_sql(sql, params)
+        return cursor if cursor.description is None else _Answer(cursor)
+
+
 def open_catalog(url: str, *, max_connections: int = 40) -> None:
     """Bind the models to the catalog at `url`. Nothing is connected yet. Raises Invalid for another kind of URL.
 
@@ -96,7 +125,7 @@ def open_catalog(url: str, *, max_connections: int = 40) -> None:
     elif parsed.scheme == "sqlite":
         path = unquote(parsed.path)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        real = PooledSqliteDatabase(
+        real = _SqlitePool(
             path,
             max_connections=max_connections,
             timeout=POOL_WAIT_SECONDS,
