@@ -57,12 +57,7 @@ def into_files(draft: Draft, parts: Sequence[PartFacts]) -> RestorePlan:
         raise Invalid(f"{option(min(kept))} is not for files; --volume chooses volumes.", code="option-value")
     draft.title = f"to {len(parts)} file(s) in the folder SNAPFLEET_RESTORE_FOLDER of a worker"
     for part in parts:
-        params = {
-            "repository": point.repository,
-            "generation": part.snapshot_id,
-            "volume": part.source_id,
-            "size_gib": part.size_gib,
-        }
+        params = _archived(part, point)
         source = part.source_id or part.device
         why = f"Write {part.size_gib} GiB of {source} from the repository {point.repository} into a sparse raw file."
         draft.add(f"write-{slug(part)}", "restore-file", params, why, ("file",))
@@ -76,14 +71,21 @@ def _filled(step: PlannedStep, parts: Mapping[str, PartFacts], point: PointFacts
     if part is None:
         return step
     params = {
-        "repository": point.repository,
-        "generation": part.snapshot_id,
-        "volume": part.source_id,
-        "size_gib": part.size_gib,
+        **_archived(part, point),
         "disk": {name: value for name, value in step.params.items() if name not in ("snapshot_id", "size_gib")},
     }
     why = f"Write {part.size_gib} GiB from the repository {point.repository} into a new disk {step.params['name']}."
     return replace(step, kind="restore-disk", params=params, why=why)
+
+
+def _archived(part: PartFacts, point: PointFacts) -> dict[str, Any]:
+    """Which volume's bytes a step reads, and out of which repository."""
+    return {
+        "repository": point.repository,
+        "generation": part.snapshot_id,
+        "volume": part.source_id,
+        "size_gib": part.size_gib,
+    }
 
 
 def _fetch(part: PartFacts) -> str:
@@ -93,10 +95,7 @@ def _fetch(part: PartFacts) -> str:
 def _fetched(part: PartFacts, point: PointFacts, request: RestoreRequest) -> PlannedStep:
     key = request.kms_key or (part.kms_key_id if part.encrypted and point.here else "")
     params = {
-        "repository": point.repository,
-        "generation": part.snapshot_id,
-        "volume": part.source_id,
-        "size_gib": part.size_gib,
+        **_archived(part, point),
         **({"kms_key_id": key} if key else {}),
     }
     source = part.source_id or part.device

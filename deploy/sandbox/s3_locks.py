@@ -75,25 +75,22 @@ def check_retention(call: Call, request: Request, version: Any) -> None:
 
 def get_retention(version: Any, bucket: Any) -> Response:
     """GetObjectRetention, which moto does not have."""
-    if not bucket.object_lock_enabled:
-        raise AwsError("InvalidRequest", "Bucket is missing Object Lock Configuration", 400)
-    if not version.lock_mode:
-        text = "The specified object does not have a ObjectLock configuration"
-        raise AwsError("NoSuchObjectLockConfiguration", text, 404)
     inner = f"<Mode>{version.lock_mode}</Mode><RetainUntilDate>{version.lock_until}</RetainUntilDate>"
-    body = f'<Retention xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inner}</Retention>'
-    return Response(200, {"Content-Type": "application/xml"}, body.encode())
+    return _told(bucket, version.lock_mode, "Retention", inner)
 
 
 def get_legal_hold(version: Any, bucket: Any) -> Response:
     """GetObjectLegalHold; moto has no error for an object without one."""
+    return _told(bucket, version.lock_legal_status, "LegalHold", f"<Status>{version.lock_legal_status}</Status>")
+
+
+def _told(bucket: Any, found: Any, element: str, inner: str) -> Response:
     if not bucket.object_lock_enabled:
         raise AwsError("InvalidRequest", "Bucket is missing Object Lock Configuration", 400)
-    if not version.lock_legal_status:
+    if not found:
         text = "The specified object does not have a ObjectLock configuration"
         raise AwsError("NoSuchObjectLockConfiguration", text, 404)
-    inner = f"<Status>{version.lock_legal_status}</Status>"
-    body = f'<LegalHold xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inner}</LegalHold>'
+    body = f'<{element} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inner}</{element}>'
     return Response(200, {"Content-Type": "application/xml"}, body.encode())
 
 
