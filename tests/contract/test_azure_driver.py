@@ -233,6 +233,24 @@ def test_an_operation_that_cannot_be_asked_about_now_is_no_failed_one(azure: Azu
     assert azure.states(started.operations) == {RUNNING}
 
 
+@pytest.mark.parametrize("fault", [{"kind": "throttle", "retry_after": 300}, {"kind": "internal"}])
+def test_why_a_snapshot_failed_is_asked_again_while_azure_is_too_busy_to_say(azure: AzureRig, fault: dict) -> None:
+    """feature 28: a throttled question is no answer, keeps none from the others, and after an hour nobody waits."""
+    azure.cloud.fault("fail_operation", method="PUT", type="snapshots", code="DiskBroken", message="It is broken.")
+    broken, whole = (azure.backup(azure.resource(name), name).operations[0] for name in ("az-web-1-0", "az-web-1-1"))
+    azure.cloud.fault(fault.pop("kind"), method="POLL", type="operations", count=2, **fault)
+    answers = azure.ask((broken, whole))
+    assert [one.state for one in answers] == [RUNNING, DONE]
+    assert answers[0].ask_again > timedelta(0)
+    later = replace(broken, detail={**broken.detail, **answers[0].detail})
+    azure.clock.advance(timedelta(minutes=61))
+    (given_up,) = azure.ask((later,))
+    assert (given_up.state, "not say why" in str(given_up.error)) == (FAILED, True)
+    azure.cloud.ask("DELETE", "faults")
+    (told,) = azure.ask((later,))
+    assert (told.state, "It is broken." in str(told.error)) == (FAILED, True)
+
+
 def test_a_snapshot_that_somebody_deleted_is_gone_and_a_young_one_may_only_be_late(azure: AzureRig) -> None:
     started = azure.backup(azure.resource("az-web-1-0"))
     azure.cloud.destroy(started.parts[0].external_id)

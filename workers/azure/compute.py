@@ -1,12 +1,13 @@
 """The driver of Azure compute: disks and virtual machines. Each method binds a subscription and translates errors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from azure.core.exceptions import AzureError
 
 from tasks.errors import Invalid
 from tasks.states import OperationState
-from workers.azure import access, backup, delete, describe, instants, restore, scripts, snapshots
+from workers.azure import access, backup, delete, describe, instants, lro, restore, scripts, snapshots
 from workers.azure.blocks import AzureBlocks
 from workers.azure.clients import Subscriptions
 from workers.azure.entered import Entered, Work
@@ -27,6 +28,12 @@ from workers.driver import (
 from workers.pace import Pace
 
 _SNAPSHOT_KINDS = frozenset({"azure-snapshot", "azure-copy"})
+# What is asked about one by one: how an operation of each kind is followed.
+_FOLLOWED: Mapping[str, Callable[..., Progress]] = {
+    instants.KIND: instants.progress,
+    scripts.KIND: scripts.progress,
+    **dict.fromkeys(restore.OPERATION_KINDS, restore.progress),
+}
 _STATES: Mapping[str, OperationState] = {
     "Succeeded": OperationState.DONE,
     "Failed": OperationState.FAILED,
@@ -69,21 +76,10 @@ class ComputeDriver(Entered):
         with translated("progress"):
             of_snapshots = [one for one in operations if one.kind in _SNAPSHOT_KINDS]
             answers = snapshots.progress(clients, of_snapshots, self._pace) if of_snapshots else {}
-            answers |= {
-                one.external_id: instants.progress(clients, one, self._pace)
-                for one in operations
-                if one.kind == instants.KIND
-            }
-            answers |= {
-                one.external_id: scripts.progress(clients, one, self._pace)
-                for one in operations
-                if one.kind == scripts.KIND
-            }
-            answers |= {
-                one.external_id: restore.progress(clients, one, self._pace)
-                for one in operations
-                if one.kind in restore.OPERATION_KINDS
-            }
+            for one in operations:
+                if one.kind in _FOLLOWED:
+                    follow = partial(_FOLLOWED[one.kind], clients, pace=self._pace)
+                    answers[one.external_id] = lro.patient(one, self._pace, follow)
         return [answers.get(one.external_id, _unknown(one)) for one in operations]
 
     def start_script(self, machine: Resource, script: Script, key: str, tags: Mapping[str, str]) -> Operation:

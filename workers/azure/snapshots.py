@@ -128,7 +128,10 @@ def progress(clients: Clients, operations: Sequence[Operation], pace: Pace) -> d
         found = {normal(item.id): item.as_dict() for item in clients.compute.snapshots.list()}
     else:
         found = {one: model for one in wanted if (model := get(clients, one)) is not None}
-    return {one.external_id: _of(clients, one, found.get(one.external_id), pace) for one in operations}
+    return {
+        one.external_id: lro.patient(one, pace, lambda it: _of(clients, it, found.get(it.external_id), pace))
+        for one in operations
+    }
 
 
 def _of(clients: Clients, operation: Operation, model: Mapping[str, Any] | None, pace: Pace) -> Progress:

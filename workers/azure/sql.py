@@ -7,6 +7,7 @@ from azure.core.exceptions import AzureError
 from tasks.errors import Invalid
 from tasks.states import OperationState
 from workers.azure import (
+    lro,
     sql_backup,
     sql_copies,
     sql_delete,
@@ -65,7 +66,7 @@ class SqlDriver(Entered):
         with translated("progress"):
             followed = [one.external_id for one in operations if one.kind in (_COPY, sql_restore.KIND)]
             known = sql_copies.models(clients, followed) if followed else {}
-            return [self._asked(clients, one, known) for one in operations]
+            return [lro.patient(one, self._pace, lambda it: self._asked(clients, it, known)) for one in operations]
 
     def _asked(self, clients: Clients, operation: Operation, known: Mapping[str, Mapping[str, object]]) -> Progress:
         model = known.get(operation.external_id)
