@@ -16,6 +16,7 @@ from peewee import SQL, Select, fn
 from coordinator.admission import Candidate
 from tasks.catalog import Job, Outbox, database, rows
 from tasks.catalog.fields import is_postgres
+from tasks.chains import IN_ORDER
 from tasks.lanes import Lane
 from tasks.states import JobState
 
@@ -53,15 +54,16 @@ CROSS JOIN LATERAL (
     AND (j.chain = '' OR j.state = 'queued' OR NOT EXISTS (
       SELECT 1 FROM job a WHERE a.chain = j.chain AND a.id <> j.id
       AND a.state IN ('pending', 'queued', 'running', 'waiting')
-      AND (a.state <> 'pending' OR a.priority > j.priority OR (a.priority = j.priority AND a.id < j.id))))
+      AND (a.state <> 'pending' OR CASE WHEN a.priority = j.priority OR starts_with(j.chain, %s)
+        THEN a.id < j.id ELSE a.priority > j.priority END)))
   ORDER BY o.priority DESC, o.job_id LIMIT p.most) c"""
 
 
 def read_candidates(at: datetime, room: Mapping[Lane, int]) -> list[Candidate]:
     """Ready jobs of the lanes in `room`, the first of each account, region and service, whose chain is free.
 
-    Jobs of one chain go one at a time: what is on its way first, then higher priority, then the older. A job whose
-    message is only sent again is on its way itself.
+    Jobs of one chain go one at a time: what is on its way first, then higher priority, then the older; in a chain that
+    keeps its order (tasks.chains) the older alone. A job whose message is only sent again is on its way itself.
     """
     return _from_lines(at, room) if is_postgres(database) else _from_windows(at, room)
 
@@ -83,7 +85,7 @@ def _from_lines(at: datetime, room: Mapping[Lane, int]) -> list[Candidate]:
         return []
     found: list[Candidate] = []
     turns: Counter[tuple[str, int, str, str]] = Counter()
-    for row in database.execute_sql(_FIRST, [json.dumps(wanted), at]).fetchall():
+    for row in database.execute_sql(_FIRST, [json.dumps(wanted), at, IN_ORDER]).fetchall():
         lane, account, region, service, job, priority, slots, attempt, fence = row
         turns[lane, account, region, service] += 1
         turn = turns[lane, account, region, service]
@@ -99,7 +101,8 @@ def share(room: int, places: int) -> int:
 def _from_windows(at: datetime, room: Mapping[Lane, int]) -> list[Candidate]:
     """The same by a look at all of them, for the embedded size."""
     other = Job.alias("ahead")
-    goes_before = (other.priority > Job.priority) | ((other.priority == Job.priority) & (other.id < Job.id))
+    by_age = (other.priority == Job.priority) | (fn.SUBSTR(Job.chain, 1, len(IN_ORDER)) == IN_ORDER)
+    goes_before = (by_age & (other.id < Job.id)) | (~by_age & (other.priority > Job.priority))
     blocked = other.select(SQL("1")).where(
         SQL(_OPEN_AHEAD),
         other.chain == Job.chain,

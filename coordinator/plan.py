@@ -12,6 +12,7 @@ from typing import Any
 from coordinator.interval import Interval
 from coordinator.routes import Hop, Refusal, SourceFacts, plan_route
 from coordinator.targets import Target
+from tasks.chains import copy_chain
 from tasks.lanes import Lane
 from tasks.resources import TYPES
 
@@ -187,7 +188,7 @@ def _copy_row(
         "priority": priority,
         "max_attempts": attempts,
         "retry_wait_s": wait,
-        "chain": f"copy:{source.resource_id}:{hop.place}",
+        "chain": copy_chain(source.resource_id, hop.place, in_order=TYPES[source.resource_type].copies_in_order),
         "slots": max(1, source.parts),
         "spec": {
             "point": source.point_id,

@@ -118,7 +118,7 @@ def _plan_copies(jobs: Sequence[Job], at: datetime) -> None:
     accounts = {row.name: row.id for row in Account.select(Account.id, Account.name).where(Account.enabled)}
     facts = {row.id: policy_facts(row) for row in policies.values()}
     planned: list[dict[str, Any]] = []
-    for job in wanted:
+    for job in sorted(wanted, key=lambda one: _source_of(one) or 0):  # copies wait in the order of their points
         source = sources.get(_source_of(job) or 0)
         if source is not None:
             run = runs[job.run_id]

@@ -101,6 +101,7 @@ KINDS = (
         repository=True,
         cold=True,
         copy_slots=_COPY_SLOTS,
+        copies_in_order=True,
         notes=_NOTES,
         restores=("disk", "in-place"),
         restore_options=_DISK_OPTIONS,
@@ -122,6 +123,7 @@ KINDS = (
         repository=True,
         cold=True,
         copy_slots=_COPY_SLOTS,
+        copies_in_order=True,
         notes=(
             *_NOTES,
             "the disks of a machine are taken one after the other; with `consistency` at one instant: a restore point",

@@ -70,6 +70,8 @@ class ResourceType:
     `temporary` are the options with which a copy to another account is made of something temporary there, in two hops.
     `carried`: the cloud itself copies to another region, all backups from its setting on, so that the setting is made
     with the backup, and the copy is only found.
+    `polls_begin`: a question about what goes on there also begins its next step (an export after its copy).
+    `copies_in_order`: the cloud copies one snapshot of a disk at a time, in the order in which they were taken.
     `restores` are the words of `--to`. The actions are exactly what a role needs for each verb, its reads included
     (tasks.resources.rights makes policies of them): `undo_actions` take a failed restore back, `archive_actions` read
     what goes into a repository or export it, `cooling_actions` move exports to a cold class, `fetch_actions` write what
@@ -104,6 +106,8 @@ class ResourceType:
     vault: Literal["", "always", "cross", "any"] = ""
     temporary: Mapping[str, str] = field(default_factory=dict)
     carried: bool = False
+    copies_in_order: bool = False
+    polls_begin: bool = False
     rules: tuple[Rule, ...] = ()
     costs: tuple[Cost, ...] = ()
     restores: tuple[str, ...] = ()

@@ -318,13 +318,30 @@ def test_a_copy_whose_source_is_deleted_meanwhile_fails_with_the_reason(azure: A
     assert "CopySourceNotFound" in str(answer.error)
 
 
-def test_a_second_copy_of_a_disk_waits_for_the_first(azure: AzureRig) -> None:
-    disk = azure.resource("az-web-1-0")
-    points = [azure.point(disk, azure.backup(disk, key)) for key in ("job-1", "job-2")]
+def test_a_second_copy_of_a_disk_waits_for_the_first_and_burns_no_attempt(azure: AzureRig) -> None:
+    """Feature 47: also when the disk is protected by its machine too, and that one's other disks go meanwhile."""
+    disk, machine = azure.resource("az-db-1-2"), azure.resource("az-db-1")
+    alone, whole = (azure.point(one, azure.backup(one, one.name)) for one in (disk, machine))
     azure.cloud.ask("POST", "config", {"copy_seconds": 100})
-    azure.copy(points[0], "copy-1")
-    with pytest.raises(errors.NotReady):
-        azure.copy(points[1], "copy-2")
+    first = azure.copy(alone, "copy-1")
+    with pytest.raises(errors.NotReady) as caught:
+        azure.copy(whole, "copy-2")
+    assert (caught.value.code, caught.value.retry) == ("copy-in-turn", errors.Retry.FREE)
+    azure.cloud.ask("POST", "advance", {"seconds": 101})
+    assert azure.states(first.operations) == {DONE}
+    second = azure.copy(whole, "copy-2")
+    assert len(second.operations) == 3
+    azure.cloud.ask("POST", "advance", {"seconds": 101})
+    assert azure.states(second.operations) == {DONE}
+
+
+def test_the_emulated_cloud_copies_snapshots_of_a_disk_in_their_order_only(azure: AzureRig) -> None:
+    """Managed disks documentation, Copy an incremental snapshot to a new region: restrictions."""
+    disk = azure.resource("az-web-1-0")
+    old, young = (azure.point(disk, azure.backup(disk, key)) for key in ("job-1", "job-2"))
+    azure.copy(young, "copy-2")
+    with pytest.raises(errors.NotReady, match="in the order of their creation"):
+        azure.copy(old, "copy-1")
 
 
 def test_what_azure_can_never_copy_is_refused_without_a_call(azure: AzureRig) -> None:

@@ -13,6 +13,7 @@ from coordinator.plan import (
 )
 from coordinator.routes import Refusal, SourceFacts
 from coordinator.targets import ResourceFact, Target
+from tasks.chains import IN_ORDER
 
 pytestmark = pytest.mark.unit
 
@@ -112,6 +113,14 @@ def test_copies_of_one_resource_to_one_place_share_a_chain() -> None:
     assert isinstance(second, dict)
     assert first["chain"] == second["chain"]
     assert first["key"] != second["key"]
+
+
+def test_copies_that_the_cloud_makes_in_order_have_a_chain_that_keeps_it() -> None:
+    """feature 47"""
+    source = SourceFacts(7, 70, "azure-vm", "prod", "westeurope", 3)
+    row = plan_copy(policy(), 9, source, {"region": "northeurope"}, ACCOUNTS, 50)
+    assert isinstance(row, dict)
+    assert row["chain"].startswith(IN_ORDER)
 
 
 def test_a_default_key_snapshot_is_refused_for_another_account_with_the_reason() -> None:

@@ -12,6 +12,7 @@ from tasks.catalog import Budget, Job, Outbox, session, transaction
 from tasks.catalog.budgets import calls_of, lower
 from tasks.catalog.copy_slots import note_others, note_refusal
 from tasks.catalog.transitions import add_jobs
+from tasks.chains import copy_chain
 from tasks.lanes import LANES, Lane
 from tasks.limits import USUAL
 from tasks.messages import JobMessage
@@ -126,6 +127,19 @@ def test_a_chain_goes_one_at_a_time_what_was_asked_for_first_and_else_in_order(h
         Job.update(state=JobState.DONE).where(Job.id == wished).execute()
     assert send(house) == 1
     assert house.queue.sent[-1][1].job == second
+
+
+def test_in_a_chain_that_keeps_its_order_the_older_goes_first_whatever_was_asked_for(house: House) -> None:
+    """feature 47: Azure copies the snapshots of a disk in the order in which they were taken."""
+    chain = copy_chain(1, "prod/northeurope", in_order=True)
+    (old,) = jobs(house, 1, chain=chain)
+    (wished,) = jobs(house, 1, account=1, chain=chain, priority=1000)
+    assert send(house) == 1
+    assert house.queue.sent[-1][1].job == old
+    with transaction():
+        Job.update(state=JobState.DONE).where(Job.id == old).execute()
+    assert send(house) == 1
+    assert house.queue.sent[-1][1].job == wished
 
 
 def test_starts_in_one_place_keep_the_clouds_pace_whoever_publishes(house: House) -> None:

@@ -18,7 +18,7 @@ from tasks.states import OperationState
 from workers.azure import lro
 from workers.azure.clients import Clients
 from workers.azure.describe import region_of
-from workers.azure.errors import shorten
+from workers.azure.errors import UnderWay, shorten, translate
 from workers.azure.ids import id_of, name_for, normal, read_id
 from workers.azure.limits import SNAPSHOT
 from workers.azure.tags import fit_tags
@@ -55,7 +55,7 @@ class Wish:
 def start(clients: Clients, wish: Wish, pace: Pace, proceed: Any) -> tuple[Operation, bool, list[str]]:
     """Begin a snapshot or adopt the one of this wish: its operation, whether it was there, warnings.
 
-    Raises the SDK's errors, NotReady when another wish has the name.
+    Raises the SDK's errors, NotReady when another wish has the name, UnderWay while Azure makes another copy of a disk.
     """
     kind = "azure-copy" if wish.copy else "azure-snapshot"
     snapshot_id = id_of(clients.subscription, wish.group, "snapshots", wish.name)
@@ -87,8 +87,17 @@ def start(clients: Clients, wish: Wish, pace: Pace, proceed: Any) -> tuple[Opera
     except HttpResponseError as error:
         if error.status_code == _CONFLICT:
             _clean_up(clients, snapshot_id, wish.key)
+            _put_off(wish, error)
         raise
     return Operation(kind, snapshot_id, clients.account, wish.region, {**detail, "token": token}), False, lost
+
+
+def _put_off(wish: Wish, error: HttpResponseError) -> None:
+    """A conflict of a copy that no table names: another copy of the disk runs. Azure makes one at a time and documents
+    no code for that; it passes by itself, so that UnderWay costs no attempt."""
+    told = translate(error, "a copy")
+    if wish.copy and isinstance(told, NotReady) and told.code == NotReady.code:
+        raise UnderWay(told.text, code="copy-in-turn", wait=max(told.wait, NotReady.wait)) from None
 
 
 def _left_behind(clients: Clients, snapshot_id: str, model: Mapping[str, Any], key: str) -> bool:

@@ -8,16 +8,20 @@ from tasks.resources import type_of
 from tasks.states import PointState
 from workers import driver, points
 from workers.context import Context, is_first, token
+from workers.turns import await_turn
 
 
 def run(context: Context, job: Job) -> None:
-    """Begin the copy that the job names and leave it waiting. Raises the error family; FenceLost when overtaken."""
+    """Begin the copy that the job names and leave it waiting. Raises the error family, NotItsTurn where another
+    copy of a disk goes first; FenceLost when overtaken."""
     spec = job.spec
     with session():
         source = Point.get_or_none(Point.id == spec["point"])
         if source is None or source.state is not PointState.GOOD:
             raise Gone(f"The source rp-{spec['point']} is not a good recovery point any more.")
         point = context.point(source)
+        if type_of(point.resource.type).copies_in_order:
+            await_turn(job, source, context.clock)
         destination = driver.Destination(context.account(job.account), job.region, spec.get("kms_key", ""))
         request = driver.CopyRequest(
             key=token(job),

@@ -190,19 +190,19 @@ def _of_snapshot(world: World, made: Thing, source: Thing, _: bool) -> None:
         raise Refusal(400, "InvalidParameter", "Incremental snapshots stay in the subscription of their disk.")
     if source.provisioning(world.now()) != "Succeeded":
         raise Refusal(409, "OperationNotAllowed", f"The snapshot {source.name} is not ready to be copied.")
-    under_way = [
-        one
-        for one in world.of_kind("snapshots", made.subscription)
-        if one.location == made.location and "_copied_at" in one.fields and not whole(world, one)
-    ]
+    copies = [one for one in world.of_kind("snapshots", made.subscription) if "_copied_at" in one.fields]
+    under_way = [one for one in copies if not whole(world, one)]
     family = source.properties["incrementalSnapshotFamilyId"]
-    if any(one.fields.get("_of_family") == family for one in under_way):
-        raise Refusal(409, "OperationNotAllowed", "One snapshot of a disk is copied to a region at a time.")
-    if len(under_way) >= 100:
+    of_disk = [one for one in copies if one.fields["_of_family"] == family]
+    if any(one in under_way for one in of_disk):
+        raise Refusal(409, "OperationNotAllowed", "Only one snapshot of a disk is copied at a time.")
+    if any(one.location == made.location and one.fields["_taken"] > source.begun for one in of_disk):
+        raise Refusal(409, "OperationNotAllowed", "Snapshots of a disk are copied in the order of their creation.")
+    if len([one for one in under_way if one.location == made.location]) >= 100:
         raise Refusal(409, "CopyLimitReached", "100 snapshots are copied to a region at a time.")
     made.content = source.content.frozen() if source.content else None
     made.fields |= {"_copied_at": made.begun + world.settings["copy_seconds"], "_of_family": family}
-    made.fields["_source"] = source.id.lower()
+    made.fields |= {"_source": source.id.lower(), "_taken": source.begun}
     made.properties = {**_like(source), "incrementalSnapshotFamilyId": family, "incremental": True}
 
 
