@@ -12,10 +12,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from admin.health import SILENT_AFTER
 from admin.setup import KEY_ID, sqlite_path
 from tasks.broker import FleetBroker, build_broker
 from tasks.catalog import Account, DeadLetter, Meta, Process, User, database_time, open_catalog, session
+from tasks.catalog.fleet import SILENT_AFTER
 from tasks.catalog.migrate import pending, unknown
 from tasks.catalog.pools import COMMON, read_pools, read_served
 from tasks.clock import Clock, host_time

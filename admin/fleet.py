@@ -7,10 +7,9 @@ again after a restart under the same name.
 from datetime import datetime, timedelta
 from typing import Any
 
-from admin.health import SILENT_AFTER
 from admin.queries import Row, near
 from tasks.catalog import Audit, Job, Process, Resource, session, transaction
-from tasks.catalog.fleet import DRAIN
+from tasks.catalog.fleet import DRAIN, SILENT_AFTER
 from tasks.catalog.standstill import begin_standstill, end_standstill
 from tasks.clock import Clock
 from tasks.errors import Invalid, Refused

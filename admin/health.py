@@ -9,12 +9,11 @@ from typing import Any, NamedTuple, TypedDict
 from peewee import fn
 
 from tasks.catalog import DeadLetter, Job, Outbox, Process, session
+from tasks.catalog.fleet import SILENT_AFTER
 from tasks.clock import Clock
 from tasks.lanes import LANES
 from tasks.states import JobState
 
-# Processes report every 5 s; one that was silent four times over is taken for gone, as the coordinator does.
-SILENT_AFTER = timedelta(seconds=20)
 # The rate is a mean over this window: long enough to be steady, short enough to show a lane that stopped.
 RATE_WINDOW = timedelta(minutes=5)
 # A lane's queue holds about two rounds of work; what waits longer than this does not get its turn.

@@ -24,8 +24,9 @@ from tasks.catalog import (
     Schedule,
     database,
 )
+from tasks.catalog.fleet import SILENT_AFTER
 from tasks.catalog.freshness import freshness
-from tasks.catalog.pools import COMMON, PROCESS_FRESH, Pools, due_by_pool, read_pools, read_served
+from tasks.catalog.pools import COMMON, Pools, due_by_pool, read_pools, read_served
 from tasks.lanes import LANES, Lane
 from tasks.states import AccountState, JobState, RunState
 
@@ -195,7 +196,7 @@ def _pools(at: datetime, pools: Pools, due: Mapping[tuple[str, str], datetime]) 
 def _lanes(at: datetime, pools: Pools, due: Mapping[tuple[str, str], datetime]) -> list[LaneFact]:
     """The lanes of the common pool; without any binding, that is everything."""
     workers: dict[str, int] = defaultdict(int)
-    for process in Process.select().where(Process.seen_at > at - PROCESS_FRESH, ~Process.draining):
+    for process in Process.select().where(Process.seen_at > at - SILENT_AFTER, ~Process.draining):
         for lane in process.lanes if process.pool == COMMON else ():
             workers[lane] += 1
     return [_lane(lane, workers[lane], at, pools, due.get((lane, COMMON))) for lane in LANES]

@@ -10,7 +10,8 @@ from peewee import JOIN, fn
 
 from coordinator.elastic import PROMISED, UNMEASURED_SECONDS, Crew, Need, Work, needs
 from tasks.catalog import Counter, Job, Outbox, PolicySchedule, Process, Run
-from tasks.catalog.pools import PROCESS_FRESH, Pools, read_pools
+from tasks.catalog.fleet import SILENT_AFTER
+from tasks.catalog.pools import Pools, read_pools
 from tasks.lanes import Lane
 from tasks.states import JobState
 from tasks.telemetry import BUCKET, MICRO, SUM
@@ -84,7 +85,7 @@ def _left(now: datetime) -> dict[int | None, float]:
 
 def _crews(at: datetime) -> dict[str, Crew]:
     found: dict[str, Crew] = {}
-    fresh = Process.seen_at > at - PROCESS_FRESH
+    fresh = Process.seen_at > at - SILENT_AFTER
     for row in Process.select().where(Process.role == "worker", fresh, ~Process.draining, Process.wanted == ""):
         crew = found.get(row.pool, Crew(0, 0))
         found[row.pool] = Crew(crew.workers + 1, crew.threads + row.threads)

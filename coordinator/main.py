@@ -34,6 +34,7 @@ from coordinator.repositories import look_after_repositories
 from coordinator.requests import RETENTION_NOW, handle_requests
 from coordinator.resolve import resolve_runs
 from coordinator.settle import settle_jobs
+from coordinator.silence import Attention
 from coordinator.stage import Stage
 from coordinator.sweep import plan_cleanups, retention_pass
 from coordinator.sync_parts import look_after_syncs
@@ -43,6 +44,7 @@ from coordinator.watch import watch_additions
 from coordinator.webhook import Notifier
 from tasks.broker import Publisher
 from tasks.catalog import Meta, Process, Restore, close_catalog, open_catalog, rows, session, transaction
+from tasks.catalog.fleet import BEAT
 from tasks.catalog.migrate import require_current
 from tasks.clock import Clock
 from tasks.errors import SnapfleetError, Unavailable
@@ -51,7 +53,6 @@ from tasks.telemetry import Counters
 
 log = logging.getLogger("snapfleet.coordinator")
 
-HEARTBEAT = timedelta(seconds=5)
 SWEEP_EVERY = timedelta(seconds=5)  # reconcile, cleanup jobs, alerts: cheap, and a lost message waits for it
 MEND_EVERY = timedelta(minutes=1)
 LETTERS_EVERY = timedelta(seconds=30)
@@ -72,6 +73,7 @@ class Coordinator:
     publisher: Publisher
     counters: Counters
     admission: Admission = USUAL
+    attention: Attention = field(default_factory=Attention)
     name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:coordinator")
     _done_at: dict[str, datetime] = field(default_factory=dict)
     _held: Held | None = None
@@ -176,7 +178,7 @@ class Coordinator:
         return True
 
     def _beat(self, at: datetime) -> None:
-        if self._is_due("beat", HEARTBEAT, at):
+        if self._is_due("beat", BEAT, at):
             row = {"role": "coordinator", "version": version("snapfleet"), "seen_at": at}
             with transaction():
                 Process.insert(name=self.name, started_at=at, **row).on_conflict(
@@ -186,10 +188,11 @@ class Coordinator:
 
     def _sweep(self, now: datetime, at: datetime) -> None:
         held = self._held = take("sweep", self.name, at)
+        attentive = self.attention.look(at)
         if held is None:
             return
         lost_after = timedelta(seconds=self.settings.lost_seconds)
-        self._part("reconcile", lambda: reconcile(held, at, lost_after, self.counters))
+        self._part("reconcile", lambda: reconcile(held, at, lost_after, self.counters, silence=attentive))
         self._part("accounts", lambda: release_removed_accounts(held, at))
         if self._is_due("mend", MEND_EVERY, at):
             self._part("mend", lambda: mend_outbox(held, at))

@@ -11,7 +11,8 @@ from typing import Any
 from peewee import SQL, fn
 
 from coordinator.lease import Held, still_held
-from tasks.catalog import Account, Job, Outbox, transaction
+from coordinator.silence import of_silent, ready_at
+from tasks.catalog import Account, Job, Outbox, lock_rows, transaction
 from tasks.catalog.pools import read_pools, read_served
 from tasks.catalog.transitions import (
     CLAIMS_BEYOND_ATTEMPTS,
@@ -29,9 +30,14 @@ BATCH = 500
 _HAS_MESSAGE = (JobState.PENDING, JobState.QUEUED)
 
 
-def reconcile(held: Held, at: datetime, lost_after: timedelta, counters: Counters) -> int:
-    """Send again and take back, at machine time `at`; how many jobs."""
-    again, back = _republish(held, at, lost_after), _take_back(held, at)
+def reconcile(held: Held, at: datetime, lost_after: timedelta, counters: Counters, *, silence: bool = True) -> int:
+    """Send again and take back, at machine time `at`; how many jobs.
+
+    `silence` says whether processes that have not reported can be told for silent (`coordinator.silence`): without it
+    only the end of a lease counts.
+    """
+    ended = Job.lease_until_at < at
+    again, back = _republish(held, at, lost_after), _take_back(held, ended | of_silent(at) if silence else ended, at)
     for job in again:
         counters.add("snapfleet_messages_republished_total", lane=job.lane)
     for job in back:
@@ -63,26 +69,28 @@ def _republish(held: Held, at: datetime, lost_after: timedelta) -> list[Job]:
     return lost
 
 
-def _take_back(held: Held, at: datetime) -> list[Job]:
-    expired = list(
-        Job.select().where(Job.state == JobState.RUNNING, Job.lease_until_at < at).order_by(Job.id).limit(BATCH)
-    )
-    return [job for job in expired if _take_one_back(held, job, at)]
+def _take_back(held: Held, which: Any, at: datetime) -> list[Job]:
+    lapsed = list(Job.select(Job.id).where(Job.state == JobState.RUNNING, which).order_by(Job.id).limit(BATCH))
+    return [job for row in lapsed if (job := _take_one_back(held, which & (Job.id == row.id), at)) is not None]
 
 
-def _take_one_back(held: Held, job: Job, at: datetime) -> bool:
+def _take_one_back(held: Held, which: Any, at: datetime) -> Job | None:
+    """The job, when it still is as it was found: its worker may have come back, and renewed its lease before a call."""
     try:
         with transaction():
             if not still_held(held):
-                return False
+                return None
+            job: Job | None = lock_rows(Job.select().where(Job.state == JobState.RUNNING, which)).first()
+            if job is None:
+                return None
             if job.claims >= job.max_attempts + CLAIMS_BEYOND_ATTEMPTS:
                 fail_stranded(job, at, f"It was claimed {job.claims} times and never finished.")
             else:
                 # The attempt did not fail by itself: its worker went away. It is not counted against the policy's.
-                requeue(job, at, attempt=max(0, job.attempt - 1))
+                requeue(job, at, ready_at(job, at), attempt=max(0, job.attempt - 1))
     except FenceLost:
-        return False
-    return True
+        return None
+    return job
 
 
 def release_removed_accounts(held: Held, at: datetime) -> int:

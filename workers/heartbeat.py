@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from tasks.catalog import Process, transaction
-from tasks.catalog.fleet import DRAIN
+from tasks.catalog.fleet import BEAT, DRAIN
 from tasks.catalog.transitions import renew
 from tasks.errors import SnapfleetError
 from tasks.lanes import Lane
@@ -18,7 +18,6 @@ from workers.held import Held
 
 log = logging.getLogger("snapfleet.worker")
 
-BEAT = timedelta(seconds=5)  # what the coordinator and the page expect of a process that lives
 # A process that was killed leaves its row, and a fleet of containers has a new name for each start.
 FORGOTTEN_AFTER = timedelta(days=1)
 SHOWN = 32  # jobs in hand that a report names: more threads than that are rare, and the row stays small

@@ -6,12 +6,13 @@ from flask import Blueprint, abort, current_app, render_template, request
 
 from admin.figures import Estate, overview
 from admin.fleet import list_workers
-from admin.health import SILENT_AFTER, queue_health, word_of
+from admin.health import queue_health, word_of
 from admin.progress import moving
 from admin.queries_estate import list_alerts, list_letters, list_processes
 from admin.rights import last_checks
 from admin.web import lists
 from admin.web.guard import clock
+from tasks.catalog.fleet import SILENT_AFTER
 from tasks.resources import TYPES
 from tasks.states import JobState, PointState, RunState
 

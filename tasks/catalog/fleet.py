@@ -1,11 +1,16 @@
 """Who runs, who may sweep, what was asked for, and letters that could not be delivered."""
 
+from datetime import timedelta
+
 from peewee import BigAutoField, BigIntegerField, BooleanField, FloatField, IntegerField, JSONField, TextField
 
 from tasks.catalog.database import CatalogModel
 from tasks.catalog.fields import StateField, UtcField
 from tasks.states import RequestState
 
+BEAT = timedelta(seconds=5)  # how often every process reports itself
+# One that was silent four times over is taken for gone, by whoever asks.
+SILENT_AFTER = timedelta(seconds=20)
 DRAIN = "drain"  # in `Process.wanted`: take nothing more, finish what runs, and stay
 
 

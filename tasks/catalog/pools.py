@@ -8,19 +8,17 @@ catalog.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from peewee import SQL, fn
 
 from tasks.catalog.estate import Account
-from tasks.catalog.fleet import Process
+from tasks.catalog.fleet import SILENT_AFTER, Process
 from tasks.catalog.job import Job, Outbox
 from tasks.lanes import Lane
 from tasks.states import JobState
 
-# A process that has not reported for this long is not counted as there (it reports every 5 s).
-PROCESS_FRESH = timedelta(seconds=20)
 COMMON = ""  # the pool of whatever is bound to none
 Served = frozenset[tuple[str, str]]
 """(lane, pool) that a live worker takes, also one that drains: it was there a moment ago and comes back."""
@@ -62,13 +60,13 @@ def read_pools() -> Pools:
 
 def read_served(at: datetime) -> Served:
     """Who works where at machine time `at`. Reads inside the caller's session."""
-    rows = Process.select().where(Process.role == "worker", Process.seen_at > at - PROCESS_FRESH)
+    rows = Process.select().where(Process.role == "worker", Process.seen_at > at - SILENT_AFTER)
     return frozenset((lane, row.pool) for row in rows for lane in row.lanes)
 
 
 def read_served_threads(at: datetime) -> int:
     """Threads of live workers that do not drain. Reads inside the caller's session."""
-    fresh = Process.seen_at > at - PROCESS_FRESH
+    fresh = Process.seen_at > at - SILENT_AFTER
     query: Any = Process.select(fn.SUM(Process.threads)).where(Process.role == "worker", fresh, ~Process.draining)
     return int(query.scalar() or 0)
 

@@ -41,6 +41,7 @@ KINDS = (
         repository=False,
         cold=False,
         copy_slots=_COPY_SLOTS,
+        polls_begin=True,
         notes=(
             "a backup is a database copy on the same server, billed as a database, or an export, or Azure's long-term "
             "retention",

@@ -78,7 +78,7 @@ def _claim_anything(wanted: Sequence[Wanted], ended: Sequence[Ended]) -> tuple[l
     return [Job.get_or_none(Job.id == one.job) for one in wanted], take_and_end((), ended)[1]
 
 
-def _take_back_everything(held: Held, at: datetime) -> list[Job]:
+def _take_back_everything(_held: Held, _which: Any, at: datetime) -> list[Job]:
     running = list(Job.select().where(Job.state == JobState.RUNNING))
     for job in running:
         with contextlib.suppress(SnapfleetError), transaction():
@@ -111,7 +111,7 @@ def _believe(_: broker.SimBroker, messages: Sequence[Any]) -> list[bool]:
 _publish = broker.SimBroker.publish
 
 
-def _nothing_again(*_: Any) -> int:
+def _nothing_again(*_: Any, **__: Any) -> int:
     return 0
 
 
@@ -199,6 +199,13 @@ MUTANTS: Sequence[Mutant] = (
         "the lease",
         lambda _: [_set(reconcile, "_take_back", _take_back_everything)],
         Weather(lag=0.9, overtaken=0.1, late=0.2),
+    ),
+    Mutant(
+        "silent-copies-at-once",
+        "the lease's end as the earliest for a silent worker's copy",
+        lambda _: [_set(reconcile, "ready_at", lambda _job, at: at)],
+        Weather(crash_point=0.05, lag=1.0, late=0.1),
+        options=Options(slots=3, targets=(2, 4)),
     ),
     Mutant(
         "no-adoption",
