@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain, islice
 
 from coordinator.plan import MANUAL_PRIORITY
 from tasks import limits
@@ -23,9 +24,9 @@ Place = tuple[int, str, str]
 """An account's id, a region, and a service (for slots) or a family of calls (for starts)."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Candidate:
-    """A job that may be published.
+    """A job that may be published. Nobody changes one; to make one of a frozen class takes three times as long.
 
     `slots` counts against its destination's copies; `turn` is its place in its account's line.
     """
@@ -113,11 +114,16 @@ class Turns:
         """Where an account stands in a lane."""
         return max(self.had.get((lane, account), 0.0), self.now.get(lane, 0.0))
 
-    def serve(self, lane: Lane, account: int) -> None:
-        """One job of it goes: the lane is where the account stood, the account one further."""
-        stood = self.of(lane, account)
-        self.now[lane] = max(self.now.get(lane, 0.0), stood)
-        self.had[lane, account] = stood + 1.0
+    def serve(self, lane: Lane, account: int) -> float:
+        """One job of it goes: the lane is where the account stood, the account one further, which is returned."""
+        now = self.now.get(lane, 0.0)
+        stood = self.had.get((lane, account), now)
+        if stood > now:
+            self.now[lane] = stood
+        else:
+            stood = now
+        self.had[lane, account] = stood = stood + 1.0
+        return stood
 
 
 def choose(
@@ -126,9 +132,10 @@ def choose(
     copy_slots: Mapping[str, int],
     admission: Admission = USUAL,
     turns: Turns | None = None,
+    most: int | None = None,
 ) -> list[Candidate]:
-    """The candidates to publish now, in order. `copy_slots` is each service's limit per destination account and
-    region; `turns` remembers what accounts have had, and is written.
+    """The candidates to publish now, in order, up to `most`. `copy_slots` is each service's limit per destination
+    account and region; `turns` remembers what accounts have had, and is written.
 
     A copy that needs more slots than the limit goes when nothing else is in flight there: it could never go otherwise.
     """
@@ -137,28 +144,31 @@ def choose(
     order = {lane: place for place, lane in enumerate(Lane)}
     for item in candidates:
         lines[order[item.lane], -item.priority][item.account].append(item)
-    chosen: list[Candidate] = []
-    for (place, _), accounts in sorted(lines.items()):
-        lane = tuple(Lane)[place]
-        chosen += _share_out(lane, accounts, gate, turns or Turns())
-    return chosen
+    turns = turns or Turns()
+    shares = (_share_out(tuple(Lane)[place], accounts, gate, turns) for (place, _), accounts in sorted(lines.items()))
+    return list(islice(chain.from_iterable(shares), most))
 
 
 def _share_out(lane: Lane, accounts: Mapping[int, list[Candidate]], gate: "_Gate", turns: Turns) -> Iterator[Candidate]:
     """The accounts' lines taken in turns, for as long as the lane has room."""
-    line = {account: iter(sorted(items, key=lambda c: (c.turn, c.job))) for account, items in accounts.items()}
+    line = {account: iter(sorted(items, key=_in_line)) for account, items in accounts.items()}
     heads = [(turns.of(lane, account), item.job, account, item) for account in line if (item := next(line[account]))]
     heapq.heapify(heads)
     while heads and gate.room(lane) > 0:
-        _, _, account, item = heads[0]
-        if gate.admits(item):
-            turns.serve(lane, account)
-            yield item
+        stands, _, account, item = heads[0]
+        admitted = gate.admits(item)
+        stands = turns.serve(lane, account) if admitted else turns.of(lane, account)
         following = next(line[account], None)
         if following is None:
             heapq.heappop(heads)
         else:
-            heapq.heapreplace(heads, (turns.of(lane, account), following.job, account, following))
+            heapq.heapreplace(heads, (stands, following.job, account, following))
+        if admitted:
+            yield item
+
+
+def _in_line(item: Candidate) -> tuple[int, int]:
+    return item.turn, item.job
 
 
 class _Gate:
@@ -176,12 +186,13 @@ class _Gate:
 
     def admits(self, item: Candidate) -> bool:
         """Whether it may go; counted when it may."""
-        if item.lane in METERED and not self._starts_left(item):
+        metered = item.lane in METERED
+        if metered and not self._starts_left(item):
             return False
         if item.slots and not self._slots_left(item):
             return False
-        if item.lane in METERED:
-            self._starts[item.starts] -= item.cost
+        if metered:
+            self._starts[item.starts] -= item.slots or 1
         if item.slots:
             self._copies[item.account, item.region, item.service] += item.slots
         self._room[item.lane] -= 1
@@ -192,7 +203,7 @@ class _Gate:
         place = item.starts
         if place not in self._starts:
             self._starts[place] = self._admission.pace(place).burst
-        full = place in self._flight.full and item.priority < MANUAL_PRIORITY
+        full = bool(self._flight.full) and place in self._flight.full and item.priority < MANUAL_PRIORITY
         return self._starts[place] > 0 and not full
 
     def _slots_left(self, item: Candidate) -> bool:

@@ -5,7 +5,6 @@ PostgreSQL each place costs a few steps down one index, so that a round takes as
 as at a thousand.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
@@ -44,7 +43,7 @@ WITH RECURSIVE place AS (
 # The states are written out, so that the planner sees that the index of open chains will do.
 _FIRST = """
 SELECT p.lane, p.account, p.region, p.service, c.*
-FROM json_to_recordset(%s::json) AS p(lane text, account bigint, region text, service text, most integer)
+FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::text[], %s::int[]) AS p(lane, account, region, service, most)
 CROSS JOIN LATERAL (
   SELECT o.job_id, o.priority, j.slots, j.attempt, j.fence
   FROM outbox o JOIN job j ON j.id = o.job_id
@@ -71,24 +70,17 @@ def read_candidates(at: datetime, room: Mapping[Lane, int]) -> list[Candidate]:
 def _from_lines(at: datetime, room: Mapping[Lane, int]) -> list[Candidate]:
     places = [row for row in database.execute_sql(_PLACES).fetchall() if row[0] in room]
     crowds = Counter(lane for lane, *_ in places)
-    wanted = [
-        {
-            "lane": lane,
-            "account": account,
-            "region": region,
-            "service": service,
-            "most": share(room[_LANES[lane]], crowds[lane]),
-        }
-        for lane, account, region, service in places
-    ]
-    if not wanted:
+    if not places:
         return []
+    shares = {lane: share(room[_LANES[lane]], crowd) for lane, crowd in crowds.items()}
+    lanes, *others = [list(column) for column in zip(*places, strict=True)]
+    first = [lanes, *others, [shares[lane] for lane in lanes], at, IN_ORDER]
     found: list[Candidate] = []
-    turns: Counter[tuple[str, int, str, str]] = Counter()
-    for row in database.execute_sql(_FIRST, [json.dumps(wanted), at, IN_ORDER]).fetchall():
+    before, turn = None, 0
+    for row in database.execute_sql(_FIRST, first).fetchall():
         lane, account, region, service, job, priority, slots, attempt, fence = row
-        turns[lane, account, region, service] += 1
-        turn = turns[lane, account, region, service]
+        place = lane, account, region, service
+        before, turn = place, turn + 1 if place == before else 1  # the rows of a place come one after the other
         found.append(Candidate(job, _LANES[lane], account, region, priority, turn, slots, attempt, fence, service))
     return found
 

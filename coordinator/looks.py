@@ -82,7 +82,7 @@ def read_looks() -> Looks:
         if account in names and wanted_at is not None:
             wanted[names[account], region, service] = wanted_at
     refused = Job.select(Job.account, Job.region, Job.service, Job.finished_at, Job.error_text).where(
-        Job.kind == "discover", Job.state == JobState.FAILED
+        Job.lane == Lane.DISCOVER, Job.kind == "discover", Job.state == JobState.FAILED
     )
     for account, region, service, finished_at, text in rows(refused):
         if account in names:

@@ -4,7 +4,7 @@ Several coordinators drain side by side (SKIP LOCKED); a crash between confirm a
 the claim drops the second. Only this module publishes.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from tasks.broker import Publisher
 from tasks.catalog import Job, Outbox, rows, transaction
 from tasks.catalog.budgets import calls_of, read_limits, read_paces, spend
 from tasks.catalog.bulk import find_rows
-from tasks.catalog.pools import Pools, Served, read_pools, read_served, read_served_threads, stranded_messages
+from tasks.catalog.pools import COMMON, Pools, Served, read_pools, read_served, read_served_threads, stranded_messages
 from tasks.catalog.standstill import standstill
 from tasks.catalog.transitions import mark_published
 from tasks.crash import reach
@@ -90,18 +90,19 @@ def publish(
         if not lanes:
             return 0
         ready = read_candidates(at, {lane: room[lane] for lane in lanes})
-        candidates = [one for one in ready if not pools.stranded(one.lane, one.account, one.region, served)]
+        bound = bool(pools.names)
+        candidates = [one for one in ready if not (bound and pools.stranded(one.lane, one.account, one.region, served))]
         # Counted after the candidates were read: what another coordinator has published since is then in the count,
         # and what it is publishing at this moment is among our candidates and locked.
         metered = any(item.lane in METERED for item in candidates)
         paces = _Paces(admission, read_paces(at) if metered else {})
         queued = memory.queued(admission, at) or memory.note(_queued(pools, served), at)
         flight = _in_flight(at, queued, candidates, paces)
-        chosen = _locked(choose(candidates, flight, COPY_SLOTS, admission, memory.turns)[:BATCH], at)
+        chosen = _locked(choose(candidates, flight, COPY_SLOTS, admission, memory.turns, BATCH), at)
         if not chosen:
             return 0
         reach("coordinator.before-publish")
-        confirmed = publisher.publish([(item.lane, _message(item, pools)) for item in chosen])
+        confirmed = publisher.publish([(item.lane, _message(item, pools if bound else None)) for item in chosen])
         reach("coordinator.published-before-commit")
         sent = [item for item, good in zip(chosen, confirmed, strict=True) if good]
         mark_published([item.job for item in sent], at)
@@ -112,8 +113,9 @@ def publish(
     return len(sent)
 
 
-def _message(item: Candidate, pools: Pools) -> JobMessage:
-    return JobMessage(item.job, item.attempt, item.fence, pool=pools.of(item.account, item.region))
+def _message(item: Candidate, pools: Pools | None) -> JobMessage:
+    pool = pools.of(item.account, item.region) if pools else COMMON
+    return JobMessage(item.job, item.attempt, item.fence, pool=pool)
 
 
 def _queued(pools: Pools, served: Served) -> Counter[Lane]:
@@ -192,8 +194,15 @@ def _locked(chosen: Sequence[Candidate], at: datetime) -> list[Candidate]:
 
 def _spend(sent: Sequence[Candidate], at: datetime, paces: _Paces) -> None:
     """Count the starts of this batch against their places' paces."""
-    started: Counter[Place] = Counter()
+    started: defaultdict[Place, int] = defaultdict(int)
     for item in sent:
         if item.lane in METERED:
             started[item.starts] += item.cost
-    spend({calls_of(*place): paces.pace(place).worth(count) for place, count in started.items()}, at)
+    worth: dict[tuple[Pace, int], timedelta] = {}  # most places are of a few paces
+    spent = {}
+    for place, count in started.items():
+        pace = paces.pace(place)
+        if (pace, count) not in worth:
+            worth[pace, count] = pace.worth(count)
+        spent[calls_of(*place)] = worth[pace, count]
+    spend(spent, at)

@@ -34,6 +34,7 @@ is silent this long is partitioned from us, and the caller holds rows locked mea
 _PAUSE_FIRST, _PAUSE_MOST = 0.25, 15.0  # seconds between attempts to connect, doubling
 _CLOSE_SECONDS = 5.0
 _PERSISTENT = pika.BasicProperties(delivery_mode=2)
+_FRAME_END = bytes((pika.spec.FRAME_END,))
 _EXCERPT_CHARS = 300  # enough to recognise a message of ours, too little to fill the catalog
 
 Sink = Callable[[Lane, str, str, int | None, bool], None]
@@ -67,10 +68,11 @@ class _Batch:
 
 
 @lru_cache(maxsize=1024)
-def _head(channel: int, queue: str, length: int) -> tuple[bytes, bytes]:
-    """The two frames that go before a message's body, which is shorter than a frame may be."""
+def _head(channel: int, queue: str, length: int) -> bytes:
+    """What goes before a message's body, which is shorter than a frame may be: two frames and the third's beginning."""
     publish = pika.spec.Basic.Publish(exchange="", routing_key=queue, mandatory=True)
-    return pika.frame.Method(channel, publish).marshal(), pika.frame.Header(channel, length, _PERSISTENT).marshal()
+    frames = pika.frame.Method(channel, publish).marshal() + pika.frame.Header(channel, length, _PERSISTENT).marshal()
+    return bytes(frames + pika.frame.Body(channel, bytes(length)).marshal()[: -length - len(_FRAME_END)])
 
 
 class _Session:
@@ -146,11 +148,12 @@ class _Session:
         if not self.ready.is_set() or not self._channel.is_open:
             batch.done.set()
             return
-        channel, frames = self._channel.channel_number, []
+        channel: int = self._channel.channel_number
+        frames: list[bytes] = []
         for index, (queue, body) in enumerate(batch.messages):
             self._published += 1
             self._pending[self._published] = (batch, index)
-            frames += [*_head(channel, queue, len(body)), pika.frame.Body(channel, body).marshal()]
+            frames += (_head(channel, queue, len(body)), body, _FRAME_END)
         self._connection._output_marshaled_frames([b"".join(frames)])
 
     def _confirmed(self, frame: Any) -> None:

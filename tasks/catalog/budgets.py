@@ -5,7 +5,6 @@ so that no call costs a question to the catalog; what a worker that died had tak
 lowers the share of the whole fleet at once, whoever used the cloud's limit up.
 """
 
-import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,7 +21,7 @@ from tasks.limits import Limits, Pace
 _SPEND = """
 INSERT INTO budget (name, tat_at, share)
 SELECT u.name, %(at)s::timestamptz + u.seconds * interval '1 second', 1
-FROM json_to_recordset(%(spent)s::json) AS u(name text, seconds double precision) ORDER BY u.name
+FROM unnest(%(names)s::text[], %(seconds)s::double precision[]) AS u(name, seconds)
 ON CONFLICT (name) DO UPDATE
 SET tat_at = GREATEST(budget.tat_at, %(at)s::timestamptz) + (EXCLUDED.tat_at - %(at)s::timestamptz)"""
 Place = tuple[int, str, str]
@@ -42,8 +41,9 @@ def spend(amounts: Mapping[str, timedelta], at: datetime) -> None:
     if not amounts:
         return
     if is_postgres(database):
-        spent = [{"name": name, "seconds": amounts[name].total_seconds()} for name in sorted(amounts)]
-        database.execute_sql(_SPEND, {"at": at, "spent": json.dumps(spent)})
+        names = sorted(amounts)
+        seconds = [amounts[name].total_seconds() for name in names]
+        database.execute_sql(_SPEND, {"at": at, "names": names, "seconds": seconds})
         return
     for name in sorted(amounts):
         row = Budget.get_or_none(Budget.name == name)

@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from peewee import SQL, DataError, Field, Tuple
@@ -30,6 +31,7 @@ _TYPES = {
     "JSON": "jsonb",
 }
 _CHUNK = 400  # rows in one statement of the query builder: SQLite takes 32,766 parameters
+_MISSING = object()
 Row = Mapping[str, Any]
 _Row = TypeVar("_Row", bound=CatalogModel)
 
@@ -90,19 +92,29 @@ def _taking(along: Along, model: type[CatalogModel], sql: str, returning: Sequen
 
 def _columns(
     model: type[CatalogModel], fields: Sequence[Field], rows: Sequence[Row]
-) -> tuple[dict[str, Any], list[tuple[Field, list[Any]]]]:
+) -> tuple[dict[str, Any], list[tuple[Field, Sequence[Any]]]]:
     """The rows' values by column: those with one value in all rows, and the others."""
-    defaults, given = _defaults(model), set[str]().union(*rows)
+    defaults, given = _defaults(model), _by_name(rows)
     fixed: dict[str, Any] = {}
-    varying: list[tuple[Field, list[Any]]] = []
+    varying: list[tuple[Field, Sequence[Any]]] = []
     for field in fields:
         default = defaults.get(field.name)
-        column = [row.get(field.name, default) for row in rows] if field.name in given else [default]
+        column = given.get(field.name, (default,))
+        if _MISSING in column:
+            column = [default if value is _MISSING else value for value in column]
         if column.count(column[0]) == len(column):
             fixed[field.name] = column[0]
         else:
             varying.append((field, column))
     return fixed, varying
+
+
+def _by_name(rows: Sequence[Row]) -> dict[str, Sequence[Any]]:
+    """The rows' values by name, `_MISSING` where a row leaves one out. Mostly none does, and all are read at once."""
+    names = list(rows[0])
+    if len(names) > 1 and all(row.keys() == rows[0].keys() for row in rows):
+        return dict(zip(names, zip(*map(itemgetter(*names), rows), strict=True), strict=True))
+    return {name: [row.get(name, _MISSING) for row in rows] for name in set[str]().union(*rows)}
 
 
 def update_rows(
@@ -174,7 +186,7 @@ def find_rows(
     )
     table, where = f'"{model._meta.table_name}" t{joins}', f"WHERE {match}{f' AND {given}' if given else ''}"
     if lock:
-        sql = f"SELECT {names} FROM {_record(fields)}, {table} {where} ORDER BY t.id FOR UPDATE OF t SKIP LOCKED"
+        sql = f"SELECT {names} FROM {_record(fields)}, {table} {where} ORDER BY t.id FOR NO KEY UPDATE OF t SKIP LOCKED"
     else:
         sql = f"SELECT t.* FROM {_record(fields)} CROSS JOIN LATERAL (SELECT {names} FROM {table} {where} OFFSET 0) t"
     arrays = [_array(field, column) for field, column in zip(fields, zip(*keys, strict=True), strict=True)]
@@ -242,10 +254,22 @@ def _record(fields: Sequence[Field]) -> str:
     return f"unnest({arrays}) AS u({names})"
 
 
-def _array(field: Field, column: Iterable[Any]) -> str:
+def _array(field: Field, column: Collection[Any]) -> str:
     """Values of one column as PostgreSQL writes an array: instants as ISO text, states as theirs, JSON as JSON."""
     write = _writer(field)
+    if write is _quoted and (plain := _plain(column)):
+        return plain
     return "{" + ",".join(["NULL" if value is None else write(value) for value in column]) + "}"
+
+
+def _plain(column: Collection[Any]) -> str:
+    """The array of texts in which nothing has to be quoted by itself, as nearly always; '' for any other."""
+    try:
+        joined = '","'.join(column)
+    except TypeError:  # something is no text: nothing, or a number
+        return ""
+    quotes = 2 * (len(column) - 1)
+    return f'{{"{joined}"}}' if joined.isascii() and "\\" not in joined and joined.count('"') == quotes else ""
 
 
 def _writer(field: Field) -> Callable[[Any], str]:

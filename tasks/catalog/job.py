@@ -4,7 +4,7 @@ from peewee import SQL, BigAutoField, BigIntegerField, BooleanField, ForeignKeyF
 
 from tasks.catalog.database import CatalogModel
 from tasks.catalog.estate import Account, Resource
-from tasks.catalog.fields import StateField, UtcField
+from tasks.catalog.fields import StateField, SureField, UtcField
 from tasks.catalog.policy import Policy, Schedule
 from tasks.states import JobState, OperationState, RunState
 
@@ -16,7 +16,7 @@ class Run(CatalogModel):
     """One policy at one slot. UNIQUE(policy, slot) is what makes a slot run once, whoever ticks."""
 
     id = BigAutoField()
-    policy = ForeignKeyField(Policy, on_delete="RESTRICT")
+    policy = SureField(Policy, index=False)  # (policy, slot) serves
     slot_at = UtcField()
     trigger = TextField(default="schedule")  # schedule, manual, added
     ordinal = IntegerField(default=0)  # which successful run of its policy it is; 0 until its first good snapshot
@@ -63,11 +63,11 @@ class Job(CatalogModel):
     lane = TextField()
     key = TextField(unique=True)
     epoch = IntegerField(default=0)
-    run = ForeignKeyField(Run, null=True, on_delete="RESTRICT", index=False)  # (run, state) serves
-    account = ForeignKeyField(Account, on_delete="RESTRICT", index=False)  # (account, region, …) serves
+    run = SureField(Run, null=True, index=False)  # (run, state) serves
+    account = SureField(Account, index=False)
     region = TextField()
     service = TextField(default="")
-    resource = ForeignKeyField(Resource, null=True, on_delete="RESTRICT")
+    resource = SureField(Resource, null=True)
     point_id = BigIntegerField(null=True)  # the point this job makes, or works on
     restore_id = BigIntegerField(null=True)
     chain = TextField(default="")  # jobs of one chain go one at a time, in order of id
@@ -104,7 +104,6 @@ class Job(CatalogModel):
             SQL('CREATE INDEX "job_point_id" ON "job" ("point_id") WHERE "point_id" IS NOT NULL'),
             SQL('CREATE INDEX "job_restore_id" ON "job" ("restore_id") WHERE "restore_id" IS NOT NULL'),
             SQL('CREATE INDEX "job_finished_at" ON "job" ("finished_at") WHERE "finished_at" IS NOT NULL'),
-            (("account", "region", "service", "kind"), False),
             # Who goes before whom is asked of open jobs only; a resource's chain has one more job every night.
             SQL(
                 'CREATE INDEX "job_open_chain" ON "job" ("chain") '
@@ -163,7 +162,7 @@ class Outbox(CatalogModel):
     """A message to publish when its time has come. Written with what it is about; deleted after the confirm."""
 
     id = BigAutoField()
-    job = ForeignKeyField(Job, on_delete="CASCADE", unique=True)
+    job = SureField(Job, unique=True)  # written with it; who deletes a job deletes its message
     lane = TextField()
     account_id = BigIntegerField()
     region = TextField(default="")

@@ -47,7 +47,7 @@ class PolicySchedule(CatalogModel):
     """The join: the policy's next slot on one schedule. The tick reads the index on `next_start_at`."""
 
     id = BigAutoField()
-    policy = ForeignKeyField(Policy, on_delete="CASCADE")
+    policy = ForeignKeyField(Policy, on_delete="CASCADE", index=False)  # (policy, schedule) serves
     schedule = ForeignKeyField(Schedule, on_delete="CASCADE")
     next_slot_at = UtcField(null=True)  # nominal; null: the grid has ended
     next_start_at = UtcField(null=True, index=True)  # nominal + spread: when the tick takes it

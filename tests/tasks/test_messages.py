@@ -2,6 +2,7 @@
 
 import random
 import timeit
+from dataclasses import replace
 
 import pytest
 from dramatiq.errors import DecodeError
@@ -35,6 +36,24 @@ def test_a_message_comes_back_as_it_was_sent(lane, job, attempt, fence, trace):
     assert received == sent
     assert received.queue_name == queue_name(lane)
     assert JobMessage.from_wire(received.kwargs) == message
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.sampled_from(Lane), ids, counts, counts, traces | st.just(""), st.sampled_from(["", "site-a"]))
+def test_the_short_way_writes_the_same_message(lane, job, attempt, fence, trace, pool):
+    """What the coordinator publishes differs from dramatiq's envelope in its id and time only."""
+    message = JobMessage(job, attempt, fence, trace=trace, pool=pool)
+    long, short = envelope(lane, message), encoder.decode_message(encoder.encode_job(lane, message))
+    assert short == replace(long, message_id=short.message_id, message_timestamp=short.message_timestamp)
+    assert 0 <= short.message_timestamp - long.message_timestamp < 60_000
+
+
+@pytest.mark.parametrize(
+    "wrong", [JobMessage(0, 0, 0), JobMessage(True, 0, 0), JobMessage(1, -1, 0), JobMessage(1, 0, 2**63)]
+)
+def test_the_short_way_refuses_what_no_worker_would_take(wrong):
+    with pytest.raises(MessageRefused):
+        encoder.encode_job(Lane.COPY, wrong)
 
 
 @pytest.mark.parametrize(("body", "reason"), UNSIGNED.values(), ids=UNSIGNED.keys())
