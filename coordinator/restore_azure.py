@@ -2,14 +2,15 @@
 
 Steps: azure-create-disk {group, name, snapshot_id, size_gib, sku, zone, os_type, generation, encryption_set_id, tags}
 -> disk_id; azure-create-vm {group, name, size, zone, os_type, os_disk, data_disks, subnet_id, security_group_id,
-accelerated, model, identity, plan, tags} -> vm_id; azure-attach-disk {vm_id, disk_id, lun, caching}.
+accelerated, interfaces, model, identity, plan, tags} -> vm_id; azure-attach-disk {vm_id, disk_id, lun, caching}.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from coordinator.restore_azure_in_place import plan_in_place
+from coordinator.restore_azure_network import plan_interfaces
 from coordinator.restore_disks import clean_tags
 from coordinator.restore_draft import Draft
 from coordinator.restore_facts import PartFacts
@@ -107,6 +108,7 @@ def _plan_machine(draft: Draft, values: Mapping[str, Any], prefix: str, tags: Ma
     held = {
         part.device: {**_attached(draft, part), "disk_id": ref(made[part.device], "disk_id")} for part in point.parts
     }
+    interfaces = plan_interfaces(draft, values)
     params = {
         "group": values["group"],
         "name": prefix,
@@ -117,28 +119,18 @@ def _plan_machine(draft: Draft, values: Mapping[str, Any], prefix: str, tags: Ma
         "data_disks": list(held.values()),
         "subnet_id": values["subnet"],
         "security_group_id": values.get("security_group"),
-        "accelerated": _accelerated(draft, values) or None,
+        "accelerated": interfaces[0].get("accelerated"),
+        "interfaces": interfaces,
         "controller": point.captured("controller"),
         "model": _model(draft),
         "identity": point.captured("identity", {}),
         "plan": point.captured("plan", {}),
         "tags": tags,
     }
-    draft.add("vm", "azure-create-vm", params, f"Make the machine {prefix} on these disks.", ("azure-vm",))
+    several = f" with {len(interfaces)} network interfaces" if len(interfaces) > 1 else ""
+    why = f"Make the machine {prefix} on these disks{several}."
+    draft.add("vm", "azure-create-vm", params, why, ("azure-vm",))
     _say(draft)
-
-
-def _accelerated(draft: Draft, values: Mapping[str, Any]) -> bool:
-    """Whether the interface that is made again was accelerated. Not every size of machine takes that, so another size
-    goes without."""
-    interfaces: Sequence[Mapping[str, Any]] = draft.point.captured("interfaces", [])
-    first = next((one for one in interfaces if one.get("primary")), interfaces[0] if interfaces else {})
-    if not first.get("accelerated"):
-        return False
-    is_same = bool(values.get("size") == draft.point.captured("size"))
-    if not is_same:
-        draft.notes.append("The old interface was accelerated: switch that on if the new size of machine takes it.")
-    return is_same
 
 
 def _attached(draft: Draft, part: PartFacts) -> dict[str, Any]:
@@ -159,8 +151,5 @@ def _model(draft: Draft) -> dict[str, Any]:
 
 def _say(draft: Draft) -> None:
     """What an operator has to see to afterwards."""
-    if len(draft.point.captured("interfaces", [])) > 1:
-        draft.warnings.append("The machine had several network interfaces: only the first is made again.")
     if "SystemAssigned" in str(draft.point.captured("identity", {}).get("type", "")):
         draft.notes.append("The machine's own identity is a new one: give it the roles that the old one had.")
-    draft.notes.append("The new interface gets a free private address of its subnet.")

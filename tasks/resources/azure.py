@@ -153,6 +153,7 @@ KINDS = (
             Option("sku", "kind of the new disks, such as Premium_LRS; default: each as it was"),
             Option("zone", "availability zone", captured="zone", local=True),
             Option("subnet", "id of the subnet of the new interface", captured="subnet_id", local=True),
+            Option("subnets", "ids of the subnets of its other interfaces; default: as they were, or `subnet`", "list"),
             Option("security_group", "id of its network security group", captured="security_group_id", local=True),
             Option("disk", "id of the one disk to restore, with --to disk and --to in-place"),
             Option("start", "start the machine again, with --to in-place; default: yes", "flag"),

@@ -8,7 +8,7 @@ from coordinator.restore_facts import PartFacts, PointFacts
 from deploy.sandbox.azure import seed
 from tasks.states import OperationState
 from tests.azure import TAGS, AzureRig
-from workers.driver import Point, RestoreStep, Started
+from workers.driver import Created, Point, Resource, RestoreStep, Started
 
 
 def carried_out(azure: AzureRig, point: Point, facts: PointFacts, request: RestoreRequest) -> str:
@@ -29,6 +29,18 @@ def carried_out(azure: AzureRig, point: Point, facts: PointFacts, request: Resto
         assert azure.states(started.operations) == {OperationState.DONE}, step
         outputs[step.name] = started.outputs
     return str(started.outputs["vm_id"])
+
+
+def with_interfaces(azure: AzureRig, *interfaces: dict[str, Any]) -> Resource:
+    """A machine "wide" in place of one that is there."""
+    disk = azure.resource("az-web-1-1")
+    point = azure.point(disk, azure.backup(disk, "for-wide"))
+    wish = {"group": "app", "name": "wide-os", "snapshot_id": point.parts[0].external_id, "size_gib": 1}
+    made = azure.driver.start_restore(point, RestoreStep("azure-create-disk", wish), "wide-1", TAGS)
+    params = {"group": "app", "name": "wide", "size": "Standard_D2s_v5", "os_type": "Linux", "interfaces": interfaces}
+    params["os_disk"] = {"disk_id": made.outputs["disk_id"]}
+    azure.driver.start_restore(point, RestoreStep("azure-create-vm", params), "wide-2", TAGS)
+    return azure.resource("wide")
 
 
 def facts_of(started: Started, point: Point) -> PointFacts:
@@ -65,3 +77,24 @@ def test_a_machine_comes_back_with_its_places_caching_zone_network_size_identity
     network = [azure.backup(vm, f"look-{vm.name}").captured["interfaces"] for vm in (old, new)]
     for name in ("subnet_id", "security_group_id", "accelerated"):
         assert network[1][0][name] == network[0][0][name], name
+
+
+def test_all_interfaces_of_a_machine_are_made_again_in_their_subnets_and_go_with_an_undo(azure: AzureRig) -> None:
+    """feature 26"""
+    group = azure.backup(azure.resource("az-db-1")).captured["security_group_id"]
+    front = {"subnet_id": seed.subnet(seed.HOME), "accelerated": True, "addresses": [{}, {}]}
+    back = {"subnet_id": seed.subnet(seed.HOME, "data"), "security_group_id": group, "forwarding": True}
+    back["dns_servers"] = ["10.40.1.9"]
+    old = with_interfaces(azure, front, back)
+    started = azure.backup(old, "wide")
+    point = azure.point(old, started)
+    before = len(azure.cloud.things("networkInterfaces"))
+    made = carried_out(azure, point, facts_of(started, point), RestoreRequest("vm", settings={"name": "again"}))
+    assert len(azure.cloud.things("networkInterfaces")) == before + 2
+    was, now = (azure.backup(vm, f"look-{vm.name}").captured["interfaces"] for vm in (old, azure.resource("again")))
+    for name in ("primary", "subnet_id", "security_group_id", "accelerated", "forwarding", "dns_servers"):
+        assert [one.get(name) for one in now] == [one.get(name) for one in was], name
+    assert [len(one["addresses"]) for one in now] == [2, 1]
+    assert [one["forwarding"] for one in now if "forwarding" in one] == [True], "the second one alone"
+    azure.driver.undo_restore(azure.account, seed.HOME, [Created("azure-vm", made, ("restore",))])
+    assert len(azure.cloud.things("networkInterfaces")) == before

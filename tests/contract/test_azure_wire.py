@@ -52,10 +52,14 @@ def test_disks_and_machines_are_asked_for_as_the_swagger_says(azure: AzureRig) -
         step = RestoreStep("azure-create-disk", {**params, "sku": "Premium_LRS", "os_type": "Linux"})
         made[part.device] = azure.driver.start_restore(point, step, f"step-{part.device}", TAGS).outputs["disk_id"]
     held = [{"disk_id": made["lun-0"], "lun": 0, "caching": "ReadOnly"}]
+    interfaces = [
+        {"subnet_id": seed.subnet(seed.HOME), "accelerated": True, "addresses": [{}, {"version": "IPv6"}]},
+        {"subnet_id": seed.subnet(seed.HOME, "data"), "forwarding": True, "dns_servers": ["10.40.1.9"]},
+    ]
     params = {
         "group": "app", "name": "new", "size": "Standard_D2s_v5", "os_type": "Linux",
         "os_disk": {"disk_id": made["os"]}, "data_disks": held,
-        "subnet_id": seed.subnet(seed.HOME), "identity": {"type": "SystemAssigned", "users": []},
+        "interfaces": interfaces, "identity": {"type": "SystemAssigned", "users": []},
     }  # fmt: skip
     vm = azure.driver.start_restore(point, RestoreStep("azure-create-vm", params), "step-vm", TAGS).outputs["vm_id"]
     attach = {"vm_id": vm, "disk_id": made["lun-2"], "lun": 5}

@@ -7,6 +7,7 @@ import pytest
 
 from coordinator.restore import plan_restore
 from coordinator.restore_facts import RestoreRequest
+from tasks.errors import Invalid
 from tests.coordinator.test_restore_azure_archive import DATA, POINT
 
 pytestmark = pytest.mark.unit
@@ -39,6 +40,51 @@ def test_an_accelerated_interface_is_one_again_unless_the_machine_gets_another_s
     plan = machine({"size": size} if size else {}, interfaces=[{"id": "a"}, {"primary": True, "accelerated": True}])
     assert plan.steps[-1].params.get("accelerated") is wanted
     assert any("accelerated" in note for note in plan.notes) is not bool(wanted)
+
+
+NICS = [
+    {"id": "/nics/b", "subnet_id": "/subnets/data", "security_group_id": "/groups/data", "addresses": [{}]},
+    {"id": "/nics/a", "primary": True, "subnet_id": "/SUBNETS/home", "addresses": [{}, {"version": "IPv6"}]},
+]
+
+
+def test_several_interfaces_are_planned_in_their_subnets_the_primary_one_first() -> None:
+    plan = machine({}, interfaces=NICS)
+    first, second = plan.steps[-1].params["interfaces"]
+    assert (first["subnet_id"], len(first["addresses"])) == ("/subnets/home", 2)
+    assert (second["subnet_id"], second["security_group_id"]) == ("/subnets/data", "/groups/data")
+    assert not plan.warnings
+
+
+@pytest.mark.parametrize(
+    ("given", "subnets", "warned"),
+    [
+        ({"subnet": "/subnets/new"}, ["/subnets/new", "/subnets/new"], "one subnet"),
+        ({"subnet": "/subnets/new", "subnets": "/subnets/more"}, ["/subnets/new", "/subnets/more"], "IPv6"),
+    ],
+)
+def test_interfaces_go_where_the_request_says_and_what_that_costs_is_told(
+    given: dict[str, str], subnets: list[str], warned: str
+) -> None:
+    plan = machine(given, interfaces=NICS)
+    assert [one["subnet_id"] for one in plan.steps[-1].params["interfaces"]] == subnets
+    assert any(warned in text for text in plan.warnings)
+
+
+def test_an_interface_that_could_not_be_read_is_left_out_with_a_warning_and_a_wrong_number_is_refused() -> None:
+    plan = machine({}, interfaces=[NICS[1], {"id": "/nics/c"}])
+    assert len(plan.steps[-1].params["interfaces"]) == 1
+    assert any("left out" in text and " c " in text for text in plan.warnings)
+    with pytest.raises(Invalid):
+        machine({"subnets": "/subnets/x,/subnets/y"}, interfaces=NICS)
+
+
+def test_what_only_the_old_interface_has_is_told() -> None:
+    address = {"private_ip": "10.0.0.4", "fixed": True, "public": True, "pooled": True, "grouped": True}
+    plan = machine({}, interfaces=[{**NICS[1], "addresses": [address]}])
+    assert any("10.0.0.4" in text for text in plan.warnings)
+    for word in ("public addresses", "load balancer", "application security groups"):
+        assert any(word in text for text in plan.notes), word
 
 
 def test_a_disk_of_a_machine_is_attached_to_another_with_its_caching() -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from tasks.errors import Gone, Impossible, Invalid
-from workers.azure import describe, instants, snapshots
+from workers.azure import describe, instants, interfaces, snapshots
 from workers.azure.clients import Clients
 from workers.azure.errors import translated
 from workers.azure.ids import normal, part_key, read_id
@@ -77,7 +77,7 @@ def _as_it_is(clients: Clients, resource: Resource, request: BackupRequest) -> t
         if not snapshots.with_key(clients, request.key):
             raise
         return resource, [f"{resource.name} was deleted after this backup of it had begun."]
-    read, warnings = describe.with_networks(clients, now.attributes)
+    read, warnings = interfaces.with_networks(clients, now.attributes)
     first: Mapping[str, Any] = next((one for one in read if one.get("primary")), read[0] if read else {})
     place = {name: first[name] for name in ("subnet_id", "security_group_id") if name in first}
     return replace(now, attributes={**now.attributes, "interfaces": read, **place}), warnings

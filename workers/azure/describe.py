@@ -1,12 +1,9 @@
 """What exists in a subscription: disks and virtual machines, with what a restore needs to make them as they were."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from azure.core.exceptions import AzureError
-
 from workers.azure.clients import Clients
-from workers.azure.errors import translate
 from workers.azure.ids import normal, read_id
 from workers.driver import Account, Resource, ResourcePage, Scope
 
@@ -144,29 +141,3 @@ def machine_now(clients: Clients, machine_id: str) -> Resource:
     parts = read_id(machine_id)
     found = clients.compute.virtual_machines.get(parts.group, parts.name, expand="userData").as_dict()
     return machine(clients.account, found)
-
-
-def with_networks(clients: Clients, attributes: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
-    """The machine's interfaces with subnet, security group and addresses, and a warning where one cannot be read."""
-    read, warnings = [], []
-    for one in attributes.get("interfaces", ()):
-        try:
-            read.append({**one, **_interface(clients.interface(one["id"]))})
-        except AzureError as error:
-            read.append(dict(one))
-            warnings.append(f"A network interface was not captured. {translate(error, 'a look at it').text}")
-    return read, warnings
-
-
-def _interface(item: Mapping[str, Any]) -> dict[str, Any]:
-    properties = item.get("properties", {})
-    addresses: Sequence[Mapping[str, Any]] = properties.get("ipConfigurations") or ()
-    first = (addresses[0].get("properties") or {}) if addresses else {}
-    found = {
-        "subnet_id": (first.get("subnet") or {}).get("id"),
-        "private_ip": first.get("privateIPAddress"),
-        "security_group_id": (properties.get("networkSecurityGroup") or {}).get("id"),
-        "accelerated": properties.get("enableAcceleratedNetworking"),
-        "addresses": len(addresses),
-    }
-    return {name: value for name, value in found.items() if value not in (None, "")}

@@ -17,12 +17,12 @@ from workers.azure.access import UPLOADS
 from workers.azure.clients import Clients
 from workers.azure.ids import id_of, normal, read_id
 from workers.azure.instants import is_restore_point
+from workers.azure.interfaces import network
 from workers.azure.tags import fit_tags
 from workers.driver import TAG_JOB, Created, Operation, Point, Progress, RestoreStep, StepStarted
 from workers.pace import Pace
 
 OPERATION_KINDS = frozenset({"azure-disk", "azure-vm", "azure-attachment"}) | in_place.OPERATION_KINDS
-_NETWORK_VERSION = "2022-11-01"  # for interfaces made with a machine (ComputeRP examples)
 
 
 def start_step(
@@ -109,7 +109,7 @@ def _copied(source: str) -> dict[str, str]:
 
 
 def _machine(region: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
-    """A machine on the new disks, at their LUNs, with an interface of its own in the given subnet."""
+    """A machine on the new disks, at their LUNs, with interfaces of its own in the given subnets."""
     model = dict(params.get("model", {}))
     if params.get("size"):
         model["hardwareProfile"] = {**model.get("hardwareProfile", {}), "vmSize": params["size"]}
@@ -125,7 +125,7 @@ def _machine(region: str, params: Mapping[str, Any], tags: Mapping[str, str]) ->
     body: dict[str, Any] = {
         "location": region,
         "tags": dict(tags),
-        "properties": {**model, "storageProfile": storage, "networkProfile": _network(params)},
+        "properties": {**model, "storageProfile": storage, "networkProfile": network(params)},
     }
     if params.get("zone"):
         body["zones"] = [params["zone"]]
@@ -146,20 +146,6 @@ def _held(disk: Mapping[str, Any]) -> dict[str, Any]:
         "writeAcceleratorEnabled": disk.get("write_accelerator"),
     }
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _network(params: Mapping[str, Any]) -> dict[str, Any]:
-    properties: dict[str, Any] = {
-        "primary": True,
-        "deleteOption": "Delete",
-        "ipConfigurations": [{"name": "ipconfig1", "properties": {"subnet": {"id": params["subnet_id"]}}}],
-    }
-    if params.get("security_group_id"):
-        properties["networkSecurityGroup"] = {"id": params["security_group_id"]}
-    if params.get("accelerated"):
-        properties["enableAcceleratedNetworking"] = True
-    configuration = {"name": f"{params['name']}-nic"[:80], "properties": properties}
-    return {"networkApiVersion": _NETWORK_VERSION, "networkInterfaceConfigurations": [configuration]}
 
 
 def _attach(clients: Clients, point: Point, params: Mapping[str, Any], pace: Pace) -> StepStarted:

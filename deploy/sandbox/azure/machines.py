@@ -87,7 +87,10 @@ def _interfaces(world: World, machine: Thing, properties: dict[str, Any]) -> lis
     known = network.get("networkInterfaces", [])
     for one in known:
         world.need(one["id"])
-    made = [_interface(world, machine, one) for one in network.get("networkInterfaceConfigurations", [])]
+    wanted = network.get("networkInterfaceConfigurations", [])
+    if len(wanted) > 1:
+        _fit_together(world, wanted)
+    made = [_interface(world, machine, one) for one in wanted]
     if made and not network.get("networkApiVersion"):
         raise Refusal(400, "InvalidParameter", "networkApiVersion is needed with networkInterfaceConfigurations.")
     if not made and not known:
@@ -95,33 +98,34 @@ def _interfaces(world: World, machine: Thing, properties: dict[str, Any]) -> lis
     return [*known, *made]
 
 
+def _fit_together(world: World, wanted: list[dict[str, Any]]) -> None:
+    """Several interfaces of a machine: one is the primary one, all are in one network ("Create and manage a virtual
+    machine that has multiple NICs")."""
+    properties = [one.get("properties", {}) for one in wanted]
+    if len([one for one in properties if one.get("primary")]) != 1:
+        text = "Virtual machine must have one network interface set as the primary."
+        raise Refusal(400, "VirtualMachineMustHaveOneNetworkInterfaceAsPrimary", text)
+    subnets = [
+        str(one["properties"]["subnet"]["id"]) for each in properties for one in each.get("ipConfigurations", [])
+    ]
+    if len({one.lower().rsplit("/subnets/", 1)[0] for one in subnets}) > 1:
+        raise Refusal(400, "SubnetsNotInSameVnet", "The subnets of a machine's interfaces are in one virtual network.")
+
+
 def _interface(world: World, machine: Thing, wish: dict[str, Any]) -> dict[str, Any]:
     properties = wish.get("properties", {})
-    addresses = []
-    for number, one in enumerate(properties.get("ipConfigurations", [])):
-        subnet = world.get(str(one["properties"].get("subnet", {}).get("id", "")))
-        if subnet is None or subnet.location != machine.location:
-            raise Refusal(400, "InvalidResourceReference", "The subnet does not exist in the machine's region.")
-        addresses.append(
-            {
-                "name": one["name"],
-                "properties": {
-                    "primary": number == 0,
-                    "subnet": {"id": subnet.id},
-                    "privateIPAddress": free_address(world, subnet),
-                    "privateIPAllocationMethod": "Dynamic",
-                },
-            }
-        )
     nic = Thing(
         f"{machine.id.split('/providers/')[0]}/providers/Microsoft.Network/networkInterfaces/{wish['name']}",
         "networkInterfaces",
         machine.location,
         begun=world.now(),
     )
-    nic.properties = {"ipConfigurations": addresses, "virtualMachine": {"id": machine.id}, "primary": True}
-    if "enableAcceleratedNetworking" in properties:
-        nic.properties["enableAcceleratedNetworking"] = properties["enableAcceleratedNetworking"]
+    addresses = _addresses(world, machine, properties.get("ipConfigurations", []))
+    nic.properties = {"ipConfigurations": addresses, "virtualMachine": {"id": machine.id}}
+    nic.properties["primary"] = bool(properties.get("primary", True))
+    for name in ("enableAcceleratedNetworking", "enableIPForwarding", "dnsSettings"):
+        if name in properties:
+            nic.properties[name] = properties[name]
     if properties.get("networkSecurityGroup"):
         nic.properties["networkSecurityGroup"] = world.need(properties["networkSecurityGroup"]["id"]) and dict(
             properties["networkSecurityGroup"]
@@ -129,6 +133,30 @@ def _interface(world: World, machine: Thing, wish: dict[str, Any]) -> dict[str, 
     world.put(nic)
     kept = {name: properties[name] for name in ("primary", "deleteOption") if name in properties}
     return {"id": nic.id, "properties": kept}
+
+
+def _addresses(world: World, machine: Thing, wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The configurations of an interface, each with a free address: one is the primary one, all are in one subnet."""
+    given = [one["properties"] for one in wanted]
+    if len(given) > 1 and len([one for one in given if one.get("primary")]) != 1:
+        raise Refusal(400, "InvalidRequestFormat", "One IP configuration of an interface is the primary one.")
+    if len({str(one.get("subnet", {}).get("id", "")).lower() for one in given}) > 1:
+        text = "The IP configurations of an interface are in one subnet."
+        raise Refusal(400, "IpConfigurationsOnSameNicCannotUseDifferentSubnets", text)
+    made = []
+    for one, properties in zip(wanted, given, strict=True):
+        subnet = world.get(str(properties.get("subnet", {}).get("id", "")))
+        if subnet is None or subnet.location != machine.location:
+            raise Refusal(400, "InvalidResourceReference", "The subnet does not exist in the machine's region.")
+        found = {
+            "primary": bool(properties.get("primary", len(wanted) == 1)),
+            "subnet": {"id": subnet.id},
+            "privateIPAddress": free_address(world, subnet),
+            "privateIPAddressVersion": properties.get("privateIPAddressVersion", "IPv4"),
+            "privateIPAllocationMethod": "Dynamic",
+        }
+        made.append({"name": one["name"], "properties": found})
+    return made
 
 
 def free_address(world: World, subnet: Thing) -> str:

@@ -21,10 +21,10 @@ MACHINES: tuple[tuple[str, str, tuple[int, ...], str], ...] = (
 )
 
 
-def subnet(region: str) -> str:
-    """The id of the subnet that is planted in a region."""
+def subnet(region: str, name: str = "app") -> str:
+    """The id of one of the subnets that are planted in a region: 'app' or 'data'."""
     network = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.Network"
-    return f"{network}/virtualNetworks/{region}/subnets/app"
+    return f"{network}/virtualNetworks/{region}/subnets/{name}"
 
 
 def plant(world: World, wish: dict[str, Any]) -> dict[str, Any]:
@@ -38,9 +38,10 @@ def plant(world: World, wish: dict[str, Any]) -> dict[str, Any]:
     base = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers"
     subnets = {}
     for number, region in enumerate((HOME, AWAY)):
-        made_subnet = Thing(subnet(region), "subnets", region)
-        made_subnet.properties["addressPrefix"] = f"10.4{number}.0.0/24"
-        subnets[region] = world.put(made_subnet).id
+        for place, name in enumerate(("data", "app")):
+            made_subnet = Thing(subnet(region, name), "subnets", region)
+            made_subnet.properties["addressPrefix"] = f"10.4{number}.{1 - place}.0/24"
+            subnets[region] = world.put(made_subnet).id
         group = Thing(f"{base}/Microsoft.Network/networkSecurityGroups/{region}", "networkSecurityGroups", region)
         world.put(group)
     made = {name: _machine(world, base, name, size, data, zone) for name, size, data, zone in MACHINES}
