@@ -1,9 +1,8 @@
 """One big volume on several workers: parts, their deaths and doubles, and the one generation that they end as."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from admin.progress import moving
 from admin.queries import show_run
 from coordinator.main import Coordinator
-from tasks.catalog import Job, Point, close_catalog, open_catalog, session, transaction
+from tasks.catalog import Job, Point, session, transaction
 from tasks.catalog.transitions import requeue
 from tasks.states import JOB_OPEN, JobState, PointState, RestoreState
 from tests.deploy.estate import PROD
@@ -25,7 +24,6 @@ from tests.integration.test_repository_pipeline import (
     restored_hash,
     volume_of,
 )
-from tests.sandbox import Sandbox
 from workers.repository.source import BLOCK_BYTES
 
 BLOCKS = 2048  # of the volume, 1 GiB
@@ -34,19 +32,15 @@ MINUTES = timedelta(minutes=6)
 
 
 @pytest.fixture
-def big(sandbox: Sandbox, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Archiving]:
+def big(archiving: Archiving) -> Archiving:
     """A house in which one GiB is a big volume."""
-    for name, value in sandbox.environment.items():
-        monkeypatch.setenv(name, value)
-    open_catalog(sqlite_url)
-    house = Archiving(tmp_path, sandbox)
+    house = archiving
     house.settings = replace(house.settings, split_gib=1.0, checkpoint_gib=CHECKPOINT / BLOCKS)
     house.context = replace(house.context, settings=house.settings)
     house.staff = [Coordinator(house.settings, house.clock, house.queue, house.counters, name=f"c{n}") for n in (1, 2)]
     made(house)
     house.protect(keep="90d")
-    yield house
-    close_catalog()
+    return house
 
 
 def fill(house: Archiving, count: int) -> str:

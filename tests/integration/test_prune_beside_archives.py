@@ -13,7 +13,6 @@ from tests.deploy.estate import PROD
 from tests.integration.test_repository_pipeline import (
     HOME,
     Archiving,
-    archiving,
     asked,
     made,
     parts_of,
@@ -25,7 +24,6 @@ from workers.repository.generations import manifest_name, read_index
 from workers.repository.prune import hide
 from workers.repository.repository import Repository
 
-__all__ = ["archiving"]  # the fixture
 HOUR = timedelta(hours=1)
 # Above the ten minutes after which a lease is renewed (at the end of four blocks here, a minute each) and below the 24
 # that the archive takes.

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -38,7 +38,6 @@ from tests.integration.test_repository_pipeline import (
     parts_of,
     volume_of,
 )
-from tests.sandbox import Sandbox
 from workers.aws.ec2 import Ec2Driver
 from workers.aws.session import Sessions
 from workers.pace import Pace
@@ -77,16 +76,10 @@ class Adopting(Archiving):
 
 
 @pytest.fixture
-def archiving(
-    sandbox: Sandbox, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Archiving]:
-    for name, value in sandbox.environment.items():
-        monkeypatch.setenv(name, value)
-    open_catalog(sqlite_url)
-    house = Archiving(tmp_path, sandbox)
-    made(house)
-    yield house
-    close_catalog()
+def archiving(archiving: Archiving) -> Archiving:
+    """With its repository."""
+    made(archiving)
+    return archiving
 
 
 @pytest.fixture

@@ -1,29 +1,19 @@
 """A point that somebody wants archived at once, over the emulated AWS."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from tasks.catalog import Point, close_catalog, open_catalog, transaction
+from tasks.catalog import Point, transaction
 from tasks.states import JobState, PointState, RequestState
 from tests.coordinator.house import MINUTE
 from tests.deploy.estate import PROD
 from tests.integration.test_repository_pipeline import HOME, Archiving, made, restored_hash
-from tests.sandbox import Sandbox
 
 
 @pytest.fixture
-def archiving(
-    sandbox: Sandbox, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Archiving]:
-    for name, value in sandbox.environment.items():
-        monkeypatch.setenv(name, value)
-    open_catalog(sqlite_url)
-    house = Archiving(tmp_path, sandbox)
-    made(house)
-    yield house
-    close_catalog()
+def archiving(archiving: Archiving) -> Archiving:
+    """With its repository."""
+    made(archiving)
+    return archiving
 
 
 def test_a_good_point_is_archived_when_somebody_asks_and_not_twice(archiving: Archiving) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.catalog import Job, Point, Restore, close_catalog, open_catalog, session
+from tasks.catalog import Job, Point, Restore, session
 from tasks.states import JobState, RequestState, RestoreState
 from tests.coordinator.house import DAY, HOUR, MINUTE
 from tests.deploy.estate import PROD, VAULT
@@ -57,16 +57,12 @@ class Storing(Archiving):
 
 
 @pytest.fixture
-def storing(sandbox: Sandbox, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storing]:
-    for name, value in sandbox.environment.items():
-        monkeypatch.setenv(name, value)
-    open_catalog(sqlite_url)
-    sandbox.configure(s3_restore_seconds={"Expedited": 60, "Standard": 4 * 3600, "Bulk": 7200})
-    house = Storing(tmp_path, sandbox)
+def storing(entered: Sandbox, tmp_path: Path) -> Iterator[Storing]:
+    entered.configure(s3_restore_seconds={"Expedited": 60, "Standard": 4 * 3600, "Bulk": 7200})
+    house = Storing(tmp_path, entered)
     made(house)
     yield house
-    sandbox.configure(s3_restore_seconds={"Expedited": 1.0, "Standard": 3.0, "Bulk": 6.0})
-    close_catalog()
+    entered.configure(s3_restore_seconds={"Expedited": 1.0, "Standard": 3.0, "Bulk": 6.0})
 
 
 def test_archives_move_to_the_cold_class_in_time_and_are_restored_after_their_packs_were_asked_back(

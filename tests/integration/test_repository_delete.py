@@ -1,18 +1,16 @@
 """Deleting a repository as operators ask for it, over the emulated AWS."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.catalog import Job, Point, Policy, Repository, Request, close_catalog, open_catalog, session, transaction
+from tasks.catalog import Job, Point, Policy, Repository, Request, session, transaction
 from tasks.states import JobState, PointState, RequestState
 from tests.deploy.estate import VAULT
 from tests.integration.test_repository_pipeline import HOME, Archiving, Killed, asked, made
-from tests.sandbox import Sandbox
 from workers.aws.ec2 import Ec2Driver
 from workers.aws.session import Sessions
 from workers.pace import Pace
@@ -23,18 +21,12 @@ PLACE = {"url": URL, "account": "vault", "region": HOME}
 
 
 @pytest.fixture
-def archiving(
-    sandbox: Sandbox, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Archiving]:
-    for name, value in sandbox.environment.items():
-        monkeypatch.setenv(name, value)
-    open_catalog(sqlite_url)
-    house = Archiving(tmp_path, sandbox)
-    made(house)
-    s3(house).put_object(Bucket="cold", Key="main/notes.txt", Body=b"somebody's")
-    s3(house).put_object(Bucket="cold", Key="mainly/packs", Body=b"beside it")
-    yield house
-    close_catalog()
+def archiving(archiving: Archiving) -> Archiving:
+    """With its repository, and objects of somebody else in the bucket."""
+    made(archiving)
+    s3(archiving).put_object(Bucket="cold", Key="main/notes.txt", Body=b"somebody's")
+    s3(archiving).put_object(Bucket="cold", Key="mainly/packs", Body=b"beside it")
+    return archiving
 
 
 def s3(house: Archiving) -> Any:

@@ -1,29 +1,19 @@
 """When the difference to the archive before cannot be told the whole volume is archived, and the job says why."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from tasks.catalog import Job, Point, close_catalog, open_catalog
+from tasks.catalog import Job, Point
 from tasks.states import JobState
 from tests.deploy.estate import PROD
 from tests.integration.test_repository_pipeline import HOME, Archiving, made, parts_of, restored_hash
-from tests.sandbox import Sandbox
 
 
 @pytest.fixture
-def archiving(
-    sandbox: Sandbox, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Archiving]:
-    for name, value in sandbox.environment.items():
-        monkeypatch.setenv(name, value)
-    open_catalog(sqlite_url)
-    house = Archiving(tmp_path, sandbox)
-    made(house)
-    house.protect(keep="90d")
-    yield house
-    close_catalog()
+def archiving(archiving: Archiving) -> Archiving:
+    """With its repository, and a policy that keeps long."""
+    made(archiving)
+    archiving.protect(keep="90d")
+    return archiving
 
 
 def archived(house: Archiving, index: int) -> Job:

@@ -1,13 +1,12 @@
 """Snapshots that others made become recovery points of a repository, over the emulated AWS."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.catalog import Job, Point, Policy, Resource, close_catalog, open_catalog, session
+from tasks.catalog import Job, Point, Policy, Resource, session
 from tasks.states import JobState, PointState, RequestState, RestoreState
 from tests.deploy.estate import PROD
 from tests.integration.test_repository_pipeline import HOME, Archiving, made, parts_of, volume_of
@@ -41,16 +40,10 @@ class Importing(Archiving):
 
 
 @pytest.fixture
-def importing(
-    sandbox: Sandbox, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Importing]:
-    for name, value in sandbox.environment.items():
-        monkeypatch.setenv(name, value)
-    open_catalog(sqlite_url)
-    house = Importing(tmp_path, sandbox)
+def importing(entered: Sandbox, tmp_path: Path) -> Importing:
+    house = Importing(tmp_path, entered)
     made(house)
-    yield house
-    close_catalog()
+    return house
 
 
 def test_a_history_of_snapshots_is_taken_in_by_changes_and_every_state_of_it_comes_back(importing: Importing) -> None:

@@ -1,13 +1,12 @@
 """Key slots as operators change them, over the emulated AWS."""
 
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.catalog import Job, Repository, close_catalog, open_catalog, session, transaction
+from tasks.catalog import Job, Repository, session, transaction
 from tasks.secrets import Secret, seal
 from tasks.states import JobState
 from tests.coordinator.house import MINUTE
@@ -23,16 +22,10 @@ FILE = secrets.token_bytes(32)
 
 
 @pytest.fixture
-def archiving(
-    sandbox: Sandbox, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Archiving]:
-    for name, value in sandbox.environment.items():
-        monkeypatch.setenv(name, value)
-    open_catalog(sqlite_url)
-    house = Archiving(tmp_path, sandbox)
-    made(house)
-    yield house
-    close_catalog()
+def archiving(archiving: Archiving) -> Archiving:
+    """With its repository."""
+    made(archiving)
+    return archiving
 
 
 def keys(house: Archiving, action: str, secret: str = "", **options: str) -> Job:
@@ -89,13 +82,9 @@ def create(house: Archiving, **wish: str) -> Job:
 
 
 @pytest.fixture
-def bare(sandbox: Sandbox, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Archiving]:
+def bare(entered: Sandbox, tmp_path: Path) -> Archiving:
     """A house whose repository was never created."""
-    for name, value in sandbox.environment.items():
-        monkeypatch.setenv(name, value)
-    open_catalog(sqlite_url)
-    yield Archiving(tmp_path, sandbox)
-    close_catalog()
+    return Archiving(tmp_path, entered)
 
 
 def test_a_repository_whose_key_never_leaves_kms_is_archived_to_restored_verified_and_pruned_by_workers(

@@ -1,18 +1,14 @@
 """A store that ignores conditional writes: the catalog keeps the leases, and other writers are refused."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.catalog import close_catalog, open_catalog
 from tasks.states import JobState
 from tests.coordinator.house import DAY
 from tests.deploy.estate import PROD
 from tests.integration.test_repository_adopt import Adopting, Lose, after_the_loss
 from tests.integration.test_repository_pipeline import HOME, Archiving, asked, restored_hash
-from tests.sandbox import Sandbox
 from workers.ledger import CatalogCommits
 from workers.repository.errors import Conflict, Missing
 from workers.repository.memory import MemoryStore
@@ -57,16 +53,10 @@ def careless(house: Archiving) -> None:
 
 
 @pytest.fixture
-def archiving(
-    sandbox: Sandbox, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Archiving]:
-    for name, value in sandbox.environment.items():
-        monkeypatch.setenv(name, value)
-    open_catalog(sqlite_url)
-    house = Archiving(tmp_path, sandbox)
-    careless(house)
-    yield house
-    close_catalog()
+def archiving(archiving: Archiving) -> Archiving:
+    """With a bucket that ignores conditions."""
+    careless(archiving)
+    return archiving
 
 
 def test_without_conditional_writes_the_catalog_keeps_the_leases_and_other_catalogs_only_read(

@@ -1,6 +1,5 @@
 """A repository in a bucket with Object Lock, over the emulated AWS."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.catalog import Point, Repository, close_catalog, open_catalog, transaction
+from tasks.catalog import Point, Repository, transaction
 from tasks.resources.repository import rights_of
 from tasks.states import JobState
 from tests.coordinator.house import DAY
@@ -36,12 +35,8 @@ class Locking(Storing):
 
 
 @pytest.fixture
-def locking(sandbox: Sandbox, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Locking]:
-    for name, value in sandbox.environment.items():
-        monkeypatch.setenv(name, value)
-    open_catalog(sqlite_url)
-    yield Locking(tmp_path, sandbox)
-    close_catalog()
+def locking(entered: Sandbox, tmp_path: Path) -> Locking:
+    return Locking(tmp_path, entered)
 
 
 def test_what_is_needed_stays_locked_ahead_of_time_and_what_retention_let_go_is_deleted_when_its_lock_is_over(

@@ -1,32 +1,23 @@
 """Repair and compaction as operators ask for them, over the emulated AWS."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.catalog import Job, close_catalog, open_catalog, session, transaction
+from tasks.catalog import Job, session, transaction
 from tasks.states import JobState
 from tests.deploy.estate import PROD, VAULT
 from tests.integration.test_repository_pipeline import BLOCK, HOME, Archiving, asked, made, parts_of, restored_hash
-from tests.sandbox import Sandbox
 
 
 @pytest.fixture
-def archiving(
-    sandbox: Sandbox, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Archiving]:
-    for name, value in sandbox.environment.items():
-        monkeypatch.setenv(name, value)
-    open_catalog(sqlite_url)
-    house = Archiving(tmp_path, sandbox)
-    made(house)
-    house.protect(keep="90d")
-    yield house
-    close_catalog()
+def archiving(archiving: Archiving) -> Archiving:
+    """With its repository, and a policy that keeps long."""
+    made(archiving)
+    archiving.protect(keep="90d")
+    return archiving
 
 
 def objects(house: Archiving, folder: str) -> dict[str, int]:

@@ -1,7 +1,6 @@
 """A policy's archives over the emulated AWS: coordinator rounds and real handlers, snapshots, a bucket and volumes."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,8 +17,6 @@ from tasks.catalog import (
     Restore,
     RestoreStep,
     Transfer,
-    close_catalog,
-    open_catalog,
     session,
     transaction,
 )
@@ -95,17 +92,6 @@ class Archiving(House):
         self.work(timedelta(minutes=2))
         with session():
             return Restore.get_by_id(number)
-
-
-@pytest.fixture
-def archiving(
-    sandbox: Sandbox, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Archiving]:
-    for name, value in sandbox.environment.items():
-        monkeypatch.setenv(name, value)
-    open_catalog(sqlite_url)
-    yield Archiving(tmp_path, sandbox)
-    close_catalog()
 
 
 def test_a_destroyed_volume_comes_back_from_its_archives_byte_for_byte(archiving: Archiving) -> None:

@@ -2,28 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.catalog import close_catalog, open_catalog
 from tasks.states import JobState
 from tests.deploy.estate import VAULT
 from tests.integration.test_repository_pipeline import Archiving, asked, made
 from tests.sandbox import Sandbox
 
 
-@pytest.fixture
-def archiving(
-    sandbox: Sandbox, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Archiving]:
-    for name, value in sandbox.environment.items():
-        monkeypatch.setenv(name, value)
-    open_catalog(sqlite_url)
-    yield Archiving(tmp_path, sandbox)
+@pytest.fixture(autouse=True)
+def sound_again(sandbox: Sandbox) -> Iterator[None]:
+    """No fault outlives its test."""
+    yield
     sandbox.clear_faults()
-    close_catalog()
 
 
 def no_rights(house: Archiving) -> None:

@@ -17,7 +17,6 @@ from tests.integration.test_repository_pipeline import (
     HOME,
     Archiving,
     Killed,
-    archiving,
     instance_of,
     made,
     outputs,
@@ -26,7 +25,6 @@ from tests.scenario.archiving import Fingerprint
 from workers.handlers import fetch, filing
 from workers.repository.source import FileSource
 
-__all__ = ["archiving"]
 MINUTE = timedelta(minutes=1)
 
 
