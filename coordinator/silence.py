@@ -56,9 +56,10 @@ class Attention:
 def of_silent(at: datetime) -> Any:
     """The condition on running jobs that go on without waiting for the end of their lease at machine time `at`.
 
-    Their owner's process has not reported for `SILENT_AFTER`; or it has no row, because it took its leave or never
-    reported, and it is as long since it took the job or renewed its lease. A job that has been claimed too often to be
-    given to anybody again waits for the end of its lease, as what its worker may have begun is given up then.
+    Their owner's process has not reported for `SILENT_AFTER`; or it has no row, because it took its leave, never
+    reported, or was followed by another of its name (`disown`), and it is as long since it took the job or renewed its
+    lease. A job that has been claimed too often to be given to anybody again waits for the end of its lease, as what
+    its worker may have begun is given up then.
     """
     since = at - SILENT_AFTER
     rows = Process.select(SQL("1")).where(Process.name == Job.lease_owner)

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import dramatiq
 
 from tasks.broker import FleetBroker, LocalBroker, build_broker, register_actors
-from tasks.catalog import Meta, after_fork, close_catalog, database, open_catalog, session
+from tasks.catalog import Meta, after_fork, close_catalog, database, open_catalog, transaction
 from tasks.catalog.migrate import require_current
+from tasks.catalog.transitions import disown
 from tasks.errors import Invalid, Unavailable
 from tasks.lanes import Lane, lane_of
 from tasks.logs import setup_logging
@@ -116,8 +117,9 @@ def _connections(threads: int) -> int:
 
 
 def _context(settings: Settings, counters: Counters, draining: threading.Event) -> Context:
-    clock = settings.clock()
-    with session():
+    clock, owner = settings.clock(), f"{socket.gethostname()}:{os.getpid()}:worker"
+    with transaction():
+        disown(owner)
         row = Meta.get_or_none(Meta.key == "installation")
     if row is None:
         raise Invalid("This installation has no id yet.", advice="Run `snapfleet init` first.")
@@ -128,7 +130,7 @@ def _context(settings: Settings, counters: Counters, draining: threading.Event) 
         keys=settings.master_key(),
         installation=row.value,
         counters=counters,
-        owner=f"{socket.gethostname()}:{os.getpid()}:worker",
+        owner=owner,
         draining=draining,
     )
 

@@ -152,6 +152,13 @@ def renew(holder: str, held: Iterable[tuple[int, int]], until: datetime) -> int:
     )
 
 
+def disown(holder: str) -> int:
+    """What a dead process of this name had in hand is nobody's: whoever has its name now, as a container that starts
+    again in its place, neither renews it nor speaks for it. Before its first claim; how many jobs."""
+    mine = (Job.lease_owner == holder) & (Job.state == JobState.RUNNING)
+    return int(Job.update(lease_owner="").where(mine).execute())
+
+
 def move_job(job: Job, to: JobState, **columns: Any) -> None:
     """Move a job whose row was read (its state and fence are what must still hold). Raises FenceLost otherwise."""
     if to not in JOB_EDGES[JobState(job.state)]:

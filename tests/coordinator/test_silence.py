@@ -12,7 +12,7 @@ from coordinator.silence import GAP, LOOKS, Attention
 from tasks.catalog import Account, Job, Process, session, transaction
 from tasks.catalog.claims import Ended, take_and_end
 from tasks.catalog.fleet import SILENT_AFTER
-from tasks.catalog.transitions import CLAIMS_BEYOND_ATTEMPTS, add_job, claim, renew
+from tasks.catalog.transitions import CLAIMS_BEYOND_ATTEMPTS, add_job, claim, disown, renew
 from tasks.errors import FenceLost
 from tasks.lanes import LANES, Lane
 from tasks.states import JobState
@@ -143,6 +143,18 @@ def test_who_never_reported_or_took_its_leave_is_silent_only_some_time_after_its
     house.clock.advance(SILENT_AFTER - SECOND)
     assert swept(house) == 0
     house.clock.advance(SECOND)
+    assert swept(house) == 1
+    assert now(job).state is JobState.PENDING
+
+
+def test_who_has_the_name_of_a_dead_worker_does_not_speak_for_its_jobs(house: House) -> None:
+    """A container that is started again in its place has the same host name and process id."""
+    report(house)
+    job = claimed(house, "poll")
+    with transaction():
+        assert disown(DEAD) == 1
+    house.clock.advance(SILENT_AFTER)
+    report(house)
     assert swept(house) == 1
     assert now(job).state is JobState.PENDING
 

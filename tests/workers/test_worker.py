@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +16,7 @@ from dramatiq.middleware import SkipMessage
 
 from tasks.broker import LocalBroker, LocalPublisher, build_broker
 from tasks.catalog import Counter, Job, Meta, Process, close_catalog, open_catalog, session, transaction
-from tasks.catalog.transitions import requeue
+from tasks.catalog.transitions import claim, requeue
 from tasks.errors import Invalid
 from tasks.lanes import LANES, Lane
 from tasks.logs import JsonLines, bind, clean, unbind
@@ -169,6 +171,18 @@ def test_a_job_that_was_taken_over_is_not_renewed(world: World) -> None:
     world.clock.advance(timedelta(seconds=60))
     beating(world, held).beat()
     assert world.row(job).lease_until_at == START
+
+
+def test_a_process_disowns_what_a_dead_one_of_its_name_had_in_hand(
+    world: World, request: pytest.FixtureRequest
+) -> None:
+    job = world.snapshot_job()
+    with session():
+        claim(
+            job.id, 0, f"{socket.gethostname()}:{os.getpid()}:worker", world.clock.timer(), LANES[Lane.SNAPSHOT].lease
+        )
+    request.getfixturevalue("running")
+    assert (world.row(job).state, world.row(job).lease_owner) == (JobState.RUNNING, "")
 
 
 def test_a_heartbeat_says_how_many_threads_are_busy(world: World) -> None:
