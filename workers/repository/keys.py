@@ -23,7 +23,7 @@ from workers.repository.store import Store
 
 MASTER_BYTES = 32
 # scrypt with 32 MiB and about 0.1 s a guess (RFC 7914 names N=2^14 for interactive use in 2009; twice that now).
-_SCRYPT = {"n": 1 << 15, "r": 8, "p": 1}
+SCRYPT = {"n": 1 << 15, "r": 8, "p": 1}
 _SERVICE_ADVICE = "Enable the key, allow kms:Decrypt on it to who opens the repository, or use another slot's key."
 # A slot that asks for more than 1 GiB of memory is hostile.
 _SCRYPT_LIMIT = 1 << 30
@@ -63,10 +63,10 @@ class Passphrase:
 
     def wrap(self, master: bytes, context: str) -> dict[str, Any]:
         salt = os.urandom(16)
-        return {"salt": salt.hex(), **_SCRYPT, "wrapped": _wrap(self._stretch(salt, **_SCRYPT), master, context)}
+        return {"salt": salt.hex(), **SCRYPT, "wrapped": _wrap(self._stretch(salt, **SCRYPT), master, context)}
 
     def unwrap(self, slot: dict[str, Any], context: str) -> bytes | None:
-        sizes = {name: int(slot[name]) for name in _SCRYPT}
+        sizes = {name: int(slot[name]) for name in SCRYPT}
         if not 0 < 128 * sizes["n"] * sizes["r"] <= _SCRYPT_LIMIT or not 0 < sizes["p"] <= 16:
             return None
         return _unwrap(self._stretch(bytes.fromhex(slot["salt"]), **sizes), slot["wrapped"], context)

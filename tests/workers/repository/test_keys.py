@@ -87,6 +87,12 @@ def test_a_slot_that_asks_for_endless_memory_opens_nothing() -> None:
     assert Passphrase("x").unwrap(slot, "c") is None
 
 
+def test_a_passphrase_costs_who_guesses_32_mib_and_a_tenth_of_a_second() -> None:
+    """What a new slot asks for, whatever other tests do with it for the sake of their time."""
+    slot = Passphrase("three words here").wrap(bytes(32), "main")
+    assert 128 * slot["n"] * slot["r"] * slot["p"] >= 32 << 20
+
+
 def test_keys_do_not_show_themselves() -> None:
     assert "secret" not in repr(Passphrase("secret"))
     assert "aaaa" not in repr(KeyFile(b"a" * 32))
