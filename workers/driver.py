@@ -161,7 +161,8 @@ class Started:
 
 @dataclass(frozen=True)
 class Progress:
-    """The answer about one operation, in the order asked. `detail` is JSON to keep (state message, new ids)."""
+    """The answer about one operation, in the order asked. `detail` is JSON to keep (state message, new ids); its
+    `attributes` go to those of the part that the operation made."""
 
     external_id: str
     state: OperationState

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.catalog import Job, Operation, Part, Point, transaction
+from tasks.catalog.bulk import update_rows
 from tasks.catalog.transitions import (
     MAX_TEXT,
     finish_job,
@@ -110,6 +111,7 @@ def close_good_all(context: Context, jobs: Mapping[int, Job], rows: Mapping[int,
     for point_id, learnt in made.items():
         for external_id, detail in learnt:
             _correct(parts.get((point_id, external_id)), detail)
+    _keep_learnt(parts, made)
     move_parts([point.id for point in found], PointState.GOOD)
     sizes: Counter[int] = Counter()
     for part in parts.values():
@@ -135,6 +137,17 @@ def _correct(part: Part | None, detail: Mapping[str, Any]) -> None:
         part.size_gib = known.get("size_gib", part.size_gib)
 
 
+def _keep_learnt(parts: Mapping[tuple[int, str], Part], made: Mapping[int, Sequence[Learnt]]) -> None:
+    """Add what else the cloud told of parts (`attributes` of an operation's detail) to theirs, in one statement."""
+    told = [
+        (parts[point_id, external_id], detail["attributes"])
+        for point_id, learnt in made.items()
+        for external_id, detail in learnt
+        if detail.get("attributes") and (point_id, external_id) in parts
+    ]
+    update_rows(Part, [{"id": part.id, "attributes": {**part.attributes, **more}} for part, more in told])
+
+
 def _role(point: Point) -> str:
     return "copy" if point.destination and point.kind != "archive" else point.kind
 
@@ -143,7 +156,10 @@ def _complete_parts(point_id: int, row: Operation) -> None:
     """What is known only at the end: an image's snapshots, and under which key a snapshot lies."""
     if row.detail.get("parts"):
         _write_parts(point_id, [driver.Part(**found) for found in row.detail["parts"]])
-    known: Mapping[str, Any] = {name: row.detail[name] for name in _KNOWN_AT_THE_END if row.detail.get(name)}
+    known: dict[str, Any] = {name: row.detail[name] for name in _KNOWN_AT_THE_END if row.detail.get(name)}
+    part = Part.get_or_none(Part.point == point_id, Part.external_id == row.external_id)
+    if part is not None and row.detail.get("attributes"):
+        known["attributes"] = {**part.attributes, **row.detail["attributes"]}
     if known:
         Part.update(**known).where(Part.point == point_id, Part.external_id == row.external_id).execute()
 

@@ -201,6 +201,9 @@ def test_only_succeeded_is_done(azure: AzureRig) -> None:
     azure.cloud.ask("POST", "advance", {"seconds": 61})
     (answer,) = azure.ask(started.operations, azure.another())
     assert (answer.state, answer.detail["token"], answer.detail["size_gib"]) == (DONE, "", 2)
+    kept = answer.detail["attributes"]
+    assert kept["source_unique_id"] == started.captured["unique_id"], "the disk, not another of its name"
+    assert kept["family_id"] != kept["snapshot_unique_id"]
 
 
 def test_an_operation_that_failed_with_status_200_is_a_failure_with_azures_reason(azure: AzureRig) -> None:

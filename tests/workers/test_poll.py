@@ -25,8 +25,28 @@ from tasks.lanes import Lane
 from tasks.states import JobState, OperationState, PointState
 from tests.fakes.driver import FakeDriver
 from tests.workers.world import AWAY, World
-from workers import driver
+from workers import driver, points
 from workers.handlers import poll
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_what_the_cloud_tells_of_a_part_in_the_end_is_kept_with_it(world: World, together: bool) -> None:
+    """feature 28: of an Azure snapshot its family, and the unique id of the disk that it was taken of."""
+    job = world.snapshot_job()
+    world.work(job)
+    rows, before = world.operations(job), world.parts(world.point(job))
+    told = {row.external_id: {"attributes": {"family_id": f"of-{row.external_id}"}} for row in rows}
+    waiting = world.row(job)
+    with transaction():
+        if together:
+            points.close_good_all(world.context, {job.id: waiting}, {job.id: list(told.items())})
+        else:
+            for row in rows:
+                row.detail = told[row.external_id]
+            points.close_good(world.context, waiting, rows)
+    for old, new in zip(before, world.parts(world.point(job)), strict=True):
+        assert new.attributes == {**old.attributes, "family_id": f"of-{new.external_id}"}
+        assert new.state is PointState.GOOD
 
 
 def test_one_poll_asks_about_everything_at_a_place_in_one_call(world: World) -> None:

@@ -161,15 +161,15 @@ def _of(clients: Clients, operation: Operation, model: Mapping[str, Any] | None,
 
 
 def _learnt(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known at the end; the token has served."""
-    source = properties.get("creationData", {})
-    return {
-        "token": "",
-        "size_gib": int(properties.get("diskSizeGB", 0)),
-        "family_id": str(properties.get("incrementalSnapshotFamilyId", "")),
-        "unique_id": str(properties.get("uniqueId", "")),
-        "source_unique_id": str(source.get("sourceUniqueId", "")),
+    """What is known at the end; the token has served. The ids tell which snapshots hold changes of one another, and
+    from which disk of its name each was taken: they are kept with the part."""
+    ids = {
+        "family_id": properties.get("incrementalSnapshotFamilyId"),
+        "snapshot_unique_id": properties.get("uniqueId"),
+        "source_unique_id": properties.get("creationData", {}).get("sourceUniqueId"),
     }
+    kept = {name: str(value) for name, value in ids.items() if value}
+    return {"token": "", "size_gib": int(properties.get("diskSizeGB", 0)), "attributes": kept}
 
 
 def _stranger(operation: Operation, model: Mapping[str, Any]) -> str:
