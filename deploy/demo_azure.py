@@ -1,4 +1,4 @@
-"""The demo's story of Azure: two machines of a subscription are protected, one is lost with its disks and comes back.
+"""The demo's story of Azure: two machines of a subscription are protected, lost with their disks, and come back.
 
 The emulated Azure is a process of its own, over HTTPS. The policy is run by hand, so this story waits for no night.
 """
@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from deploy.sandbox.azure import seed
 from deploy.sandbox.azure.client import AzureControl
 
-ACCOUNT, POLICY, VICTIM = "azure-prod", "azure", "az-db-1"
+ACCOUNT, POLICY = "azure-prod", "azure"
+MACHINES = tuple(name for name, *_ in seed.MACHINES)
 SECRET_VARIABLE = "AZURE_CLIENT_SECRET_OF_PROD"  # the name of a variable; what it holds is the emulator's own
 WRITTEN = 1 << 20  # bytes that the guest writes to each disk before the last backup
 
@@ -72,38 +73,43 @@ def estate() -> dict[str, list[dict[str, Any]]]:
 
 
 def tell(demo: Stage, cloud: AzureControl) -> dict[str, Any]:
-    """Protect both machines, lose one with its disks, restore it, compare; the same from the other region."""
+    """Protect both machines, lose them with their disks, restore them, compare; the same from the other region."""
     demo.say("An emulated Azure has 2 machines with real ext4 disks: they are protected like the others.")
-    disks = _disks(cloud)
-    for disk in disks:
+    disks = {name: _disks(cloud, name) for name in MACHINES}
+    for disk in (one for held in disks.values() for one in held):
         cloud.write(disk, 40 << 20, os.urandom(WRITTEN))
     run = demo.type("run", POLICY, "--wait")
     _check(run["state"] == "done", f"the run of {POLICY} ended {run['state']}")
-    before = {disk.rsplit("-", 1)[1]: cloud.sha256(disk) for disk in disks}
+    before = {name: {one.rsplit("-", 1)[1]: cloud.sha256(one) for one in held} for name, held in disks.items()}
     machine = f"/subscriptions/{seed.SUBSCRIPTION}/resourcegroups/{seed.GROUP}/providers/microsoft.compute"
-    cloud.destroy(f"{machine}/virtualmachines/{VICTIM}", *disks)
-    demo.say(f"{VICTIM} and its {len(disks)} disks are destroyed.")
+    for name, held in disks.items():
+        cloud.destroy(f"{machine}/virtualmachines/{name}", *held)
+    count = sum(map(len, disks.values()))
+    demo.say(f"{' and '.join(MACHINES)} are destroyed with their {count} disks.")
     began = time.monotonic()
-    _restore(demo, cloud, "home", before)
+    for name in MACHINES:
+        _restore(demo, cloud, name, "home", before[name])
     took = round(time.monotonic() - began, 1)
-    subnet = seed.subnet(seed.AWAY)
-    _restore(demo, cloud, f"{ACCOUNT}/{seed.AWAY}", before, "--set", f"subnet={subnet}")
-    demo.say(f"Every byte of {VICTIM} is back, in its own region in {took} s and from the copy in {seed.AWAY}.")
-    return {"azure_machines": len(seed.MACHINES), "azure_restored_disks": 2 * len(before), "azure_restore_s": took}
+    for name in MACHINES:
+        _restore(demo, cloud, name, f"{ACCOUNT}/{seed.AWAY}", before[name], "--set", f"subnet={seed.subnet(seed.AWAY)}")
+    demo.say(f"Every byte of both is back, in their own region in {took} s and from the copies in {seed.AWAY}.")
+    return {"azure_machines": len(MACHINES), "azure_restored_disks": 2 * count, "azure_restore_s": took}
 
 
-def _disks(cloud: AzureControl) -> list[str]:
-    return sorted(str(one["id"]).lower() for one in cloud.things("disks") if f"/{VICTIM}-" in str(one["id"]))
+def _disks(cloud: AzureControl, machine: str) -> list[str]:
+    return sorted(str(one["id"]).lower() for one in cloud.things("disks") if f"/{machine}-" in str(one["id"]))
 
 
-def _restore(demo: Stage, cloud: AzureControl, destination: str, before: dict[str, str], *more: str) -> None:
+def _restore(
+    demo: Stage, cloud: AzureControl, machine: str, destination: str, before: dict[str, str], *more: str
+) -> None:
     """Restore the newest point that lies there to a new machine, and compare its disks by their place."""
     words = ("points", "--state", "good", "--destination", destination, "--limit", "100")
-    points = [row for row in demo.type(*words, shown=False) if VICTIM in str(row["resource"])]
+    points = [row for row in demo.type(*words, shown=False) if machine in str(row["resource"])]
     done = demo.type("restore", points[0]["id"], "--to", "vm", *more, "--wait")
     made = [item["id"] for item in done["made"] if item["kind"] == "azure-disk"]
     after = {_place(disk): cloud.sha256(disk) for disk in made}
-    _check(after == before, f"what came back of {VICTIM} differs: {before} {after}")
+    _check(after == before, f"what came back of {machine} differs: {before} {after}")
 
 
 def _place(disk: str) -> str:
