@@ -56,6 +56,7 @@ class FakeCloud:
         self._lock = threading.RLock()
         self._database = sqlite3.connect(path, check_same_thread=False, timeout=30, isolation_level=None)
         self._database.execute("pragma journal_mode = wal")
+        self._database.execute("pragma synchronous = off")  # what a killed process wrote is in the kernel's hands
         self._database.executescript(_SCHEMA)
         self.before_call = before_call
 

@@ -64,9 +64,10 @@ POLICY: dict[str, Any] = {
 GRACE = 25.0
 PRUNE_EVERY, KILL_EVERY = 3.0, 1.5
 ARMS = 4  # points that a process has at once: it dies at whichever it comes by first
-HEALING = 400.0  # a job waits a minute for its next attempt, and what it leads to too; a busy machine doubles that
+HEALING = 400.0  # at most
 REST = 8.0  # a coordinator's round of sweeps is due every five seconds, retention within it every two
-RUNS = 3  # at once: an archive that a prune gave up waits a minute, and the others go on
+RUNS = 3  # at once: an archive that a prune gave up waits, and the others go on
+RESTORES = 2  # at once: two of the thirteen points are theirs, and they are the last to be come by
 # A process that comes by none of its points within this time is given others: a run takes some ten seconds.
 PATIENCE = 40.0
 OVER = [RestoreState.DONE, RestoreState.FAILED, RestoreState.CANCELLED]
@@ -267,6 +268,7 @@ class Spree:
             while time.monotonic() - began < seconds and self._goes_on():
                 self._learn()
                 self._keep_busy()
+                fleet.hurry()
                 for seat in fleet.seats:
                     seat.put_off_when_unreached(PATIENCE)
                 time.sleep(0.1)
@@ -287,6 +289,7 @@ class Spree:
     def _at_rest(self) -> bool:
         """Healed for some passes of retention: what a restore had kept is let go of after it."""
         self._learn()
+        self.at.fleet.hurry()
         if not self.at.healed():
             self._healed_at = 0.0
         elif not self._healed_at:
@@ -320,7 +323,7 @@ class Spree:
         with session():
             busy = Run.select().where(Run.state.in_(list(RUN_OPEN))).count() >= RUNS
             wishes = Request.select().where(Request.state == "new").exists()
-            restoring = Restore.select().where(Restore.state.not_in(OVER)).exists()
+            restoring = Restore.select().where(Restore.state.not_in(OVER)).count() >= RESTORES
             archives = [
                 number
                 for (number,) in rows(

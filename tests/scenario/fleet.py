@@ -2,8 +2,8 @@
 
 Each seat of the fleet is one process that is started again when it dies, as a supervisor would. A seat may be given
 crash points: it then kills itself (SIGKILL) at one after the other, and the log proves that the point was reached.
-Several seats may draw from one line of points; each process is then armed with a few of them and dies at whichever it
-comes by first.
+Several seats may draw from one line of points; each process is then armed with a few of them, those first whose names
+have most of them left, and dies at whichever it comes by first.
 """
 
 import contextlib
@@ -14,14 +14,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tasks.catalog import Account, Meta, Policy, PolicySchedule, Schedule, database_time, open_catalog, transaction
+from tasks.catalog import (
+    Account,
+    Meta,
+    Outbox,
+    Policy,
+    PolicySchedule,
+    Schedule,
+    database_time,
+    open_catalog,
+    transaction,
+)
+from tasks.catalog.database import lock_rows
 from tasks.catalog.migrate import migrate
 from tasks.secrets import MasterKey
 from tests.fakes.cloud import FakeCloud
@@ -34,6 +45,13 @@ ROOT = Path(__file__).parent.parent.parent
 # The calendar of these fleets: it starts here and runs 200 times as fast, so that 15 minutes pass in 4.5 seconds.
 VIRTUAL = datetime(2026, 3, 1, tzinfo=UTC)
 RATE = 200
+# A job that failed waits a minute or more for its next attempt, and what it leads to may do so too: here so long.
+RETRY_SOON = timedelta(seconds=2)
+
+
+def name_of(point: str) -> str:
+    """A crash point's name without the pass at which it counts."""
+    return point.partition(":")[0]
 
 
 def _calendar() -> str:
@@ -58,11 +76,9 @@ class Seat:
     _since: tuple[tuple[int, int], float] = ((0, 0), 0.0)
 
     def start(self) -> None:
-        """Start the process with some of the crash points that are left, by the dice."""
+        """Start the process with some of the crash points that are left."""
         env = dict(self.env)
-        different = {point.split(":")[0]: point for point in self.points.copy()}
-        dice = random.Random(f"{self.name} {len(self.reached)} {self.other_ends}")
-        self.wishes = tuple(dice.sample(list(different.values()), min(self.arms, len(different))))
+        self.wishes = self._choose()
         if self.wishes:
             self.log = self.folder / f"{self.name}-{len(self.reached)}-{self.other_ends}.crash"
             env |= {"SNAPFLEET_CRASH_AT": ",".join(self.wishes), "SNAPFLEET_CRASH_LOG": str(self.log)}
@@ -73,13 +89,22 @@ class Seat:
         with log.open("ab") as out:  # with modules of its own it needs an interpreter of its own
             self.process = subprocess.Popen(self.command, env=env, stdout=out, stderr=out, cwd=ROOT)
 
+    def _choose(self) -> tuple[str, ...]:
+        """Points of different names: those of whose name most are left, so that nobody has died there often; among
+        equals by the dice."""
+        left = self.points.copy()
+        names, different = Counter(map(name_of, left)), {name_of(point): point for point in left}
+        dice = random.Random(f"{self.name} {len(self.reached)} {self.other_ends}")
+        order = sorted(sorted(different), key=lambda name: (-names[name], dice.random()))
+        return tuple(different[name] for name in order[: self.arms])
+
     def look(self) -> None:
         """Start again what has died, and note where it died."""
         if self.process is None or self.process.poll() is None:
             return
         there = self.log.read_text().split() if self.wishes and self.log.exists() else []
         if there and self.process.returncode == -signal.SIGKILL:
-            reached = next(point for point in self.wishes if point.split(":")[0] == there[-1])
+            reached = next(point for point in self.wishes if name_of(point) == there[-1])
             with contextlib.suppress(ValueError):  # another seat has died there too
                 self.points.remove(reached)
             self.reached.append(reached)
@@ -88,11 +113,13 @@ class Seat:
         self.start()
 
     def put_off_when_unreached(self, patience: float) -> None:
-        """Try others when this process has not come by any of its present points for so many seconds."""
+        """Try others, if there are any, when this process has not come by any of its present points for so long
+        (seconds)."""
         state = (len(self.reached), self.other_ends)
+        others = set(map(name_of, self.points.copy())) - set(map(name_of, self.wishes))
         if self._since[0] != state:
             self._since = (state, time.monotonic())
-        elif self.wishes and time.monotonic() - self._since[1] > patience:
+        elif self.wishes and others and time.monotonic() - self._since[1] > patience:
             self.kill()
 
     def kill(self) -> None:
@@ -178,6 +205,13 @@ class Fleet:
         while not self._stop.wait(0.05):
             for seat in self.seats:
                 seat.look()
+
+    def hurry(self) -> None:
+        """What waits for its next attempt waits no longer than a moment; what somebody else has in hand stays."""
+        with transaction():
+            soon = database_time() + RETRY_SOON
+            late = [row.id for row in lock_rows(Outbox.select(Outbox.id).where(Outbox.ready_at > soon))]
+            Outbox.update(ready_at=soon).where(Outbox.id.in_(late)).execute()
 
     def until(self, what: str, ready: Callable[[], Any], seconds: float = 60.0) -> Any:
         """Wait until `ready()` is true; fails naming `what` and the logs' last lines."""

@@ -1,4 +1,8 @@
-"""One embedded installation over the emulated AWS: the program's own processes, and commands as they are typed."""
+"""One embedded installation over the emulated AWS: the program's own processes, and commands as they are typed.
+
+Commands are forked from a process that has imported the program, which takes a tenth of a start; `by_script` starts
+the script itself, as a shell does (tests.scenario.test_end_to_end).
+"""
 
 import json
 import os
@@ -9,14 +13,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.scenario.nursery import said
 from tests.services import free_port
 
 SNAPFLEET = Path(sys.executable).parent / "snapfleet"
 WATCHED = Path(__file__).parent / "watched"
+COMMAND_SECONDS = 120.0
 
 
 class Installation:
     """A home folder, its environment, and the one process of `snapfleet up`."""
+
+    by_script = False
 
     def __init__(self, home: Path, cloud: Mapping[str, str], **settings: str) -> None:
         self.home, self.port = home, free_port()
@@ -30,7 +38,7 @@ class Installation:
     def type(self, *words: str, accept: tuple[int, ...] = (0,), **env: str) -> Any:
         """Run `snapfleet WORDS --output json`; what it printed, or the last of its lines. Fails on another exit."""
         command = [str(SNAPFLEET), *words, "--output", "json"]
-        done = subprocess.run(command, env=self.env | env, capture_output=True, text=True, timeout=120, check=False)
+        done = self._said(command, self.env | env)
         self.said += [done.stdout, done.stderr]
         assert done.returncode in accept, f"{words}: {done.returncode} {done.stdout[-2000:]} {done.stderr}"
         try:
@@ -39,11 +47,26 @@ class Installation:
             lines = done.stdout.splitlines()
             return json.loads(lines[-1]) if lines else None
 
+    def _said(self, command: list[str], env: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+        if self.by_script:
+            return subprocess.run(
+                command, env=env, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+            )
+        return said(command, env, COMMAND_SECONDS)
+
     def up(self) -> None:
-        """Start everything, under watch."""
+        """Start everything, under watch, and wait for a coordinator: commands wait for one four seconds only."""
         env = self.env | {"PYTHONPATH": str(WATCHED), "WATCH_LOG": str(self.watch)}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([str(SNAPFLEET), "up"], env=env, stdout=log, stderr=log)
+        self.until("a coordinator reports itself", self._coordinated)
+
+    def _coordinated(self) -> bool:
+        """By this process, not by one that was there before."""
+        return any(
+            row["role"] == "coordinator" and self.process is not None and f":{self.process.pid}:" in row["name"]
+            for row in self.type("processes")
+        )
 
     def kill(self) -> None:
         """SIGKILL, as the kernel would."""

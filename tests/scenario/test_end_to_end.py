@@ -127,6 +127,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             webhook_secret="env:HOOK_SECRET",
             metrics_token="env:METRICS_SECRET",
         )
+        here.by_script = True
         machine = facts["instances"]["web-2"]
         devices = sandbox.instance(PROD, HOME, machine)["volumes"]
         told = Story(sandbox, here, proxied, machine, {name: str(one) for name, one in devices.items()})

@@ -118,7 +118,6 @@ def _set_up(story: Story) -> None:
             allowed = [action for one in printed for part in one["policy"]["Statement"] for action in part["Action"]]
             story.sandbox.role(arns(number)[entry], allowed=allowed)
     here.up()
-    here.until("the processes report themselves", lambda: here.type("processes"))
 
 
 def _protect(story: Story) -> None:

@@ -30,6 +30,7 @@ from tasks.crash import POINTS
 from tasks.secrets import MasterKey
 from tasks.states import JobState, PointState
 from tests.fakes.cloud import FakeCloud
+from tests.scenario.nursery import said
 from tests.workers.world import START
 
 ROOT = Path(__file__).parent.parent.parent
@@ -86,12 +87,7 @@ def suffer(point: str, home: Path, environment: dict[str, str]) -> Outcome:
     command = [sys.executable, "-m", "tests.workers.crashing", f"sqlite://{home}/catalog.sqlite"]
     environment = {**environment, "SNAPFLEET_CRASH_AT": point}
 
-    def run() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-        )
-
-    return Outcome(home, run(), run())
+    return Outcome(home, said(command, environment, 120), said(command, environment, 120))
 
 
 @pytest.fixture(scope="module")
