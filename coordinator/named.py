@@ -12,7 +12,8 @@ def is_named(target: object) -> bool:
     """Whether a target of a policy names one resource by where it is and its id."""
     if not isinstance(target, Mapping):
         return False
-    return all(isinstance(target.get(field), str) for field in ("account", "region", "type", "id"))
+    place, kind, name = (target.get("account"), target.get("region")), target.get("type"), target.get("id")
+    return isinstance(place[0], str) and isinstance(place[1], str) and isinstance(kind, str) and isinstance(name, str)
 
 
 def named_facts(

@@ -67,6 +67,8 @@ def plan_snapshots(
     `slot` is the run's slot as text: with the policy it names the run for ever, so that no target is planned twice.
     """
     attempts, wait = policy.retries
+    priority = MANUAL_PRIORITY if manual else policy.priority
+    reboot = bool(policy.spec.get("reboot", False))
     return [
         {
             "kind": "snapshot",
@@ -77,13 +79,15 @@ def plan_snapshots(
             "region": target.resource.region,
             "service": TYPES[target.resource.type].service,
             "resource": target.resource.id,
-            "priority": MANUAL_PRIORITY if manual else policy.priority,
+            "priority": priority,
             "max_attempts": attempts,
             "retry_wait_s": wait,
+            # One chain per resource: a run that overlaps the one before waits for it, resource by resource.
+            "chain": f"snapshot:{target.resource.id}",
             "spec": {
                 "mode": _mode(policy, target, imaged),
                 "exclude": list(target.exclude),
-                "reboot": bool(policy.spec.get("reboot", False)),
+                "reboot": reboot,
                 **({"options": options} if (options := _options(policy, target)) else {}),
             },
         }

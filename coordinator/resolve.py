@@ -38,6 +38,7 @@ EXAMINED_A_TICK = 1000
 # mean resources by tags each read the estate; the others are a few rows each.
 ESTATES_A_TICK = 20
 JOBS_A_TICK = 2000
+_decode = json.JSONDecoder().raw_decode  # of what the database wrote: nothing stands before it or after
 _UNREADABLE = (SnapfleetError, KeyError, TypeError, ValueError, AttributeError)
 
 
@@ -138,7 +139,7 @@ def _names(only: str) -> tuple[str, ...]:
 @lru_cache(maxsize=4096)  # read once and asked every night
 def _read(spec: str) -> tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]:
     """A policy's spec, and its targets if it names all of them by id."""
-    read = json.loads(spec)
+    read = _decode(spec)[0]
     targets = read.get("targets") if isinstance(read, Mapping) else None
     return read, targets if isinstance(targets, list) and all(map(is_named, targets)) else ()
 
@@ -205,7 +206,7 @@ class _Planner:
         problems = [problem.to_json() for problem in (*resolved.problems, *late)]
         if not jobs and not problems:
             problems = [Problem(policy.name, "no-targets", "No resource matches this policy's targets.").to_json()]
-        return _Planned(run, RunState.OPEN, len(resolved.targets), _ordered(jobs), problems)
+        return _Planned(run, RunState.OPEN, len(resolved.targets), jobs, problems)
 
     def _resolved(self, run: _Begun, targets: Sequence[Mapping[str, Any]]) -> Resolved:
         if self._policies[run.policy].named:
@@ -290,11 +291,6 @@ def _only(resolved: Resolved, wanted: Sequence[str]) -> Resolved:
     problems = tuple(item for item in resolved.problems if item.target in wanted)
     named = {item.target for item in problems}
     return Resolved(targets, (*problems, *(item for item in missing if item.target not in named)))
-
-
-def _ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One chain per resource: a run that overlaps the one before waits for it, resource by resource."""
-    return [{**row, "chain": f"snapshot:{row['resource']}"} for row in rows]
 
 
 def _imaged(policy: _Policy) -> frozenset[int]:

@@ -48,21 +48,23 @@ def insert_rows(
     model: type[CatalogModel],
     rows: Sequence[Row],
     *,
+    same: Row | None = None,
     returning: Sequence[str] = (),
     ignore: bool = False,
     along: Along | None = None,
 ) -> list[tuple[Any, ...]]:
     """Insert rows; what `returning` names of each row that was written, in no particular order.
 
-    Rows map the model's field names to values (ids for other rows); a name that a row leaves out gets the field's
-    default. With `ignore` rows that collide with existing ones are left out, and take nothing `along`.
+    Rows map the model's field names to values (ids for other rows); a name that a row leaves out gets what `same` has
+    for it, or else the field's default. With `ignore` rows that collide with existing ones are left out, and take
+    nothing `along`.
     """
     if not rows:
         return []
     if not is_postgres(database):
-        return _insert_slowly(model, rows, returning, ignore, along)
+        return _insert_slowly(model, [{**same, **row} for row in rows] if same else rows, returning, ignore, along)
     fields = [field for field in model._meta.sorted_fields if not _is_serial(field)]
-    fixed, varying = _columns(model, fields, rows)
+    fixed, varying = _columns(model, fields, rows, same)
     values = [f"%s::{_type(field)}" if field.name in fixed else f'u."{field.name}"' for field in fields]
     constants = [_fixed(field, fixed[field.name]) for field in fields if field.name in fixed]
     names = ", ".join(f'"{field.column_name}"' for field in fields)
@@ -91,10 +93,10 @@ def _taking(along: Along, model: type[CatalogModel], sql: str, returning: Sequen
 
 
 def _columns(
-    model: type[CatalogModel], fields: Sequence[Field], rows: Sequence[Row]
+    model: type[CatalogModel], fields: Sequence[Field], rows: Sequence[Row], same: Row | None = None
 ) -> tuple[dict[str, Any], list[tuple[Field, Sequence[Any]]]]:
     """The rows' values by column: those with one value in all rows, and the others."""
-    defaults, given = _defaults(model), _by_name(rows)
+    defaults, given = {**_defaults(model), **(same or {})}, _by_name(rows)
     fixed: dict[str, Any] = {}
     varying: list[tuple[Field, Sequence[Any]]] = []
     for field in fields:

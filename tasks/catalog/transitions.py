@@ -94,11 +94,9 @@ def add_jobs(rows: Sequence[dict[str, Any]], at: datetime) -> list[int]:
     Returns the ids in the order of the rows. Rows whose key exists already are left as they are (a crash between two
     lines planned them before), and get no second message.
     """
-    complete = [
-        {"created_at": at, "not_before_at": at, **(row if "key" in row else {**row, "key": uuid4().hex})}
-        for row in rows
-    ]
-    new = dict(insert_rows(Job, complete, ignore=True, returning=["key", "id"], along=_MESSAGE))
+    complete = [row if "key" in row else {**row, "key": uuid4().hex} for row in rows]
+    same = {"created_at": at, "not_before_at": at}
+    new = dict(insert_rows(Job, complete, same=same, ignore=True, returning=["key", "id"], along=_MESSAGE))
     if len(new) == len(rows):
         return [new[row["key"]] for row in complete]
     missing = [(row["key"],) for row in complete if row["key"] not in new]
