@@ -192,7 +192,7 @@ class Coordinator:
         if held is None:
             return
         lost_after = timedelta(seconds=self.settings.lost_seconds)
-        self._part("reconcile", lambda: reconcile(held, at, lost_after, self.counters, silence=attentive))
+        self._part("reconcile", lambda: reconcile(held, at, lost_after, self.counters, attentive=attentive))
         self._part("accounts", lambda: release_removed_accounts(held, at))
         if self._is_due("mend", MEND_EVERY, at):
             self._part("mend", lambda: mend_outbox(held, at))

@@ -30,14 +30,13 @@ BATCH = 500
 _HAS_MESSAGE = (JobState.PENDING, JobState.QUEUED)
 
 
-def reconcile(held: Held, at: datetime, lost_after: timedelta, counters: Counters, *, silence: bool = True) -> int:
+def reconcile(held: Held, at: datetime, lost_after: timedelta, counters: Counters, *, attentive: bool = True) -> int:
     """Send again and take back, at machine time `at`; how many jobs.
 
-    `silence` says whether processes that have not reported can be told for silent (`coordinator.silence`): without it
-    only the end of a lease counts.
+    `attentive` says whether processes that have not reported can be called silent (`coordinator.silence`).
     """
-    ended = Job.lease_until_at < at
-    again, back = _republish(held, at, lost_after), _take_back(held, ended | of_silent(at) if silence else ended, at)
+    lapsed = (Job.lease_until_at < at) | of_silent(at, attentive=attentive)
+    again, back = _republish(held, at, lost_after), _take_back(held, lapsed, at)
     for job in again:
         counters.add("snapfleet_messages_republished_total", lane=job.lane)
     for job in back:

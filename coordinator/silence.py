@@ -4,8 +4,10 @@ A process that reports no more is as a rule dead, but it may also be frozen, or 
 of a creating call. Its lease guards that call and the time until a tag can be found, so what a silence may bring
 forward is only what is harmless beside it:
 
-- Looks (`LOOKS`) only ask a cloud and write facts: another worker takes them at once. Two polls of one place and two
-  looks at one place have always been safe together. Not so where a poll itself begins the next step (`polls_begin`).
+- Polls only ask a cloud, take seconds, and two of one place have always been safe together: after two missed beats
+  another worker takes them, as everything that the cloud has ended waits for them, copy slots too. Not so where a poll
+  itself begins the next step (`polls_begin`).
+- Looks (`LOOKS`) are harmless twice as well, but may take minutes: another worker takes them when their own is silent.
 - Jobs that fill copy slots become pending, and ready when the lease would have ended, never earlier: nothing is made
   sooner or twice, the line of their chain stays as it is, and only the slots are free at once. If the cloud had begun
   that copy already, its slot is in truth taken: one copy more is refused then, is put off without costing an attempt,
@@ -27,7 +29,8 @@ from tasks.catalog.transitions import CLAIMS_BEYOND_ATTEMPTS
 from tasks.lanes import LANES
 from tasks.resources import TYPES
 
-LOOKS = frozenset({"poll", "discover", "check"})
+POLLS_AFTER = 2 * BEAT
+LOOKS = frozenset({"discover", "check"})
 _BEGIN = sorted({kind.service for kind in TYPES.values() if kind.polls_begin})
 # While the catalog answered nobody for so long, nobody who beats every `BEAT` has been silent for longer than usual.
 GAP = SILENT_AFTER - BEAT
@@ -53,21 +56,24 @@ class Attention:
         return at - self.since >= SILENT_AFTER
 
 
-def of_silent(at: datetime) -> Any:
+def of_silent(at: datetime, *, attentive: bool) -> Any:
     """The condition on running jobs that go on without waiting for the end of their lease at machine time `at`.
 
-    Their owner's process has not reported for `SILENT_AFTER`; or it has no row, because it took its leave, never
-    reported, or was followed by another of its name (`disown`), and it is as long since it took the job or renewed its
-    lease. A job that has been claimed too often to be given to anybody again waits for the end of its lease, as what
-    its worker may have begun is given up then.
+    Their owner's process has not reported for `SILENT_AFTER` (polls: `POLLS_AFTER`, whatever `attentive` says); or it
+    has no row, because it took its leave, never reported, or was followed by another of its name (`disown`), and it is
+    as long since it took the job or renewed its lease. A job that has been claimed too often to be given to anybody
+    again waits for the end of its lease, as what its worker may have begun is given up then.
     """
-    since = at - SILENT_AFTER
-    rows = Process.select(SQL("1")).where(Process.name == Job.lease_owner)
-    unheard = ~fn.EXISTS(rows.where(Process.seen_at > since))
-    begun = fn.EXISTS(rows) | (Job.lease_until_at <= since + _LEASE)
-    looks = Job.kind.in_(sorted(LOOKS)) & ~((Job.kind == "poll") & Job.service.in_(_BEGIN))
+    polls = (Job.kind == "poll") & Job.service.not_in(_BEGIN) & _unheard(at - POLLS_AFTER)
+    others = ((Job.slots > 0) | Job.kind.in_(sorted(LOOKS))) & _unheard(at - SILENT_AFTER)
     spared = Job.claims < Job.max_attempts + CLAIMS_BEYOND_ATTEMPTS
-    return unheard & begun & ((Job.slots > 0) | looks) & spared
+    return (polls | others if attentive else polls) & spared
+
+
+def _unheard(since: datetime) -> Any:
+    rows = Process.select(SQL("1")).where(Process.name == Job.lease_owner)
+    begun = fn.EXISTS(rows) | (Job.lease_until_at <= since + _LEASE)
+    return begun & ~fn.EXISTS(rows.where(Process.seen_at > since))
 
 
 def ready_at(job: Job, at: datetime) -> datetime:

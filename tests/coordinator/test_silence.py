@@ -8,7 +8,7 @@ import pytest
 from coordinator.lease import take
 from coordinator.publish import publish
 from coordinator.reconcile import reconcile
-from coordinator.silence import GAP, LOOKS, Attention
+from coordinator.silence import GAP, LOOKS, POLLS_AFTER, Attention
 from tasks.catalog import Account, Job, Process, session, transaction
 from tasks.catalog.claims import Ended, take_and_end
 from tasks.catalog.fleet import SILENT_AFTER
@@ -55,12 +55,12 @@ def claimed(house: House, kind: str, owner: str = DEAD, **columns: Any) -> Job:
     return job
 
 
-def swept(house: House, *, silence: bool = True) -> int:
+def swept(house: House, *, attentive: bool = True) -> int:
     at = house.clock.timer()
     held = take("sweep", "host:1:coordinator", at)
     assert held is not None
     with session():
-        return reconcile(held, at, LEASE, Counters(), silence=silence)
+        return reconcile(held, at, LEASE, Counters(), attentive=attentive)
 
 
 def now(job: Job) -> Job:
@@ -83,9 +83,20 @@ def test_a_look_of_a_silent_worker_is_taken_back_at_once(house: House, kind: str
     house.clock.advance(SILENT_AFTER - SECOND)
     assert swept(house) == 0
     house.clock.advance(2 * SECOND)
-    assert swept(house, silence=False) == 0
+    assert swept(house, attentive=False) == 0
     assert swept(house) == 1
     assert (now(job).state, now(job).attempt, now(job).claims) == (JobState.PENDING, 0, 1)
+    assert sent(house) == [job.id]
+
+
+def test_a_poll_is_taken_back_after_two_missed_beats_whoever_has_looked_before(house: House) -> None:
+    """What has ended in the cloud waits for it, and the copy slots of all that."""
+    report(house)
+    job = claimed(house, "poll")
+    house.clock.advance(POLLS_AFTER - SECOND)
+    assert swept(house, attentive=False) == 0
+    house.clock.advance(SECOND)
+    assert swept(house, attentive=False) == 1
     assert sent(house) == [job.id]
 
 
@@ -127,8 +138,8 @@ def test_a_silent_workers_copy_frees_its_slot_at_once_and_goes_on_when_its_lease
 
 def test_who_reports_keeps_its_jobs_until_their_lease_ends(house: House) -> None:
     jobs = [claimed(house, kind) for kind in ("copy", "poll")]
-    for _ in range(5):
-        house.clock.advance(SILENT_AFTER)
+    for _ in range(20):
+        house.clock.advance(5 * SECOND)
         report(house)
         assert swept(house) == 0
     house.clock.advance(SILENT_AFTER + SECOND)
@@ -139,7 +150,7 @@ def test_who_reports_keeps_its_jobs_until_their_lease_ends(house: House) -> None
 
 
 def test_who_never_reported_or_took_its_leave_is_silent_only_some_time_after_its_claim(house: House) -> None:
-    job = claimed(house, "poll", owner="host:8:worker")
+    job = claimed(house, "discover", owner="host:8:worker")
     house.clock.advance(SILENT_AFTER - SECOND)
     assert swept(house) == 0
     house.clock.advance(SECOND)
@@ -202,7 +213,7 @@ def test_a_sweep_every_few_seconds_brings_a_dead_workers_poll_back_by_itself(hou
     while now(job).state is JobState.RUNNING:
         house.clock.advance(5 * SECOND)
         house.step()
-    assert house.clock.timer() - began == SILENT_AFTER
+    assert house.clock.timer() - began == POLLS_AFTER
 
 
 def test_after_a_gap_nobody_is_called_silent_before_all_could_report_again() -> None:

@@ -32,7 +32,7 @@ LEFT_OUT = frozenset({"accounts", "beat", "alerts", "repositories", "count", "wa
 # Seconds between two rounds: slower than in production, so that more happens between them and a seed costs less.
 BUSY, NEWS, IDLE_MOST = (1.0, 9.0), (6.0, 25.0), 120.0
 SWEEP_EVERY = timedelta(seconds=40)
-BEAT_EVERY = 15.0
+BEAT_EVERY = 10.0
 
 
 class Deaf(Counters):
