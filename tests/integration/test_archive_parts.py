@@ -47,7 +47,7 @@ def fill(house: Archiving, count: int) -> str:
     """Write `count` blocks all over the volume; its SHA-256."""
     for number in range(count):
         house.write(number * (BLOCKS // count))
-    return house.sandbox.sha256(PROD, HOME, house.disk)
+    return house.sandbox.fingerprint(PROD, HOME, house.disk)
 
 
 def reads(house: Archiving) -> int:
@@ -75,7 +75,7 @@ def test_a_big_volume_is_archived_in_parts_and_ends_as_one_generation(big: Archi
     second = back_up(big)
     assert (second.result["figures"]["blocks"], second.result["full"]) == (2, [])
     assert len(big.jobs("archive-part")) == 8
-    now = big.sandbox.sha256(PROD, HOME, big.disk)
+    now = big.sandbox.fingerprint(PROD, HOME, big.disk)
     older, newer = big.archives()
     assert len({part.external_id for part in parts_of(newer)}) == 1
     assert (restored_hash(big, older), restored_hash(big, newer)) == (was, now)
@@ -158,7 +158,7 @@ def test_a_base_that_vanishes_before_the_parts_are_done_makes_the_whole_archive_
     job = big.jobs("archive")[-1]
     assert (job.state, job.error_text, job.epoch) == (JobState.DONE, "", 1)
     assert len(job.result["full"]) == 1
-    assert restored_hash(big, big.archives()[-1]) == big.sandbox.sha256(PROD, HOME, big.disk)
+    assert restored_hash(big, big.archives()[-1]) == big.sandbox.fingerprint(PROD, HOME, big.disk)
 
 
 def test_a_snapshot_that_vanishes_while_it_is_archived_fails_the_whole_cleanly(big: Archiving) -> None:
@@ -184,7 +184,7 @@ def test_a_snapshot_that_vanishes_while_it_is_archived_fails_the_whole_cleanly(b
     driver.blocks = sound
     again = back_up(big)
     assert (again.state, again.error_text) == (JobState.DONE, "")
-    assert restored_hash(big, big.archives()[0]) == big.sandbox.sha256(PROD, HOME, big.disk)
+    assert restored_hash(big, big.archives()[0]) == big.sandbox.fingerprint(PROD, HOME, big.disk)
 
 
 def test_a_failed_archive_that_is_asked_for_again_reads_nothing_that_its_parts_had_stored(big: Archiving) -> None:
@@ -251,7 +251,7 @@ def test_a_big_snapshot_of_others_is_imported_in_parts_and_a_killed_one_costs_on
     first = big.ec2.create_snapshot(VolumeId=big.disk)
     big.sandbox.advance(60)
     big.write(1999)
-    now = big.sandbox.sha256(PROD, HOME, big.disk)
+    now = big.sandbox.fingerprint(PROD, HOME, big.disk)
     second = big.ec2.create_snapshot(VolumeId=big.disk)
     driver = big.context.drivers["volume"]
     sound, driver.blocks = driver.blocks, Dying(driver.blocks, big.clock, reads=50)
@@ -272,4 +272,4 @@ def test_a_big_snapshot_of_others_is_imported_in_parts_and_a_killed_one_costs_on
     for point, expected in ((older, was), (newer, now)):
         done = big.restored(point, zone=f"{HOME}a")
         assert (done.state, done.error_text) == (RestoreState.DONE, "")
-        assert big.sandbox.sha256(PROD, HOME, volume_of(done)) == expected
+        assert big.sandbox.fingerprint(PROD, HOME, volume_of(done)) == expected

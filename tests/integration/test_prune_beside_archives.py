@@ -107,9 +107,9 @@ def test_what_an_archive_builds_on_outlives_its_own_expiry_and_every_pruning_mea
     newest = archiving.archives()[-1]
     assert {one.id for one in read_index(repository).generations} == {parts_of(newest)[0].external_id}
     assert asked(archiving, "verify", full=True).result["problems"] == 1  # the catalog still names the hidden one
-    assert restored_hash(archiving, newest) == archiving.sandbox.sha256(PROD, HOME, archiving.disk)
+    assert restored_hash(archiving, newest) == archiving.sandbox.fingerprint(PROD, HOME, archiving.disk)
     assert prune(archiving)["objects"] > 0  # blocks that only the base had
-    assert restored_hash(archiving, newest) == archiving.sandbox.sha256(PROD, HOME, archiving.disk)
+    assert restored_hash(archiving, newest) == archiving.sandbox.fingerprint(PROD, HOME, archiving.disk)
 
 
 def test_an_archive_that_a_pruning_gave_up_never_counts_and_is_made_anew(archiving: Archiving) -> None:
@@ -136,4 +136,6 @@ def test_an_archive_that_a_pruning_gave_up_never_counts_and_is_made_anew(archivi
     found = {one.id for one in read_index(opened(archiving)).generations}
     assert found == {parts_of(point)[0].external_id for point in archiving.archives()}
     assert asked(archiving, "verify", full=True).result["problems"] == 0
-    assert restored_hash(archiving, archiving.archives()[-1]) == archiving.sandbox.sha256(PROD, HOME, archiving.disk)
+    assert restored_hash(archiving, archiving.archives()[-1]) == archiving.sandbox.fingerprint(
+        PROD, HOME, archiving.disk
+    )

@@ -110,10 +110,10 @@ def test_a_lost_catalog_is_written_anew_from_the_bucket_and_what_ec2_lost_is_res
     for index in (0, 2047):
         archiving.write(index)
         archiving.back_up()
-        hashes.append(sandbox.sha256(PROD, HOME, archiving.disk))
+        hashes.append(sandbox.fingerprint(PROD, HOME, archiving.disk))
     for number, disk in enumerate(disks):
         sandbox.write(PROD, HOME, disk, (number + 3) * BLOCK, os.urandom(BLOCK))
-    was = sorted(sandbox.sha256(PROD, HOME, disk) for disk in disks)
+    was = sorted(sandbox.fingerprint(PROD, HOME, disk) for disk in disks)
     archiving.policy("silver", targets=[instance_of(machine)], generations=3, repository={"name": "cold"})
     archiving.wished("run", policy="silver")
     archiving.work(timedelta(minutes=1))
@@ -131,9 +131,9 @@ def test_a_lost_catalog_is_written_anew_from_the_bucket_and_what_ec2_lost_is_res
     assert (again.result["points"], again.result["already"], len(house.archives())) == (0, 4, 3)
     older, newer, whole = house.archives()
     for point, expected in ((older, hashes[0]), (newer, hashes[1])):
-        assert sandbox.sha256(PROD, HOME, volume_of(_good(house, point))) == expected
+        assert sandbox.fingerprint(PROD, HOME, volume_of(_good(house, point))) == expected
     new = outputs(_good(house, whole, kind="instance"), "run-instance")["volumes"]
-    assert sorted(sandbox.sha256(PROD, HOME, disk) for disk in new.values()) == was
+    assert sorted(sandbox.fingerprint(PROD, HOME, disk) for disk in new.values()) == was
     house.clock.advance(timedelta(days=2000))
     house.clean()
     assert len(house.archives()) == 3

@@ -32,7 +32,7 @@ def test_a_good_point_is_archived_when_somebody_asks_and_not_twice(archiving: Ar
     assert (job.state, job.run_id, job.result["full"]) == (JobState.DONE, None, [])
     archive = archiving.archives()[-1]
     assert (archive.copy_of_id, archive.taken_at) == (point.id, point.taken_at)
-    assert restored_hash(archiving, archive) == archiving.sandbox.sha256(PROD, HOME, archiving.disk)
+    assert restored_hash(archiving, archive) == archiving.sandbox.fingerprint(PROD, HOME, archiving.disk)
     again = archiving.wish("archive", point=point.id)
     assert (again.state, again.error_code) == (RequestState.REFUSED, "archived-already")
     with transaction():

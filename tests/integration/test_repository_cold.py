@@ -72,7 +72,7 @@ def test_archives_move_to_the_cold_class_in_time_and_are_restored_after_their_pa
     the retrieval without a thread and without using up an attempt."""
     storing.protect(archive=COLD)
     first = storing.archived(1)
-    was = storing.sandbox.sha256(PROD, HOME, storing.disk)
+    was = storing.sandbox.fingerprint(PROD, HOME, storing.disk)
     storing.pass_by(20 * DAY)
     storing.archived(1)
     assert storing.wish("repository", name="cold", verb="tier").state == RequestState.REFUSED
@@ -80,7 +80,7 @@ def test_archives_move_to_the_cold_class_in_time_and_are_restored_after_their_pa
     assert storing.classes() == {"GLACIER": 1, "STANDARD": 1}
     assert parts_of(first)[0].attributes["storage_class"] == "GLACIER"
     third = storing.archived(3)
-    assert restored_hash(storing, third) == storing.sandbox.sha256(PROD, HOME, storing.disk)
+    assert restored_hash(storing, third) == storing.sandbox.fingerprint(PROD, HOME, storing.disk)
     number = storing.wished("restore", point=first.id, request={"kind": "volume"})["restore"]
     storing.work(MINUTE)
     with session():
@@ -92,7 +92,7 @@ def test_archives_move_to_the_cold_class_in_time_and_are_restored_after_their_pa
         storing.pass_by(HOUR)
     done = storing.restore(number)
     assert (done.state, done.error_text) == (RestoreState.DONE, "")
-    assert storing.sandbox.sha256(PROD, HOME, volume_of(done)) == was
+    assert storing.sandbox.fingerprint(PROD, HOME, volume_of(done)) == was
     assert storing.sandbox.count("RestoreObject", "ok") == 1
 
 

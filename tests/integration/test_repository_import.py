@@ -28,7 +28,7 @@ class Importing(Archiving):
         found = []
         for number in range(count):
             self.write(number)
-            found.append((self.snapshot(team="web"), self.sandbox.sha256(PROD, HOME, self.disk)))
+            found.append((self.snapshot(team="web"), self.sandbox.fingerprint(PROD, HOME, self.disk)))
         return found
 
     def imported(self, **wish: Any) -> Job:
@@ -64,7 +64,7 @@ def test_a_history_of_snapshots_is_taken_in_by_changes_and_every_state_of_it_com
     for point, (_, was) in zip(points, history, strict=True):
         done = importing.restored(point, zone=f"{HOME}a")
         assert (done.state, done.error_text) == (RestoreState.DONE, "")
-        assert importing.sandbox.sha256(PROD, HOME, volume_of(done)) == was
+        assert importing.sandbox.fingerprint(PROD, HOME, volume_of(done)) == was
 
 
 def test_what_is_imported_is_chosen_and_asking_again_takes_in_only_what_is_new(importing: Importing) -> None:
@@ -138,7 +138,7 @@ def test_copies_without_a_volume_and_volumes_that_are_gone_are_taken_in_too(impo
     point = importing.points(Point.kind == "archive")[-1]
     done = importing.restored(point, zone=f"{HOME}a")
     assert (done.state, done.error_text) == (RestoreState.DONE, "")
-    assert importing.sandbox.sha256(PROD, HOME, volume_of(done)) == was
+    assert importing.sandbox.fingerprint(PROD, HOME, volume_of(done)) == was
 
 
 @pytest.mark.parametrize(

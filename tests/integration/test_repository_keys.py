@@ -101,7 +101,7 @@ def test_a_repository_whose_key_never_leaves_kms_is_archived_to_restored_verifie
     bare.write(1)
     bare.write(1999)
     assert bare.back_up().state == JobState.DONE
-    was = bare.sandbox.sha256(PROD, HOME, bare.disk)
+    was = bare.sandbox.fingerprint(PROD, HOME, bare.disk)
     assert asked(bare, "verify", full=True).result["problems"] == 0
     assert asked(bare, "prune").state == JobState.DONE
     assert restored_hash(bare, bare.archives()[0]) == was
@@ -178,4 +178,4 @@ def test_s3_encrypts_once_more_under_the_key_that_the_estate_names(bare: Archivi
     s3: Any = bare.sandbox.client(VAULT, service="s3")
     heads = [s3.head_object(Bucket="cold", Key=f"main/{one.name}") for one in store.list("")]
     assert {(one["ServerSideEncryption"], one["SSEKMSKeyId"]) for one in heads} == {("aws:kms", arn)}
-    assert restored_hash(bare, bare.archives()[0]) == bare.sandbox.sha256(PROD, HOME, bare.disk)
+    assert restored_hash(bare, bare.archives()[0]) == bare.sandbox.fingerprint(PROD, HOME, bare.disk)

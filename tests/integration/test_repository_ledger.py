@@ -70,7 +70,7 @@ def test_without_conditional_writes_the_catalog_keeps_the_leases_and_other_catal
         archiving.write(index)
         assert archiving.back_up().state == JobState.DONE
     assert len(CatalogCommits("s3://cold/main").names()) == 2
-    was = archiving.sandbox.sha256(PROD, HOME, archiving.disk)
+    was = archiving.sandbox.fingerprint(PROD, HOME, archiving.disk)
     assert restored_hash(archiving, archiving.archives()[-1]) == was
     assert asked(archiving, "verify", full=True).result["problems"] == 0
     archiving.sandbox.advance(360)  # the house's clock went on as well
@@ -87,7 +87,7 @@ def test_without_conditional_writes_the_catalog_keeps_the_leases_and_other_catal
     house.clock.advance(DAY)
     house.write(3)
     assert house.back_up().state == JobState.DONE
-    assert restored_hash(house, house.archives()[-1]) == house.sandbox.sha256(PROD, HOME, house.disk)
+    assert restored_hash(house, house.archives()[-1]) == house.sandbox.fingerprint(PROD, HOME, house.disk)
 
 
 def test_the_catalogs_compare_and_set_has_one_winner_and_knows_its_own_success(catalog: str) -> None:

@@ -74,7 +74,7 @@ def test_what_is_needed_stays_locked_ahead_of_time_and_what_retention_let_go_is_
     locking.pass_by(40 * DAY)
     locking.pass_by(2 * DAY)
     assert [name for name in locking.locks() if name.startswith("packs/")] == [spared]
-    assert restored_hash(locking, locking.archives()[-1]) == locking.sandbox.sha256(
+    assert restored_hash(locking, locking.archives()[-1]) == locking.sandbox.fingerprint(
         "111111111111", "us-east-1", locking.disk
     )
 

@@ -55,7 +55,7 @@ def test_one_flipped_bit_costs_one_block_which_repair_lists_and_the_next_archive
     assert pack.removeprefix("main/") in done["told"][0]
     assert set(before) <= set(objects(archiving, ""))
     assert asked(archiving, "verify", full=True).result["affected"] == []
-    was = archiving.sandbox.sha256(PROD, HOME, archiving.disk)
+    was = archiving.sandbox.fingerprint(PROD, HOME, archiving.disk)
     assert restored_hash(archiving, point) != was
     again = archiving.back_up()
     assert "lost blocks" in again.result["full"][0]
@@ -98,4 +98,6 @@ def test_what_is_needed_is_moved_out_of_sparse_packs_and_the_rest_goes_after_the
     archiving.clock.advance(timedelta(days=3))
     assert asked(archiving, "prune", dry_run=True).result["freed_bytes"] > 16 * BLOCK
     assert asked(archiving, "verify", full=True).result["problems"] == 0
-    assert restored_hash(archiving, archiving.archives()[-1]) == archiving.sandbox.sha256(PROD, HOME, archiving.disk)
+    assert restored_hash(archiving, archiving.archives()[-1]) == archiving.sandbox.fingerprint(
+        PROD, HOME, archiving.disk
+    )

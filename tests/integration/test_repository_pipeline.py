@@ -162,7 +162,7 @@ def test_an_archive_that_is_cut_into_slices_and_whose_worker_dies_goes_on_where_
     archiving.protect()
     for index in range(0, 480, 2):
         archiving.write(index)
-    was = archiving.sandbox.sha256(PROD, HOME, archiving.disk)
+    was = archiving.sandbox.fingerprint(PROD, HOME, archiving.disk)
     archiving.context = replace(archiving.context, slice=timedelta(seconds=5))
     driver = archiving.context.drivers["volume"]
     sound, driver.blocks = driver.blocks, Dying(driver.blocks, archiving.clock, reads=150)
@@ -224,7 +224,7 @@ def test_archives_that_outlived_their_own_rule_are_hidden_and_the_last_one_stays
     assert states == {first.id: PointState.DELETED, second.id: PointState.GOOD}
     found = asked(archiving, "stats")
     assert found.result["generations"] == 1
-    assert restored_hash(archiving, second) == archiving.sandbox.sha256(PROD, HOME, archiving.disk)
+    assert restored_hash(archiving, second) == archiving.sandbox.fingerprint(PROD, HOME, archiving.disk)
 
 
 def test_a_verification_names_what_is_missing_and_passes_a_sound_repository(archiving: Archiving) -> None:
@@ -295,17 +295,17 @@ def test_a_whole_instance_comes_back_from_the_repository_and_a_volume_of_it_in_a
         sandbox.write(PROD, HOME, disk, (number + 3) * BLOCK, os.urandom(BLOCK))
     archiving.policy("gold", targets=[instance_of(machine)], generations=3, repository={"name": "cold"})
     archiving.back_up()
-    was = sorted(sandbox.sha256(PROD, HOME, disk) for disk in disks.values())
+    was = sorted(sandbox.fingerprint(PROD, HOME, disk) for disk in disks.values())
     (point,) = archiving.archives()
     snapshots = [part.external_id for one in archiving.points(Point.kind == "snapshots") for part in parts_of(one)]
     sandbox.destroy(PROD, HOME, *disks.values(), machine, *snapshots)
     done = archiving.restored(point, kind="instance")
     assert (done.state, done.error_text) == (RestoreState.DONE, "")
     new = outputs(done, "run-instance")["volumes"]
-    assert sorted(sandbox.sha256(PROD, HOME, disk) for disk in new.values()) == was
+    assert sorted(sandbox.fingerprint(PROD, HOME, disk) for disk in new.values()) == was
     far = archiving.restored(point, account="vault", region=AWAY, zone=f"{AWAY}a", volumes=["/dev/sdf"])
     assert (far.state, far.error_text) == (RestoreState.DONE, "")
-    assert sandbox.sha256(VAULT, AWAY, volume_of(far)) == sandbox.sha256(PROD, HOME, new["/dev/sdf"])
+    assert sandbox.fingerprint(VAULT, AWAY, volume_of(far)) == sandbox.fingerprint(PROD, HOME, new["/dev/sdf"])
     assert sandbox.state(VAULT, AWAY)["snapshots"] == []
 
 
@@ -327,8 +327,8 @@ def test_a_restore_whose_worker_dies_among_its_blocks_goes_on_in_the_same_snapsh
         done = Restore.get_by_id(number)
     assert (done.state, done.error_text) == (RestoreState.DONE, "")
     assert archiving.sandbox.count("StartSnapshot", "ok") == 1
-    was = archiving.sandbox.sha256(PROD, HOME, archiving.disk)
-    assert archiving.sandbox.sha256(PROD, HOME, volume_of(done)) == was
+    was = archiving.sandbox.fingerprint(PROD, HOME, archiving.disk)
+    assert archiving.sandbox.fingerprint(PROD, HOME, volume_of(done)) == was
 
 
 class Stopping:
@@ -420,4 +420,4 @@ def restored_hash(archiving: Archiving, point: Point) -> str:
     """What a volume that was restored from this point alone holds."""
     done = archiving.restored(point)
     assert (done.state, done.error_text) == (RestoreState.DONE, "")
-    return archiving.sandbox.sha256(PROD, HOME, volume_of(done))
+    return archiving.sandbox.fingerprint(PROD, HOME, volume_of(done))

@@ -246,7 +246,7 @@ class Spree:
         self.at.volume(BIG_GIB, 64)
         fleet, mine = self.at.fleet, [name for name in POINTS if name not in COORDINATES]
         share = max(1, kills // 15)
-        named = points_for(tuple(mine), max(len(mine), kills // 3) - share, self.dice)
+        named = points_for(tuple(mine), max(len(mine), kills // 3 - share), self.dice)
         fleet.seat("coordinator", [f"{name}:{1 + n % 3}" for n in range(share) for name in COORDINATES])
         fleet.seat("coordinator")
         line = deque(named)
