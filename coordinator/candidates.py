@@ -19,8 +19,8 @@ from tasks.chains import IN_ORDER
 from tasks.lanes import Lane
 from tasks.states import JobState
 
-# Candidates of one place at most, and at least: what goes first may have to wait for its place's pace.
-MOST, LEAST = 60, 3
+# Candidates of one place at most, and at least: what goes first may have to wait for a slot.
+MOST, LEAST = 60, 2
 # All of a lane's candidates, as a multiple of its room: some are turned away, and none of the room should stay empty.
 SPARE = 2
 # Written out as the index of open chains has it: SQLite takes a partial index for a condition of the same words only,
@@ -40,7 +40,8 @@ WITH RECURSIVE place AS (
     ORDER BY o.lane, o.account_id, o.region, o.service LIMIT 1) n
 ) SELECT lane, account_id, region, service FROM place"""
 
-# The states are written out, so that the planner sees that the index of open chains will do.
+# The states are written out, so that the planner sees that the index of open chains will do; and IS TRUE, so that it
+# does not take the index of lanes, in which it would read all of a lane for each place.
 _FIRST = """
 SELECT p.lane, p.account, p.region, p.service, c.*
 FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::text[], %s::int[]) AS p(lane, account, region, service, most)
@@ -48,7 +49,7 @@ CROSS JOIN LATERAL (
   SELECT o.job_id, o.priority, j.slots, j.attempt, j.fence
   FROM outbox o JOIN job j ON j.id = o.job_id
   WHERE o.lane = p.lane AND o.account_id = p.account AND o.region = p.region AND o.service = p.service
-    AND o.ready_at <= %s
+    AND (o.ready_at <= %s) IS TRUE
     AND j.state IN ('pending', 'queued')
     AND (j.chain = '' OR j.state = 'queued' OR NOT EXISTS (
       SELECT 1 FROM job a WHERE a.chain = j.chain AND a.id <> j.id

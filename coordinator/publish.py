@@ -15,7 +15,7 @@ from coordinator.admission import USUAL, Admission, Candidate, InFlight, Place, 
 from coordinator.candidates import read_candidates
 from coordinator.copy_slots import COPY_SLOTS, read_slots
 from tasks.broker import Publisher
-from tasks.catalog import Job, Outbox, rows, transaction
+from tasks.catalog import Job, Outbox, look_up_rows, rows, transaction
 from tasks.catalog.budgets import calls_of, read_limits, read_paces, spend
 from tasks.catalog.bulk import find_rows
 from tasks.catalog.pools import COMMON, Pools, Served, read_pools, read_served, read_served_threads, stranded_messages
@@ -32,7 +32,7 @@ BATCH = 1000
 # A lane is filled up when a tenth of it is free: to look through ten thousand jobs for the one place that a worker has
 # just emptied costs the catalog more than the job itself (a quarter of its time, measured 2026-11 at 10,000 jobs).
 REFILL = 10
-COUNT_FRESH, ROOMY = timedelta(seconds=1), 100 * BATCH
+COUNT_FRESH, ROOMY = timedelta(seconds=3), 100 * BATCH
 # A message older than this waits for a worker; its start was counted, and what it was counted for has come back since.
 STALE = timedelta(seconds=5)
 _PUBLISHED = (JobState.PENDING, JobState.QUEUED)  # the second: its message is sent again
@@ -45,7 +45,7 @@ class Memory:
     counted in each lane, with those that it has sent since.
 
     The count is taken anew for each batch, except while every lane has room for a hundred of them: there what others
-    send within a second does no harm, and to count a hundred thousand took half of a batch (measured 2026-11-22).
+    send within seconds does no harm, and to count a hundred thousand took half of a batch (measured 2026-11-22).
     """
 
     turns: Turns = field(default_factory=Turns)
@@ -89,7 +89,8 @@ def publish(
         lanes = [lane for lane in open_lanes if room[lane] * REFILL >= admission.capacity[lane]]
         if not lanes:
             return 0
-        ready = read_candidates(at, {lane: room[lane] for lane in lanes})
+        look_up_rows()
+        ready = read_candidates(at, {lane: min(room[lane], BATCH) for lane in lanes})  # more would not go now
         bound = bool(pools.names)
         candidates = [one for one in ready if not (bound and pools.stranded(one.lane, one.account, one.region, served))]
         # Counted after the candidates were read: what another coordinator has published since is then in the count,

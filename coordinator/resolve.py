@@ -20,7 +20,7 @@ from coordinator.looks import Looks, Scope, ask_for_looks, read_looks
 from coordinator.named import is_named, named_facts
 from coordinator.plan import PolicyFacts, plan_snapshots
 from coordinator.targets import Problem, Resolved, ResourceFact, resolve, scopes_of
-from tasks.catalog import Job, Point, Policy, Run, lock_rows, rows, transaction
+from tasks.catalog import Job, Point, Policy, Run, lock_rows, look_up_rows, rows, transaction
 from tasks.catalog.bulk import find_rows, insert_rows, update_rows
 from tasks.catalog.era import Era, read_era
 from tasks.catalog.transitions import add_jobs
@@ -225,6 +225,7 @@ def _stale_look(scope: Scope, why: str) -> Problem:
 
 def _write(planned: Sequence[_Planned], at: datetime) -> None:
     """Runs, jobs and messages, in a statement or two for each."""
+    look_up_rows()
     in_line = _in_line(planned)
     jobs, overlapping = [], []
     for one in planned:

@@ -13,7 +13,7 @@ from peewee import fn
 
 from coordinator.due import Decision, Grid, Track, decide, start_of
 from coordinator.slots import next_slot
-from tasks.catalog import MissedSlots, Policy, PolicySchedule, Run, rows, session, transaction
+from tasks.catalog import MissedSlots, Policy, PolicySchedule, Run, look_up_rows, rows, session, transaction
 from tasks.catalog.bulk import among, find_rows, insert_rows, update_rows
 from tasks.crash import reach
 from tasks.states import RunState
@@ -73,6 +73,7 @@ def tick(now: datetime, at: datetime, counters: Counters) -> int:
         return 0
     written = _Written()
     with transaction():
+        look_up_rows()
         for policy, entries in _due(now):
             decided = _decide(policy, entries, now)
             if decided is not None:

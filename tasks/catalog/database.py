@@ -119,7 +119,8 @@ def open_catalog(url: str, *, max_connections: int = 40) -> None:
             autoconnect=False,
             prefer_psycopg3=True,
             **_LINK,
-            options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC"
+            # Statements here take milliseconds; to compile one takes PostgreSQL fifty.
+            options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC -c jit=off"
             f" -c idle_in_transaction_session_timeout={IDLE_TRANSACTION_MS}",
         )
     elif parsed.scheme == "sqlite":
@@ -206,6 +207,14 @@ def database_time() -> datetime:
             return value.astimezone(UTC)
         (text,) = database.execute_sql("select strftime('%Y-%m-%d %H:%M:%f+00:00', 'now')").fetchone()
         return datetime.fromisoformat(text)
+
+
+def look_up_rows() -> None:
+    """Have PostgreSQL find rows by indexes alone until this transaction ends. Its figures about a table that is empty
+    most of the day tell it to read the whole table for each row that it looks for, and in a wave the table is long: 240
+    ms for a thousand rows instead of 10 (measured 2026-11-23)."""
+    if is_postgres(database):
+        database.execute_sql("SET LOCAL enable_seqscan = off")
 
 
 def lock_rows(query: Any) -> Any:

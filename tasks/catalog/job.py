@@ -20,7 +20,7 @@ class Run(CatalogModel):
     slot_at = UtcField()
     trigger = TextField(default="schedule")  # schedule, manual, added
     ordinal = IntegerField(default=0)  # which successful run of its policy it is; 0 until its first good snapshot
-    state = StateField(RunState, default=RunState.RESOLVING, index=True)
+    state = StateField(RunState, default=RunState.RESOLVING)
     only = JSONField(default=list)  # resource ids of a partial run (manual, or a resource that joined)
     reason = TextField(default="")
     problems = JSONField(default=list)  # targets that could not even become jobs: {"target", "code", "text"}
@@ -33,6 +33,7 @@ class Run(CatalogModel):
     class Meta:
         indexes = (
             (("policy", "slot_at"), True),
+            (("state", "id"), False),  # the oldest of those that wait to be planned, without sorting all of a wave
             # Asked in every round, however many runs are open.
             SQL('CREATE INDEX "run_cancelled" ON "run" ("state") WHERE "cancelled_at" IS NOT NULL'),
         )
