@@ -22,7 +22,7 @@ from tasks.catalog.claims import Ended, Wanted, take_and_end
 from tasks.catalog.transitions import fail_attempt, move_points, requeue
 from tasks.errors import SnapfleetError
 from tasks.states import JobState, OperationState, PointState
-from tests.sim import broker
+from tests.sim import broker, fleet
 from tests.sim.story import Options
 from tests.sim.world import Weather, World
 from workers import app, fence, operations, points, steps, together
@@ -203,9 +203,9 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "silent-copies-at-once",
         "the lease's end as the earliest for a silent worker's copy",
-        lambda _: [_set(reconcile, "ready_at", lambda _job, at: at)],
-        Weather(crash_point=0.05, lag=1.0, late=0.1),
-        options=Options(slots=3, targets=(2, 4)),
+        # Sweeps as often as in production: a sweep that comes late would do what the layer does.
+        lambda _: [_set(reconcile, "ready_at", lambda _job, at: at), _set(fleet, "SWEEP_EVERY", main.SWEEP_EVERY)],
+        Weather(crash_point=0.1, lag=1.0, late=0.7),
     ),
     Mutant(
         "no-adoption",
