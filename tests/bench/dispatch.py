@@ -2,8 +2,9 @@
 
 The production coordinator (tick, plan, outbox, confirmed publish) on a PostgreSQL that syncs every commit and a real
 RabbitMQ; the peers in an environment of their own, 10,000 entries each, APScheduler on the same PostgreSQL. The peers
-only schedule; ours also plans, writes jobs and publishes with confirms. Sweeps belong to another coordinator here, as
-in a fleet. Progress goes to standard error; the last line of standard output is one JSON object.
+only schedule; ours also plans, writes jobs and publishes with confirms. All take turns, round by round, so that each
+round meets the machine as the others do, and their medians are compared. Sweeps belong to another coordinator here,
+as in a fleet. Progress goes to standard error; the last line of standard output is one JSON object.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psycopg
@@ -162,11 +164,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bench = Bench(postgres.url(postgres.new_database()), rabbit.url(rabbit.new_vhost()), given.schedules, servers)
         _say(f"{given.schedules} schedules are there")
         try:
-            report = {**idle(bench), **due(bench, given.due), **steady(bench, given.due, given.seconds)}
+            with contextlib.ExitStack() as stack:
+                url = postgres.url(postgres.new_database())
+                peers = {} if given.no_peers else {name: stack.enter_context(one) for name, one in _peers(url).items()}
+                report = {**idle(bench), **due(bench, given.due, peers)}
+            report |= steady(bench, given.due, given.seconds)
             report |= herd(bench, given.herd)
         finally:
             bench.close()
-        report |= {} if given.no_peers else peers(postgres.url(postgres.new_database()), report["due_per_s"])
     report |= {"schedules": given.schedules, "date": datetime.now(UTC).date().isoformat(), "machine": machine()}
     print(json.dumps({"bench": "dispatch", **report}), flush=True)
     return 0
@@ -185,42 +190,55 @@ def _servers() -> Iterator[tuple[PostgresServer, RabbitServer]]:
 def idle(bench: Bench) -> dict[str, Any]:
     """A tick, and a whole round, that find nothing due: medians."""
 
-    def median(act: Callable[[], Any]) -> float:
+    def usual(act: Callable[[], Any]) -> float:
         times = []
         for _ in range(101):
             began = time.perf_counter()
             act()
             times.append(time.perf_counter() - began)
-        return round(sorted(times)[50] * 1000, 2)
+        return round(median(times) * 1000, 2)
 
-    only = median(lambda: tick(bench.clock.now(), bench.clock.timer(), bench.coordinator.counters))
-    report = {"idle_tick_ms": only, "idle_round_ms": median(bench.coordinator.step)}
+    only = usual(lambda: tick(bench.clock.now(), bench.clock.timer(), bench.coordinator.counters))
+    report = {"idle_tick_ms": only, "idle_round_ms": usual(bench.coordinator.step)}
     _say(str(report))
     return report
 
 
-def due(bench: Bench, count: int) -> dict[str, Any]:
-    """So many at once, from due to confirmed; the best of a few rounds, as for the peers."""
-    best, stages, cpu, rates = 0.0, {}, {}, []
+def due(bench: Bench, count: int, peers: Mapping[str, "Peer"]) -> dict[str, Any]:
+    """So many at once, from due to confirmed, in turns with the peers: medians, and what ours spent in its median
+    round after a first one, in which PostgreSQL knows nothing of the tables yet."""
+    _round(bench, count)
+    rounds, others = [], {name: [] for name in peers}
     for _ in range(ROUNDS):
-        bench.make_due(count, database_time() - timedelta(seconds=1), timedelta(milliseconds=1))
-        Timed.spent.clear()
-        before = bench.cpu()
-        seconds = bench.published(count)
-        rates.append(round(count / seconds, 1))
-        if count / seconds > best:
-            best = count / seconds
-            stages = {name: round(1000 * spent, 1) for name, spent in Timed.spent.items() if spent > 0.001}
-            cpu = {name: round(1000 * (used - before[name])) for name, used in bench.cpu().items()}
+        rounds.append(_round(bench, count))
+        for name, peer in peers.items():
+            others[name].append(peer.round())
+    rate, stages, cpu = sorted(rounds, key=lambda one: one[0])[ROUNDS // 2]
     report = {
-        "due_per_s": round(best, 1),
-        "due_per_s_rounds": rates,
+        "due_per_s": rate,
+        "due_per_s_rounds": [one[0] for one in rounds],
         "tick_ms": stages.get("tick"),
         "stages_ms": stages,
         "cpu_ms": cpu,
     }
+    for name, rates in others.items():
+        report |= {f"vs_{name}": round(rate / median(rates), 1), name: {"due_per_s": median(rates), "rounds": rates}}
     _say(str(report))
     return report
+
+
+def _round(bench: Bench, count: int) -> tuple[float, dict[str, float], dict[str, int]]:
+    """Due a second, seconds of each stage, and processor time of each program."""
+    bench.make_due(count, database_time() - timedelta(seconds=1), timedelta(milliseconds=1))
+    Timed.spent.clear()
+    before = bench.cpu()
+    seconds = bench.published(count)
+    cpu = {name: round(1000 * (used - before[name])) for name, used in bench.cpu().items()}
+    return (
+        round(count / seconds, 1),
+        {name: round(1000 * one, 1) for name, one in Timed.spent.items() if one > 0.001},
+        cpu,
+    )
 
 
 def steady(bench: Bench, count: int, seconds: float) -> dict[str, Any]:
@@ -271,26 +289,39 @@ def herd(bench: Bench, count: int) -> dict[str, Any]:
     return report
 
 
-def peers(url: str, ours: float) -> dict[str, Any]:
-    """What the others reach on this machine, and how many times as many ours are."""
+class Peer:
+    """A peer's program, which has its entries and does a round for each line that it reads."""
+
+    def __init__(self, script: str, *arguments: str) -> None:
+        words = [PEERS, Path(__file__).parent / "peers" / script, *arguments]
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._answer()
+
+    def round(self) -> float:
+        """Due entries a second."""
+        assert self._process.stdin is not None
+        print(file=self._process.stdin, flush=True)
+        return float(self._answer()["due_per_s"])
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def __enter__(self) -> "Peer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def _peers(url: str) -> dict[str, Peer]:
     entries, count = str(PEER_ENTRIES), str(PEER_DUE)
-    folder = Path(__file__).parent / "peers"
-    aps = _peer(folder / "apscheduler_store.py", url, entries, count)
-    beat = _peer(folder / "celery_beat.py", entries, count)
-    report = {
-        "vs_apscheduler": round(ours / aps["due_per_s"], 1),
-        "vs_celery_beat": round(ours / beat["due_per_s"], 1),
-        "apscheduler": aps,
-        "celery_beat": beat,
+    return {
+        "apscheduler": Peer("apscheduler_store.py", url, entries, count),
+        "celery_beat": Peer("celery_beat.py", entries, count),
     }
-    _say(str(report))
-    return report
-
-
-def _peer(script: Path, *arguments: str) -> dict[str, Any]:
-    done = subprocess.run([PEERS, script, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=True)
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
 
 
 def _say(text: str) -> None:
