@@ -2,7 +2,8 @@
 
 Steps: azure-create-disk {group, name, snapshot_id, size_gib, sku, zone, os_type, generation, encryption_set_id, tags}
 -> disk_id; azure-create-vm {group, name, size, zone, os_type, os_disk, data_disks, subnet_id, security_group_id,
-accelerated, interfaces, model, identity, plan, tags} -> vm_id; azure-attach-disk {vm_id, disk_id, lun, caching}.
+accelerated, interfaces, interface_ids, model, identity, plan, tags} -> vm_id; azure-attach-disk {vm_id, disk_id, lun,
+caching}; azure-create-interface {group, name, subnet_id, security_group_id, addresses, tags} -> interface_id.
 """
 
 import re
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from coordinator.restore_azure_in_place import plan_in_place
-from coordinator.restore_azure_network import plan_interfaces
+from coordinator.restore_azure_network import is_kept, plan_interfaces, plan_kept
 from coordinator.restore_disks import clean_tags
 from coordinator.restore_draft import Draft
 from coordinator.restore_facts import PartFacts
@@ -104,11 +105,12 @@ def _plan_machine(draft: Draft, values: Mapping[str, Any], prefix: str, tags: Ma
     if not values.get("subnet"):
         raise Invalid("--set subnet=... is needed: the subnet of the new interface.", code="option-missing")
     draft.title = f"to a new machine {prefix} in {point.account}, {point.region}"
+    interfaces = plan_interfaces(draft, values)
+    kept = plan_kept(draft, values, prefix, interfaces) if is_kept(values) else []
     made = {part.device: _create_disk(draft, values, part, f"{prefix}-{part.device}") for part in point.parts}
     held = {
         part.device: {**_attached(draft, part), "disk_id": ref(made[part.device], "disk_id")} for part in point.parts
     }
-    interfaces = plan_interfaces(draft, values)
     params = {
         "group": values["group"],
         "name": prefix,
@@ -120,7 +122,8 @@ def _plan_machine(draft: Draft, values: Mapping[str, Any], prefix: str, tags: Ma
         "subnet_id": values["subnet"],
         "security_group_id": values.get("security_group"),
         "accelerated": interfaces[0].get("accelerated"),
-        "interfaces": interfaces,
+        "interfaces": [] if kept else interfaces,
+        "interface_ids": kept,
         "controller": point.captured("controller"),
         "model": _model(draft),
         "identity": point.captured("identity", {}),

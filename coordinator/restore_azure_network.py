@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coordinator.restore_draft import Draft
+from coordinator.restore_plan import ref
 from tasks.errors import Invalid
 
 _OLD_ONLY: Mapping[str, str] = {
@@ -46,11 +47,32 @@ def plan_interfaces(draft: Draft, values: Mapping[str, Any]) -> list[dict[str, A
     return made
 
 
+def plan_kept(draft: Draft, values: Mapping[str, Any], machine: str, wanted: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Steps that make the interfaces before the machine, with the addresses that the old ones had; references to them.
+
+    They go before the disks: an address that is in use is then refused before anything costs time.
+    """
+    made = []
+    for number, one in enumerate(wanted):
+        name = f"{machine}-nic" if number == 0 else f"{machine}-nic-{number + 1}"
+        known = ", ".join(str(address["private_ip"]) for address in one["addresses"] if address.get("private_ip"))
+        params = {"group": values["group"], "name": name, **one, "tags": draft.request.tags}
+        why = f"Make the interface {name} with {known or 'a free address'}."
+        step = draft.add(f"interface-{number + 1}", "azure-create-interface", params, why, ("azure-interface",))
+        made.append(ref(step, "interface_id"))
+    return made
+
+
+def is_kept(values: Mapping[str, Any]) -> bool:
+    """Whether the old addresses are asked for."""
+    return bool(values.get("addresses") == "keep")
+
+
 def _made(
     draft: Draft, values: Mapping[str, Any], old: Mapping[str, Any], subnet: str, group: Any, at_home: bool
 ) -> dict[str, Any]:
     addresses = [
-        {"version": one["version"]} if one.get("version") else {}
+        {name: one[name] for name in ("version", *(["private_ip"] if is_kept(values) else [])) if one.get(name)}
         for one in _addresses(old)
         if at_home or not one.get("version")
     ]
@@ -96,7 +118,9 @@ def _say(draft: Draft, values: Mapping[str, Any], held: Sequence[Mapping[str, An
             draft.notes.append(f"The machine gets {made} interfaces: not every size of machine takes so many.")
     draft.notes += [text for what, text in _OLD_ONLY.items() if any(one.get(what) for one in addresses)]
     fixed = [str(one["private_ip"]) for one in addresses if one.get("fixed") and one.get("private_ip")]
-    if fixed:
+    if is_kept(values):
+        draft.notes.append("Addresses that are kept are refused where something else has them, or not in their subnet.")
+    elif fixed:
         draft.warnings.append(f"Addresses that were fixed ({', '.join(fixed)}) are free ones of their subnets now.")
     else:
         draft.notes.append("New interfaces get free private addresses of their subnets.")

@@ -51,6 +51,8 @@ _UNDO_DISK = (
 _UNDO_VM = (
     *_UNDO_DISK,
     "Microsoft.Compute/virtualMachines/delete",
+    "Microsoft.Network/networkInterfaces/read",
+    "Microsoft.Network/networkInterfaces/delete",
 )
 # Reading blocks of a snapshot for a repository, and writing those of a disk from one.
 _ARCHIVE = (
@@ -154,6 +156,7 @@ KINDS = (
             Option("zone", "availability zone", captured="zone", local=True),
             Option("subnet", "id of the subnet of the new interface", captured="subnet_id", local=True),
             Option("subnets", "ids of the subnets of its other interfaces; default: as they were, or `subnet`", "list"),
+            Option("addresses", "keep: those that the old interfaces had; default: free ones", choices=("keep",)),
             Option("security_group", "id of its network security group", captured="security_group_id", local=True),
             Option("disk", "id of the one disk to restore, with --to disk and --to in-place"),
             Option("start", "start the machine again, with --to in-place; default: yes", "flag"),

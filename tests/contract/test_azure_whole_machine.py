@@ -1,14 +1,20 @@
 """A machine that is lost and made again from its snapshots: planned, carried out, and held against the old one."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from coordinator.restore import RestoreRequest, plan_restore
 from coordinator.restore_facts import PartFacts, PointFacts
 from deploy.sandbox.azure import seed
+from tasks import errors
 from tasks.states import OperationState
 from tests.azure import TAGS, AzureRig
 from workers.driver import Created, Point, Resource, RestoreStep, Started
+
+DATA_INTERFACE = {"subnet_id": seed.subnet(seed.HOME, "data")}
 
 
 def carried_out(azure: AzureRig, point: Point, facts: PointFacts, request: RestoreRequest) -> str:
@@ -98,3 +104,44 @@ def test_all_interfaces_of_a_machine_are_made_again_in_their_subnets_and_go_with
     assert [one["forwarding"] for one in now if "forwarding" in one] == [True], "the second one alone"
     azure.driver.undo_restore(azure.account, seed.HOME, [Created("azure-vm", made, ("restore",))])
     assert len(azure.cloud.things("networkInterfaces")) == before
+
+
+def test_a_machine_gets_its_old_addresses_where_they_are_free_and_an_undo_gives_them_back(azure: AzureRig) -> None:
+    """feature 26: `addresses=keep`; an address that something else has is refused before a disk is made."""
+    old = with_interfaces(azure, {"subnet_id": seed.subnet(seed.HOME), "addresses": [{}, {}]}, DATA_INTERFACE)
+    started = azure.backup(old, "wide")
+    point, asked = azure.point(old, started), RestoreRequest("vm", settings={"name": "again", "addresses": "keep"})
+    disks = len(azure.cloud.calls("PUT", "disks"))
+    with pytest.raises(errors.Invalid, match="PrivateIPAddressInUse"):
+        carried_out(azure, point, facts_of(started, point), asked)
+    assert len(azure.cloud.calls("PUT", "disks")) == disks
+    held = [one["id"] for one in started.captured["interfaces"]]
+    azure.cloud.destroy(old.external_id, *held)
+    for _ in range(2):  # a repeated step adopts what it made
+        made = carried_out(azure, point, facts_of(started, point), asked)
+    now = azure.backup(azure.resource("again"), "look").captured["interfaces"]
+    for name in ("primary", "private_ip", "subnet_id"):
+        assert [one.get(name) for one in now] == [one.get(name) for one in started.captured["interfaces"]], name
+    assert [address["fixed"] for one in now for address in one["addresses"]] == [True] * 3
+    created = [*(Created("azure-interface", one["id"]) for one in now), Created("azure-vm", made)]
+    azure.cloud.ask("POST", "config", {"delete_seconds": 60})
+    waiting = azure.driver.undo_restore(azure.account, seed.HOME, created)
+    assert {one.error and one.error.code for one in waiting} == {"deleting"}
+    assert azure.cloud.calls("DELETE", "networkInterfaces") == [], "the machine has them still"
+    azure.cloud.ask("POST", "advance", {"seconds": 61})
+    gone = azure.driver.undo_restore(azure.account, seed.HOME, created)
+    assert {one.outcome for one in gone} == {"already-gone"}
+    assert not [one for one in azure.cloud.things("networkInterfaces") if "again" in str(one["id"])]
+
+
+def test_an_interface_that_no_machine_took_is_removed_and_one_of_others_is_left(azure: AzureRig) -> None:
+    machine = azure.resource("az-web-1")
+    point = azure.point(machine, azure.backup(machine))
+    wish = RestoreStep("azure-create-interface", {"group": "app", "name": "alone", **DATA_INTERFACE})
+    (made,) = azure.driver.start_restore(point, wish, "step-1", TAGS).created
+    with pytest.raises(errors.Invalid, match="already"):
+        azure.driver.start_restore(point, wish, "step-2", TAGS)
+    (kept,) = azure.driver.undo_restore(azure.account, seed.HOME, [replace(made, keys=("another",))])
+    assert (kept.outcome, kept.error and kept.error.code) == ("kept", "not-ours")
+    outcomes = [azure.driver.undo_restore(azure.account, seed.HOME, [made])[0].outcome for _ in range(2)]
+    assert outcomes == ["kept", "already-gone"]

@@ -79,6 +79,16 @@ def test_an_interface_that_could_not_be_read_is_left_out_with_a_warning_and_a_wr
         machine({"subnets": "/subnets/x,/subnets/y"}, interfaces=NICS)
 
 
+def test_old_addresses_are_asked_for_before_anything_is_made_where_the_request_says_so() -> None:
+    fixed = {**NICS[1], "addresses": [{"private_ip": "10.0.0.4", "fixed": True}]}
+    plan = machine({"addresses": "keep"}, interfaces=[NICS[0], fixed])
+    assert [step.kind for step in plan.steps][:3] == ["azure-create-interface"] * 2 + ["azure-create-disk"]
+    assert plan.steps[0].params["addresses"] == [{"private_ip": "10.0.0.4"}]
+    assert plan.steps[-1].params["interface_ids"] == [{"$ref": f"interface-{n}.interface_id"} for n in (1, 2)]
+    assert "interfaces" not in plan.steps[-1].params
+    assert not any("10.0.0.4" in text for text in plan.warnings)
+
+
 def test_what_only_the_old_interface_has_is_told() -> None:
     address = {"private_ip": "10.0.0.4", "fixed": True, "public": True, "pooled": True, "grouped": True}
     plan = machine({}, interfaces=[{**NICS[1], "addresses": [address]}])

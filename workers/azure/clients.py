@@ -67,7 +67,7 @@ _TOO_MANY = 429
 # A machine's identity endpoint answers within milliseconds where there is one; the SDK's five retries of growing pauses
 # would hold a thread for a minute where there is none.
 _IDENTITY_RETRIES = 1
-_NETWORK_VERSION = "2024-05-01"  # of Microsoft.Network, for reading interfaces
+_NETWORK_VERSION = "2024-05-01"  # of Microsoft.Network, for interfaces
 # One audience for blobs in every cloud; a token takes this version or a later one ("Authorize access to blobs using
 # Microsoft Entra ID").
 _STORAGE_SCOPE, _STORAGE_VERSION = "https://storage.azure.com/.default", "2021-12-02"
@@ -327,11 +327,22 @@ class Clients:
 
     def interface(self, resource_id: str) -> dict[str, Any]:
         """A network interface as Microsoft.Network shows it. Raises the SDK's errors."""
-        request = HttpRequest("GET", resource_id, params={"api-version": _NETWORK_VERSION})
+        found: dict[str, Any] = self._network("GET", resource_id).json()
+        return found
+
+    def put_interface(self, resource_id: str, body: dict[str, Any]) -> None:
+        """Begin to make a network interface, which is followed by what it shows. Raises the SDK's errors."""
+        self._network("PUT", resource_id, body)
+
+    def remove_interface(self, resource_id: str) -> None:
+        """Begin to delete a network interface. Raises the SDK's errors."""
+        self._network("DELETE", resource_id)
+
+    def _network(self, method: str, resource_id: str, body: dict[str, Any] | None = None) -> Any:
+        request = HttpRequest(method, resource_id, params={"api-version": _NETWORK_VERSION}, json=body)
         answer = self.compute.send_request(request)
         answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
-        return found
+        return answer
 
     def remove_blob(self, url: str) -> bool:
         """Delete a blob by our own identity; whether it was there. Raises the SDK's errors."""

@@ -7,7 +7,7 @@ from azure.core.exceptions import AzureError
 
 from tasks.errors import Invalid
 from tasks.states import OperationState
-from workers.azure import access, backup, delete, describe, instants, lro, restore, scripts, snapshots
+from workers.azure import access, backup, delete, describe, instants, interfaces, lro, restore, scripts, snapshots
 from workers.azure.blocks import AzureBlocks
 from workers.azure.clients import Subscriptions
 from workers.azure.entered import Entered, Work
@@ -32,6 +32,7 @@ _SNAPSHOT_KINDS = frozenset({"azure-snapshot", "azure-copy"})
 _FOLLOWED: Mapping[str, Callable[..., Progress]] = {
     instants.KIND: instants.progress,
     scripts.KIND: scripts.progress,
+    interfaces.KIND: interfaces.progress,
     **dict.fromkeys(restore.OPERATION_KINDS, restore.progress),
 }
 _STATES: Mapping[str, OperationState] = {

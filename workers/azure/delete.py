@@ -11,7 +11,7 @@ from typing import Any
 from azure.core.exceptions import AzureError, ResourceNotFoundError
 
 from tasks.errors import Gone, NotReady, Refused, SnapfleetError
-from workers.azure import in_place, lro
+from workers.azure import in_place, interfaces, lro
 from workers.azure.access import OPEN, revoke
 from workers.azure.clients import Clients
 from workers.azure.errors import UnderWay, translate
@@ -91,6 +91,8 @@ def _patient(answer: Deleted, pace: Pace) -> Deleted:
 def _undo_one(clients: Clients, one: Created) -> Deleted:
     if one.kind == "azure-attachment":
         return _detach(clients, one.external_id)
+    if one.kind == interfaces.KIND:
+        return _remove_interface(clients, one)
     if one.kind not in _COLLECTIONS:
         return Deleted(one.external_id, "kept", Refused(f"Nothing undoes a {one.kind}.", code="unknown-kind"))
     parts, collection = read_id(one.external_id), getattr(clients.compute, _COLLECTIONS[one.kind])
@@ -106,6 +108,13 @@ def _undo_one(clients: Clients, one: Created) -> Deleted:
         return Deleted(one.external_id, "already-gone")
     except AzureError as error:
         return _kept(one.external_id, translate(error, f"the removal of {parts.name}"))
+
+
+def _remove_interface(clients: Clients, one: Created) -> Deleted:
+    try:
+        return interfaces.undo(clients, one)
+    except AzureError as error:
+        return _kept(one.external_id, translate(error, "the removal of an interface"))
 
 
 def _detach(clients: Clients, place: str) -> Deleted:

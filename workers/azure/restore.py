@@ -12,12 +12,11 @@ from azure.core.exceptions import ResourceNotFoundError
 
 from tasks.errors import CloudFailed, Gone, Invalid, SnapfleetError
 from tasks.states import OperationState
-from workers.azure import in_place, lro
+from workers.azure import in_place, interfaces, lro
 from workers.azure.access import UPLOADS
 from workers.azure.clients import Clients
 from workers.azure.ids import id_of, normal, read_id
 from workers.azure.instants import is_restore_point
-from workers.azure.interfaces import network
 from workers.azure.tags import fit_tags
 from workers.driver import TAG_JOB, Created, Operation, Point, Progress, RestoreStep, StepStarted
 from workers.pace import Pace
@@ -33,6 +32,8 @@ def start_step(
         return _create(clients, point, step.params, key, tags, pace, "azure-disk")
     if step.kind == "azure-create-vm":
         return _create(clients, point, step.params, key, tags, pace, "azure-vm")
+    if step.kind == "azure-create-interface":
+        return interfaces.create(clients, point, step.params, key, tags, pace)
     if step.kind == "azure-attach-disk":
         return _attach(clients, point, step.params, pace)
     if step.kind in in_place.STEPS:
@@ -125,7 +126,7 @@ def _machine(region: str, params: Mapping[str, Any], tags: Mapping[str, str]) ->
     body: dict[str, Any] = {
         "location": region,
         "tags": dict(tags),
-        "properties": {**model, "storageProfile": storage, "networkProfile": network(params)},
+        "properties": {**model, "storageProfile": storage, "networkProfile": interfaces.network(params)},
     }
     if params.get("zone"):
         body["zones"] = [params["zone"]]

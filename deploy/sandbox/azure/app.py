@@ -29,6 +29,7 @@ _PUT: dict[str, Callable[[World, str, dict[str, Any]], tuple[Thing, Operation]]]
     "disks": disks.put_disk,
     "snapshots": disks.put_snapshot,
     "virtualMachines": machines.put_machine,
+    "networkInterfaces": machines.put_interface,
 }
 _ITEM = re.compile(
     r"^(/subscriptions/([^/]+)/resourcegroups/([^/]+)/providers/microsoft\.\w+/(\w+)/([^/]+))(?:/(\w+))?$", re.I
@@ -234,7 +235,7 @@ class Application:
             raise Refusal(400, "LocationRequired", "The location property is required for this definition.")
         self._meter(resource_id, disks.region(body))
         thing, operation = _PUT[kind](self.world, resource_id, body)
-        if kind == "virtualMachines":
+        if kind in ("virtualMachines", "networkInterfaces"):
             return self._accepted(operation, self.view(thing), status=201)
         partial = {key: value for key, value in self.view(thing).items() if key in _PARTIAL}
         partial["properties"] = {**partial["properties"], "provisioningState": "Updating"}
@@ -262,6 +263,9 @@ class Application:
             raise Refusal(
                 409, "OperationNotAllowed", f"Disk {thing.name} is attached to VM {thing.fields['managedBy']}."
             )
+        owner = thing.properties.get("virtualMachine", {}).get("id", "")
+        if owner and self.world.get(owner) is not None:
+            raise Refusal(400, "NicInUse", f"Network Interface {thing.name} is used by existing resource {owner}.")
         seconds = self.world.settings["delete_seconds"]
         if thing.gone_at is None:
             thing.gone_at = self.world.now() + seconds

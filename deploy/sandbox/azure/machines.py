@@ -86,7 +86,12 @@ def _interfaces(world: World, machine: Thing, properties: dict[str, Any]) -> lis
     network = properties.get("networkProfile", {})
     known = network.get("networkInterfaces", [])
     for one in known:
-        world.need(one["id"])
+        nic = world.need(one["id"])
+        owner = nic.properties.get("virtualMachine", {}).get("id", "")
+        if owner and world.get(owner) is not None:
+            raise Refusal(400, "NicInUse", f"Network Interface {nic.name} is used by existing resource {owner}.")
+        primary = len(known) == 1 or bool(one.get("properties", {}).get("primary"))
+        nic.properties |= {"virtualMachine": {"id": machine.id}, "primary": primary}
     wanted = network.get("networkInterfaceConfigurations", [])
     if len(wanted) > 1:
         _fit_together(world, wanted)
@@ -112,6 +117,15 @@ def _fit_together(world: World, wanted: list[dict[str, Any]]) -> None:
         raise Refusal(400, "SubnetsNotInSameVnet", "The subnets of a machine's interfaces are in one virtual network.")
 
 
+def put_interface(world: World, resource_id: str, body: dict[str, Any]) -> tuple[Thing, Operation]:
+    """Create an interface by itself, with addresses that are free."""
+    found = world.get(resource_id)
+    if found is None:
+        nic = Thing(resource_id, "networkInterfaces", region(body), dict(body.get("tags", {})), begun=world.now())
+        found = world.put(_shaped(world, nic, body.get("properties", {})))
+    return found, world.begin("operations", found, found.subscription, found.location, 0.0)
+
+
 def _interface(world: World, machine: Thing, wish: dict[str, Any]) -> dict[str, Any]:
     properties = wish.get("properties", {})
     nic = Thing(
@@ -120,9 +134,16 @@ def _interface(world: World, machine: Thing, wish: dict[str, Any]) -> dict[str, 
         machine.location,
         begun=world.now(),
     )
-    addresses = _addresses(world, machine, properties.get("ipConfigurations", []))
-    nic.properties = {"ipConfigurations": addresses, "virtualMachine": {"id": machine.id}}
-    nic.properties["primary"] = bool(properties.get("primary", True))
+    _shaped(world, nic, properties)
+    nic.properties |= {"virtualMachine": {"id": machine.id}, "primary": bool(properties.get("primary", True))}
+    world.put(nic)
+    kept = {name: properties[name] for name in ("primary", "deleteOption") if name in properties}
+    return {"id": nic.id, "properties": kept}
+
+
+def _shaped(world: World, nic: Thing, properties: dict[str, Any]) -> Thing:
+    """With addresses, security group and settings as wished for."""
+    nic.properties = {"ipConfigurations": _addresses(world, nic, properties.get("ipConfigurations", []))}
     for name in ("enableAcceleratedNetworking", "enableIPForwarding", "dnsSettings"):
         if name in properties:
             nic.properties[name] = properties[name]
@@ -130,12 +151,10 @@ def _interface(world: World, machine: Thing, wish: dict[str, Any]) -> dict[str, 
         nic.properties["networkSecurityGroup"] = world.need(properties["networkSecurityGroup"]["id"]) and dict(
             properties["networkSecurityGroup"]
         )
-    world.put(nic)
-    kept = {name: properties[name] for name in ("primary", "deleteOption") if name in properties}
-    return {"id": nic.id, "properties": kept}
+    return nic
 
 
-def _addresses(world: World, machine: Thing, wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _addresses(world: World, nic: Thing, wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The configurations of an interface, each with a free address: one is the primary one, all are in one subnet."""
     given = [one["properties"] for one in wanted]
     if len(given) > 1 and len([one for one in given if one.get("primary")]) != 1:
@@ -146,24 +165,48 @@ def _addresses(world: World, machine: Thing, wanted: list[dict[str, Any]]) -> li
     made = []
     for one, properties in zip(wanted, given, strict=True):
         subnet = world.get(str(properties.get("subnet", {}).get("id", "")))
-        if subnet is None or subnet.location != machine.location:
+        if subnet is None or subnet.location != nic.location:
             raise Refusal(400, "InvalidResourceReference", "The subnet does not exist in the machine's region.")
         found = {
             "primary": bool(properties.get("primary", len(wanted) == 1)),
             "subnet": {"id": subnet.id},
-            "privateIPAddress": free_address(world, subnet),
+            "privateIPAddress": _address(world, subnet, properties),
             "privateIPAddressVersion": properties.get("privateIPAddressVersion", "IPv4"),
-            "privateIPAllocationMethod": "Dynamic",
+            "privateIPAllocationMethod": properties.get("privateIPAllocationMethod", "Dynamic"),
         }
         made.append({"name": one["name"], "properties": found})
     return made
 
 
+def _address(world: World, subnet: Thing, wish: dict[str, Any]) -> str:
+    wanted = str(wish.get("privateIPAddress", ""))
+    if not wanted:
+        return free_address(world, subnet)
+    if ipaddress.ip_address(wanted) not in ipaddress.ip_network(subnet.properties["addressPrefix"]):
+        text = f"Private static IP address {wanted} does not belong to the range of subnet prefix."
+        raise Refusal(400, "PrivateIPAddressNotInSubnet", text)
+    if wanted in _in_use(world, subnet):
+        raise Refusal(400, "PrivateIPAddressInUse", f"IP configuration is using the private IP address {wanted}.")
+    return wanted
+
+
+def _in_use(world: World, subnet: Thing) -> set[str]:
+    held = [
+        one["properties"]
+        for nic in world.of_kind("networkInterfaces")
+        for one in nic.properties.get("ipConfigurations", [])
+    ]
+    return {str(one["privateIPAddress"]) for one in held if one["subnet"]["id"].lower() == subnet.id.lower()}
+
+
 def free_address(world: World, subnet: Thing) -> str:
     """The next private address of a subnet; Azure keeps the first four for itself."""
+    taken, prefix = _in_use(world, subnet), ipaddress.ip_network(subnet.properties["addressPrefix"])
     number = subnet.fields.get("_next", 4)
+    while str(prefix[number]) in taken:
+        number += 1
     subnet.fields["_next"] = number + 1
-    return str(ipaddress.ip_network(subnet.properties["addressPrefix"])[number])
+    return str(prefix[number])
 
 
 def attach_detach(world: World, machine: Thing, body: dict[str, Any]) -> Operation:
