@@ -104,6 +104,10 @@ class FakeCloud:
         """Everything of a kind, in order of making."""
         return self._things("kind = ?", kind)
 
+    def snapshots_of(self, volume: str) -> list[Thing]:
+        """The snapshots of a volume; the others are not read, since a story may have made thousands."""
+        return self._things("kind = 'snapshot' and json_extract(doc, '$.source') = ?", volume)
+
     def with_key(self, key: str) -> list[Thing]:
         """What carries a key, or the key of one of its parts."""
         return self._things("key = ? or key like ?", key, f"{key}/%")

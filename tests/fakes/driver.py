@@ -119,11 +119,7 @@ class FakeDriver:
         return self._started(resource.account, resource.region, made, captured, adopted)
 
     def _snapshot(self, volume: Thing, request: driver.BackupRequest, fault: str) -> Thing:
-        pending = [
-            one
-            for one in self.cloud.of_kind("snapshot")
-            if one.doc["source"] == volume.id and self._state(one) is OperationState.RUNNING
-        ]
+        pending = [one for one in self.cloud.snapshots_of(volume.id) if self._state(one) is OperationState.RUNNING]
         if len(pending) >= PENDING_A_VOLUME:
             raise errors.QuotaReached("ConcurrentSnapshotLimitExceeded: five snapshots of this volume are pending.")
         doc = {
