@@ -41,7 +41,8 @@ WITH RECURSIVE place AS (
 ) SELECT lane, account_id, region, service FROM place"""
 
 # The states are written out, so that the planner sees that the index of open chains will do; and IS TRUE, so that it
-# does not take the index of lanes, in which it would read all of a lane for each place.
+# takes no other index: by the figures of a quiet hour it read all of a lane, or all that is pending, for each place
+# (727 ms instead of 5 for a thousand places, measured 2026-11-23).
 _FIRST = """
 SELECT p.lane, p.account, p.region, p.service, c.*
 FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::text[], %s::int[]) AS p(lane, account, region, service, most)
@@ -50,7 +51,7 @@ CROSS JOIN LATERAL (
   FROM outbox o JOIN job j ON j.id = o.job_id
   WHERE o.lane = p.lane AND o.account_id = p.account AND o.region = p.region AND o.service = p.service
     AND (o.ready_at <= %s) IS TRUE
-    AND j.state IN ('pending', 'queued')
+    AND (j.state IN ('pending', 'queued')) IS TRUE
     AND (j.chain = '' OR j.state = 'queued' OR NOT EXISTS (
       SELECT 1 FROM job a WHERE a.chain = j.chain AND a.id <> j.id
       AND a.state IN ('pending', 'queued', 'running', 'waiting')

@@ -2,13 +2,15 @@
 
 import threading
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from coordinator.admission import USUAL as USUAL_ADMISSION
 from coordinator.admission import Admission, Candidate
+from coordinator.candidates import read_candidates
 from coordinator.publish import COUNT_FRESH, Memory, _locked, publish
-from tasks.catalog import Budget, Job, Outbox, session, transaction
+from tasks.catalog import Budget, Job, Outbox, database, look_up_rows, session, transaction
 from tasks.catalog.budgets import calls_of, lower
 from tasks.catalog.copy_slots import note_others, note_refusal
 from tasks.catalog.transitions import add_jobs
@@ -110,6 +112,20 @@ def test_a_message_put_off_while_it_was_looked_at_is_not_sent(house: House) -> N
         assert _locked([old], at) == []
         Outbox.update(ready_at=at + MINUTE).execute()
         assert _locked([Candidate(job, Lane.DISCOVER, 1, "us-east-1", 50, 1)], at) == []
+
+
+def test_each_waiting_job_is_read_for_its_own_place_only(postgres_catalog_url: str, tmp_path: Path) -> None:
+    """By the figures of a quiet hour, in which nothing is pending, every place read all that is pending."""
+    house = House(tmp_path)
+    row = {"kind": "discover", "lane": str(Lane.DISCOVER), "account": house.account()}
+    with transaction():
+        add_jobs([{**row, "region": f"r-{n}", "chain": f"c-{n}"} for n in range(300)], house.clock.timer())
+    read = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = %s"
+    with transaction():
+        look_up_rows()
+        assert len(read_candidates(house.clock.timer(), {Lane.DISCOVER: 1000})) == 300
+        for table in ("job", "outbox"):
+            assert database.execute_sql(read, [table]).fetchone()[0] < 10 * 300
 
 
 def test_a_chain_goes_one_at_a_time_what_was_asked_for_first_and_else_in_order(house: House) -> None:
