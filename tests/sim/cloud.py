@@ -66,6 +66,9 @@ class SimCloud(FakeCloud):
     def of_kind(self, kind: str) -> list[Thing]:
         return [one for one in self.things.values() if one.kind == kind]
 
+    def snapshots_of(self, volume: str) -> list[Thing]:
+        return [one for one in self.of_kind("snapshot") if one.doc["source"] == volume]
+
     def with_key(self, key: str) -> list[Thing]:
         return [one for one in self.things.values() if one.key == key or one.key.startswith(f"{key}/")]
 
