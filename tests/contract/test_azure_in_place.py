@@ -153,3 +153,29 @@ def test_a_point_of_another_region_is_refused_with_the_way_that_works(shop: Work
     away = facts(shop.point, shop.machine, region=seed.AWAY)
     with pytest.raises(errors.Impossible, match="Restore it as a new machine"):
         plan_restore(away, RestoreRequest("in-place", settings={"group": "app"}))
+
+
+@pytest.mark.parametrize(
+    ("action", "step"),
+    [
+        ("start", RestoreStep("azure-start", {})),
+        ("deallocate", RestoreStep("azure-deallocate", {})),
+        ("attachDetachDataDisks", RestoreStep("azure-detach-disk", {"lun": 0, "disk_id": "new"})),
+    ],
+)
+def test_a_step_that_azure_fails_tells_azures_reason(azure: AzureRig, action: str, step: RestoreStep) -> None:
+    """feature 26: a region without room for the machine's size, above all."""
+    machine = azure.resource("az-web-1")
+    point = azure.point(machine, azure.backup(machine))
+    place = {"vm_id": machine.external_id}
+    if action == "start":
+        azure.driver.start_restore(point, RestoreStep("azure-deallocate", place), "step-0", TAGS)
+    azure.cloud.fault(
+        "fail_operation", type="virtualMachines", name=f"/{action}", code="AllocationFailed", message="No."
+    )
+    wish = RestoreStep(step.kind, {**place, **step.params})
+    (answer,) = azure.ask(azure.driver.start_restore(point, wish, "step-1", TAGS).operations)
+    assert answer.state is OperationState.FAILED
+    assert "AllocationFailed" in str(answer.error)
+    again = azure.driver.start_restore(point, wish, "step-1", TAGS)
+    assert azure.states(again.operations) == {OperationState.DONE}

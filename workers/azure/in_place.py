@@ -12,7 +12,7 @@ from typing import Any
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
 
-from tasks.errors import CloudFailed, Gone, Invalid, NotReady
+from tasks.errors import CloudFailed, Gone, Invalid, NotReady, SnapfleetError
 from tasks.states import OperationState
 from workers.azure import lro
 from workers.azure.clients import Clients
@@ -140,10 +140,28 @@ def progress(clients: Clients, operation: Operation, pace: Pace) -> Progress:
     if done and state == "Succeeded":
         return Progress(operation.external_id, OperationState.DONE, percent=100, detail={"token": ""})
     if state == "Failed":
-        error = CloudFailed(f"Azure failed to change the machine {parts.name}.")
+        error = _why(clients, operation, parts) or CloudFailed(f"Azure failed to change the machine {parts.name}.")
         return Progress(operation.external_id, OperationState.FAILED, error=error, detail={"token": ""})
     age = pace.age(operation.detail.get("started_at")) or timedelta(0)
     return Progress(operation.external_id, OperationState.RUNNING, ask_again=pace.again(age))
+
+
+def _why(clients: Clients, operation: Operation, parts: ArmId) -> SnapfleetError | None:
+    """What the operation says of its failure (no room for the machine's size, say). Raises lro.Untold."""
+    token, machines = operation.detail.get("token"), clients.compute.virtual_machines
+    if not token:
+        return None
+    start = operation.detail.get("want") == _RUNNING
+    method, body = {
+        "azure-power": (machines.begin_start if start else machines.begin_deallocate, ()),
+        "azure-detachment": (machines.begin_attach_detach_data_disks, (None,)),
+        "azure-os-swap": (machines.begin_update, (None,)),
+    }[operation.kind]
+
+    def resume(text: str, polling: lro.Manual) -> Any:
+        return method(parts.group, parts.name, *body, continuation_token=text, polling=polling)
+
+    return lro.failure(resume, str(token), f"to change the machine {parts.name}")
 
 
 def undo(clients: Clients, one: Created, waiting: bool) -> Deleted:

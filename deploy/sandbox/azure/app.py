@@ -158,13 +158,13 @@ class Application:
             _refuse(fault)
         if action.lower() in ("begingetaccess", "endgetaccess") and kind in ("disks", "snapshots") and method == "POST":
             return self._access(self.world.need(resource_id), action.lower() == "begingetaccess", body, fault)
-        if action and kind == "virtualMachines":
-            return self._machine_action(method, resource_id, action.lower(), body)
-        if action:
+        if action and kind != "virtualMachines":
             raise Refusal(404, "InvalidResourceType", f"The action {action} is not emulated.")
-        answer = {"GET": self._get, "PUT": self._put, "PATCH": self._patch, "DELETE": self._delete}[method](
-            resource_id, kind, body
-        )
+        if action:
+            answer = self._machine_action(method, resource_id, action.lower(), body, fault)
+        else:
+            verbs = {"GET": self._get, "PUT": self._put, "PATCH": self._patch, "DELETE": self._delete}
+            answer = verbs[method](resource_id, kind, body)
         if fault and fault["kind"] == "fail_operation":
             made = self.world.need(resource_id)
             made.failure = (fault.get("code", "InternalExecutionError"), fault.get("message", "An internal error."))
@@ -174,10 +174,17 @@ class Application:
             return answer[0], {**answer[1], "x-lost": "yes"}, answer[2]
         return answer
 
-    def _machine_action(self, method: str, resource_id: str, action: str, body: dict[str, Any]) -> Answer:
+    def _machine_action(
+        self, method: str, resource_id: str, action: str, body: dict[str, Any], fault: dict[str, Any] | None
+    ) -> Answer:
         machine = self.world.need(resource_id)
         if (method, action) == ("GET", "instanceview"):
             return 200, self._rates(resource_id), machines.power_view(self.world, machine)
+        machine.failure = None  # what comes next decides
+        if fault and fault["kind"] == "fail_operation":  # and nothing changes
+            return self._accepted(
+                self.world.begin("operations", machine, machine.subscription, machine.location, 0), None
+            )
         if (method, action) == ("POST", "attachdetachdatadisks"):
             return self._accepted(machines.attach_detach(self.world, machine, body), None)
         if method == "POST" and action in ("start", "deallocate"):
