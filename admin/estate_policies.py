@@ -25,6 +25,7 @@ from admin.estate_checks import (
 from admin.estate_yaml import Located, Path
 from coordinator.interval import Interval
 from coordinator.periods import KINDS
+from coordinator.targets import MACHINES, kept_id
 from tasks.resources import TABLE, Option, ResourceType
 from tasks.resources.rds import EXPORT_CLASSES
 from tasks.resources.rights import exportable
@@ -155,9 +156,18 @@ def _target(types: Mapping[str, ResourceType]) -> Reader:
         if isinstance(value, dict) and ("id" in value) == ("tag" in value):
             file.report(path, "names either one resource (type, id, region, account) or many (tag, types, accounts)")
             return WRONG
-        return (by_tag if isinstance(value, dict) and "tag" in value else by_id)(file, path, value)
+        return _normal((by_tag if isinstance(value, dict) and "tag" in value else by_id)(file, path, value))
 
     return read
+
+
+def _normal(target: Any) -> Any:
+    """With ids as the catalog has them."""
+    if not isinstance(target, dict):
+        return target
+    if isinstance(target.get("volumes"), dict):
+        target["volumes"] = {"exclude": [kept_id(one) for one in target["volumes"].get("exclude", ())]}
+    return {**target, "id": kept_id(target["id"])} if isinstance(target.get("id"), str) else target
 
 
 def _known_type(types: Mapping[str, ResourceType]) -> Reader:
@@ -296,8 +306,8 @@ def _check_targets(file: Located, path: Path, accounts: Mapping[str, Any], types
         _check_options(file, (*at, "options"), target.get("options"), offered)
         volumes = target.get("volumes")
         kinds = [target["type"]] if isinstance(target.get("type"), str) else target.get("types") or ["instance"]
-        if volumes and "instance" not in kinds:
-            file.report((*at, "volumes"), "is for instances")
+        if volumes and not MACHINES & set(kinds):
+            file.report((*at, "volumes"), f"is for {' and '.join(sorted(MACHINES))}")
 
 
 def _accounts_of(target: Mapping[str, Any], at: Path) -> Iterator[tuple[Path, str]]:

@@ -19,7 +19,7 @@ from coordinator.facts import installation, resource_facts
 from coordinator.looks import Looks, Scope, ask_for_looks, read_looks
 from coordinator.named import is_named, named_facts
 from coordinator.plan import PolicyFacts, plan_snapshots
-from coordinator.targets import Problem, Resolved, ResourceFact, resolve, scopes_of
+from coordinator.targets import Problem, Resolved, ResourceFact, kept_id, resolve, scopes_of
 from tasks.catalog import Job, Point, Policy, Run, lock_rows, look_up_rows, rows, transaction
 from tasks.catalog.bulk import find_rows, insert_rows, update_rows
 from tasks.catalog.era import Era, read_era
@@ -283,7 +283,8 @@ def _note_overlaps(jobs: Sequence[dict[str, Any]], at: datetime) -> None:
     insert_rows(Job, [{**job, **ended} for job in jobs], ignore=True)
 
 
-def _only(resolved: Resolved, wanted: Sequence[str]) -> Resolved:
+def _only(resolved: Resolved, asked: Sequence[str]) -> Resolved:
+    wanted = [kept_id(name) for name in asked]
     targets = tuple(item for item in resolved.targets if item.resource.external_id in wanted)
     found = {item.resource.external_id for item in targets}
     missing = [

@@ -12,6 +12,10 @@ from typing import Any
 from tasks.resources import TYPES
 
 ANY = "*"  # as a tag's value: any value
+# The type of what is taken with its machine, and the type of that machine.
+_HOLDERS: Mapping[str, str] = {"volume": "instance", "azure-disk": "azure-vm"}
+MACHINES = frozenset(_HOLDERS.values())
+"""Types of which a backup holds disks, some of which a target may exclude."""
 
 
 @dataclass
@@ -106,11 +110,11 @@ def resolve(targets: Sequence[Mapping[str, Any]], resources: Sequence[ResourceFa
             options.setdefault(fact.id, {}).update(target.get("options") or {})
             if "id" in target:
                 named.add(fact.id)
-    instances = {fact.external_id: fact.id for fact in chosen.values() if fact.type == "instance"}
+    machines = {(fact.type, fact.external_id): fact.id for fact in chosen.values() if fact.type in MACHINES}
     taken = [
         Target(fact, tuple(sorted(excluded[fact.id])), options[fact.id])
         for fact in chosen.values()
-        if fact.id in named or not _covered(fact, instances, excluded)
+        if fact.id in named or not _covered(fact, machines, excluded)
     ]
     taken.sort(key=lambda item: (item.resource.account, item.resource.region, item.resource.external_id))
     return Resolved(tuple(taken), tuple(problems))
@@ -142,6 +146,11 @@ def _by_id(
     return [fact]
 
 
+def kept_id(text: str) -> str:
+    """An id as the catalog has it: in lower case for Azure, which shows the same id in any case."""
+    return text.lower() if text.lower().startswith("/subscriptions/") else text
+
+
 def may_choose(target: Mapping[str, Any], account: str, region: str, kind: str) -> bool:
     """Whether a target would choose something of this type there by its tags, whatever those are."""
     accounts, regions = (target.get(name) for name in ("accounts", "regions"))
@@ -170,9 +179,11 @@ def _by_tag(target: Mapping[str, Any], resources: Sequence[ResourceFact]) -> lis
 
 def _excluded(target: Mapping[str, Any], fact: ResourceFact) -> Iterable[str]:
     volumes = target.get("volumes") or {}
-    return volumes.get("exclude", ()) if fact.type == "instance" else ()
+    return volumes.get("exclude", ()) if fact.type in MACHINES else ()
 
 
-def _covered(fact: ResourceFact, instances: Mapping[str, int], excluded: Mapping[int, set[str]]) -> bool:
-    instance = instances.get(fact.parent_id) if fact.type == "volume" else None
-    return instance is not None and fact.external_id not in excluded[instance]
+def _covered(fact: ResourceFact, machines: Mapping[tuple[str, str], int], excluded: Mapping[int, set[str]]) -> bool:
+    """Whether a disk is in the backup of its machine, which is chosen too."""
+    holder = _HOLDERS.get(fact.type)
+    machine = machines.get((holder, fact.parent_id)) if holder else None
+    return machine is not None and fact.external_id not in excluded[machine]

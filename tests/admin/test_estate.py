@@ -352,3 +352,23 @@ def test_limits_that_mean_nothing_are_refused(wrong: str, expected: str) -> None
     text = SMALL.replace(REGIONS, f"{REGIONS}\n    limits: {wrong}")
     (line,) = problems(text)
     assert expected in line
+
+
+def test_ids_of_azure_are_kept_in_lower_case_and_a_machine_there_may_leave_disks_out() -> None:
+    """feature 26: Azure shows an id in any case, and a machine was looked for in vain."""
+    number = "00000000-0000-0000-0000-000000000001"
+    machine = "/subscriptions/S/resourceGroups/App/providers/Microsoft.Compute/virtualMachines/Web"
+    text = f"""
+version: 1
+accounts:
+  - {{name: az, cloud: azure, subscription_id: {number}, tenant_id: {number}, regions: [westeurope]}}
+policies:
+  - name: az
+    generations: 2
+    targets:
+      - {{type: azure-vm, id: {machine}, region: westeurope, account: az, volumes: {{exclude: [{machine}-DISK]}}}}
+"""
+    (target,) = read_estate(text).policies["az"]["targets"]
+    assert (target["id"], target["volumes"]["exclude"]) == (machine.lower(), [f"{machine}-disk".lower()])
+    refused = problems(text.replace("type: azure-vm", "type: azure-disk"))
+    assert any("volumes: is for azure-vm and instance" in line for line in refused)

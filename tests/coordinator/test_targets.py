@@ -67,6 +67,22 @@ def test_a_volume_excluded_from_its_instance_but_tagged_is_taken_on_its_own() ->
     assert names(resolve(targets, found)) == ["i-1", "vol-a"]
 
 
+def test_a_tagged_disk_of_azure_is_left_to_its_machine_unless_it_is_excluded_there() -> None:
+    """feature 26: all or some disks of a machine, as of an instance."""
+    place = ("azure", "westeurope")
+    found = [
+        ResourceFact(1, *place, "azure-vm", "/vm/a", tags={"backup": "gold"}),
+        ResourceFact(2, *place, "azure-disk", "/disk/a-0", parent_id="/vm/a", tags={"backup": "gold"}),
+        ResourceFact(3, *place, "azure-disk", "/disk/free", tags={"backup": "gold"}),
+        ResourceFact(4, *place, "volume", "vol-a", parent_id="/vm/a", tags={"backup": "gold"}),
+    ]
+    tagged = {"tag": {"backup": "gold"}}
+    assert names(resolve([tagged], found)) == ["/disk/free", "/vm/a", "vol-a"]
+    resolved = resolve([{**tagged, "volumes": {"exclude": ["/disk/a-0"]}}], found)
+    assert names(resolved) == ["/disk/a-0", "/disk/free", "/vm/a", "vol-a"]
+    assert resolved.targets[2].exclude == ("/disk/a-0",)
+
+
 def test_every_tag_of_a_target_must_match_and_a_star_matches_any_value() -> None:
     found = [instance(1, "i-1", backup="gold", stage="prod"), instance(2, "i-2", backup="gold"), instance(3, "i-3")]
     assert names(resolve([{"tag": {"backup": "gold", "stage": "prod"}}], found)) == ["i-1"]
