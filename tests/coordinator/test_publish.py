@@ -114,7 +114,9 @@ def test_a_message_put_off_while_it_was_looked_at_is_not_sent(house: House) -> N
         assert _locked([Candidate(job, Lane.DISCOVER, 1, "us-east-1", 50, 1)], at) == []
 
 
-def test_each_waiting_job_is_read_for_its_own_place_only(postgres_catalog_url: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("catalog")
+@pytest.mark.parametrize("catalog", ["postgresql"], indirect=True)
+def test_each_waiting_job_is_read_for_its_own_place_only(tmp_path: Path) -> None:
     """By the figures of a quiet hour, in which nothing is pending, every place read all that is pending."""
     house = House(tmp_path)
     row = {"kind": "discover", "lane": str(Lane.DISCOVER), "account": house.account()}
