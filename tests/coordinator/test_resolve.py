@@ -147,6 +147,7 @@ def test_a_run_of_some_targets_backs_up_those_and_names_what_is_none(house: Hous
     assert [problem["target"] for problem in house.runs()[0].problems] == ["vol-other"]
 
 
+@pytest.mark.long
 def test_what_joins_a_policy_is_backed_up_at_once_and_once(house: House) -> None:
     """A new policy starts with its next slot; a volume that comes or gets the tag later does not wait for it."""
     house.account()

@@ -140,6 +140,7 @@ def test_what_a_failed_attempt_left_in_the_cloud_goes_once_a_later_attempt_was_g
     assert alive(house) == 1
 
 
+@pytest.mark.long
 def test_a_backup_that_took_two_attempts_counts_as_a_generation_like_any_other(house: House) -> None:
     """feature C1: the failed first attempt goes, and the good second one is not dragged along with it."""
     house.account()

@@ -22,6 +22,7 @@ from tests.integration.fleet import Recorder, raw_channel
 from tests.services import wait_until
 from tests.tasks.poison import KEYS
 
+pytestmark = pytest.mark.long  # of a broker of its own, whatever the catalog
 LOST = timedelta(seconds=1)
 
 

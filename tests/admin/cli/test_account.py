@@ -72,6 +72,7 @@ def test_a_place_that_could_not_be_entered_is_one_row(checked: Cli) -> None:
     ]
 
 
+@pytest.mark.long
 def test_where_nothing_runs_the_command_says_so(checked: Cli) -> None:
     said = checked("account", "check", "prod", "-o", "json")
     assert said.code == 1

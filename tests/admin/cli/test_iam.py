@@ -151,6 +151,7 @@ def test_a_target_that_names_no_account_is_in_each_that_is_backed_up() -> None:
     assert used_by("any", "dr", [spec]) == (set(), False)
 
 
+@pytest.mark.long
 def test_cloudformation_takes_the_template(tmp_path: Path) -> None:
     """Feature 75: cfn-lint knows the resource types' schemas and AWS's list of actions."""
     assert [str(one) for one in lint(TEMPLATE.read_text())] == []
