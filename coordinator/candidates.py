@@ -14,6 +14,7 @@ from peewee import SQL, Select, fn
 
 from coordinator.admission import Candidate
 from tasks.catalog import Job, Outbox, database, rows
+from tasks.catalog.bulk import array_of
 from tasks.catalog.fields import is_postgres
 from tasks.chains import IN_ORDER
 from tasks.lanes import Lane
@@ -75,8 +76,8 @@ def _from_lines(at: datetime, room: Mapping[Lane, int]) -> list[Candidate]:
     if not places:
         return []
     shares = {lane: share(room[_LANES[lane]], crowd) for lane, crowd in crowds.items()}
-    lanes, *others = [list(column) for column in zip(*places, strict=True)]
-    first = [lanes, *others, [shares[lane] for lane in lanes], at, IN_ORDER]
+    lanes, *others = zip(*places, strict=True)
+    first = [*map(array_of, (lanes, *others, [shares[lane] for lane in lanes])), at, IN_ORDER]
     found: list[Candidate] = []
     before, turn = None, 0
     for row in database.execute_sql(_FIRST, first).fetchall():

@@ -23,9 +23,9 @@ DEFAULT_WAIT_S = 300
 MANUAL_PRIORITY = 1000
 
 
-@dataclass(frozen=True)
+@dataclass
 class PolicyFacts:
-    """A policy as planning needs it; `spec` is its estate file shape."""
+    """A policy as planning needs it; `spec` is its estate file shape. Nobody changes one."""
 
     id: int
     name: str

@@ -12,6 +12,7 @@ from typing import Any
 from peewee import SQL
 
 from tasks import limits
+from tasks.catalog.bulk import array_of
 from tasks.catalog.database import database
 from tasks.catalog.estate import Account
 from tasks.catalog.fields import is_postgres
@@ -20,10 +21,11 @@ from tasks.limits import Limits, Pace
 
 _SPEND = """
 INSERT INTO budget (name, tat_at, share)
-SELECT u.name, %(at)s::timestamptz + u.seconds * interval '1 second', 1
-FROM unnest(%(names)s::text[], %(seconds)s::double precision[]) AS u(name, seconds)
+SELECT u.name, %(at)s::timestamptz + u.micros * interval '1 microsecond', 1
+FROM unnest(%(names)s::text[], %(micros)s::bigint[]) AS u(name, micros)
 ON CONFLICT (name) DO UPDATE
 SET tat_at = GREATEST(budget.tat_at, %(at)s::timestamptz) + (EXCLUDED.tat_at - %(at)s::timestamptz)"""
+_MICROSECOND = timedelta(microseconds=1)
 Place = tuple[int, str, str]
 """An account's id, a region, and a family of calls."""
 
@@ -42,8 +44,8 @@ def spend(amounts: Mapping[str, timedelta], at: datetime) -> None:
         return
     if is_postgres(database):
         names = sorted(amounts)
-        seconds = [amounts[name].total_seconds() for name in names]
-        database.execute_sql(_SPEND, {"at": at, "names": names, "seconds": seconds})
+        micros = array_of([amounts[name] // _MICROSECOND for name in names])
+        database.execute_sql(_SPEND, {"at": at, "names": array_of(names), "micros": micros})
         return
     for name in sorted(amounts):
         row = Budget.get_or_none(Budget.name == name)

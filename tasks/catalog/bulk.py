@@ -256,6 +256,13 @@ def _record(fields: Sequence[Field]) -> str:
     return f"unnest({arrays}) AS u({names})"
 
 
+def array_of(values: Collection[Any]) -> str:
+    """Texts, or whole numbers, as PostgreSQL writes an array: a tenth of what psycopg takes for a list."""
+    if all(isinstance(value, int) for value in values):
+        return "{" + ",".join(map(str, values)) + "}"
+    return _plain(values) or "{" + ",".join(map(_quoted, values)) + "}"
+
+
 def _array(field: Field, column: Collection[Any]) -> str:
     """Values of one column as PostgreSQL writes an array: instants as ISO text, states as theirs, JSON as JSON."""
     write = _writer(field)
