@@ -1,5 +1,7 @@
 """A run becomes jobs: after a fresh look, or without it when nobody answers, whatever other accounts do."""
 
+import pytest
+
 from coordinator.members import note_members
 from coordinator.resolve import LOOK_PATIENCE
 from tasks.catalog import Account, Job, Membership, Policy, Resource, session, transaction
