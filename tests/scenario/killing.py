@@ -114,6 +114,7 @@ class Spree:
         share = max(len(COORDINATOR_POINTS), CHOICE * kills * len(COORDINATOR_POINTS) // len(MINE))
         coordinator_points = deque(points_for(COORDINATOR_POINTS, share, dice))
         worker_points = deque(points_for(WORKER_POINTS, CHOICE * kills - share, dice))
+        self._lines = (coordinator_points, worker_points)  # seats of one role share one
         dying = max(2, workers // 4)
         for _ in range(dying):
             self.fleet.seat("coordinator", coordinator_points, arms=ARMS)
@@ -139,7 +140,7 @@ class Spree:
                 self.outcome.faults = self._trouble.faults
             self.outcome.missed = sorted(self._unreached())
             for seat in self.fleet.seats:
-                seat.points.clear()  # seats of one role have one line
+                seat.points.clear()
                 seat.env.pop("SNAPFLEET_CRASH_AT", None)
                 self.fleet.cloud.forgive()
                 seat.kill()  # it still has its wish in its environment: the supervisor starts it without
@@ -160,20 +161,20 @@ class Spree:
         wanted = self._unreached()
         if done and wanted:
             self._narrow(wanted)
-        return bool(wanted) or (not done and any(seat.points for seat in self.fleet.seats))
+        return bool(wanted) or (not done and any(self._lines))
 
     def _unreached(self) -> set[str]:
         """Names at which nobody has died so far, of those that somebody was given."""
-        left = {name_of(point) for seat in self.fleet.seats for point in seat.points.copy()}
+        left = {name_of(point) for line in self._lines for point in line.copy()}
         return left - {name_of(point) for seat in self.fleet.seats for point in seat.reached}
 
     def _narrow(self, wanted: set[str]) -> None:
         """There were kills enough: who starts now dies at one of these names or not at all."""
-        for seat in self.fleet.seats:
-            for point in seat.points.copy():
+        for line in self._lines:
+            for point in line.copy():
                 if name_of(point) not in wanted:
                     with contextlib.suppress(ValueError):  # the supervisor has just taken it off
-                        seat.points.remove(point)
+                        line.remove(point)
 
     def _meanwhile(self) -> None:
         with contextlib.suppress(Unavailable):  # this process's own connection may be cut too
