@@ -48,6 +48,7 @@ from tasks.catalog.fleet import BEAT
 from tasks.catalog.migrate import require_current
 from tasks.clock import Clock
 from tasks.errors import SnapfleetError, Unavailable
+from tasks.lanes import Lane
 from tasks.settings import Settings
 from tasks.telemetry import Counters
 
@@ -192,7 +193,10 @@ class Coordinator:
         if held is None:
             return
         lost_after = timedelta(seconds=self.settings.lost_seconds)
-        self._part("reconcile", lambda: reconcile(held, at, lost_after, self.counters, attentive=attentive))
+        lease = min(self.settings.lease(lane) for lane in Lane)
+        self._part(
+            "reconcile", lambda: reconcile(held, at, lost_after, self.counters, lease=lease, attentive=attentive)
+        )
         self._part("accounts", lambda: release_removed_accounts(held, at))
         if self._is_due("mend", MEND_EVERY, at):
             self._part("mend", lambda: mend_outbox(held, at))

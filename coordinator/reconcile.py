@@ -23,19 +23,30 @@ from tasks.catalog.transitions import (
     requeue,
 )
 from tasks.errors import FenceLost
+from tasks.lanes import LANES
 from tasks.states import JobState
 from tasks.telemetry import Counters
 
 BATCH = 500
+LEASE = min(one.lease for one in LANES.values())
 _HAS_MESSAGE = (JobState.PENDING, JobState.QUEUED)
 
 
-def reconcile(held: Held, at: datetime, lost_after: timedelta, counters: Counters, *, attentive: bool = True) -> int:
+def reconcile(
+    held: Held,
+    at: datetime,
+    lost_after: timedelta,
+    counters: Counters,
+    *,
+    lease: timedelta = LEASE,
+    attentive: bool = True,
+) -> int:
     """Send again and take back, at machine time `at`; how many jobs.
 
-    `attentive` says whether processes that have not reported can be called silent (`coordinator.silence`).
+    `lease` is the shortest that workers take; `attentive` says whether processes that have not reported can be called
+    silent (`coordinator.silence`).
     """
-    lapsed = (Job.lease_until_at < at) | of_silent(at, attentive=attentive)
+    lapsed = (Job.lease_until_at < at) | of_silent(at, lease, attentive=attentive)
     again, back = _republish(held, at, lost_after), _take_back(held, lapsed, at)
     for job in again:
         counters.add("snapfleet_messages_republished_total", lane=job.lane)

@@ -18,7 +18,7 @@ forward is only what is harmless beside it:
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from peewee import SQL, fn
@@ -26,7 +26,6 @@ from peewee import SQL, fn
 from tasks.catalog import Job, Process
 from tasks.catalog.fleet import BEAT, SILENT_AFTER
 from tasks.catalog.transitions import CLAIMS_BEYOND_ATTEMPTS
-from tasks.lanes import LANES
 from tasks.resources import TYPES
 
 POLLS_AFTER = 2 * BEAT
@@ -34,7 +33,6 @@ LOOKS = frozenset({"discover", "check"})
 _BEGIN = sorted({kind.service for kind in TYPES.values() if kind.polls_begin})
 # While the catalog answered nobody for so long, nobody who beats every `BEAT` has been silent for longer than usual.
 GAP = SILENT_AFTER - BEAT
-_LEASE = min(one.lease for one in LANES.values())
 
 
 @dataclass
@@ -56,23 +54,24 @@ class Attention:
         return at - self.since >= SILENT_AFTER
 
 
-def of_silent(at: datetime, *, attentive: bool) -> Any:
-    """The condition on running jobs that go on without waiting for the end of their lease at machine time `at`.
+def of_silent(at: datetime, lease: timedelta, *, attentive: bool) -> Any:
+    """The condition on running jobs that go on without waiting for the end of their lease at machine time `at`. No
+    lease is shorter than `lease`.
 
     Their owner's process has not reported for `SILENT_AFTER` (polls: `POLLS_AFTER`, whatever `attentive` says); or it
     has no row, because it took its leave, never reported, or was followed by another of its name (`disown`), and it is
     as long since it took the job or renewed its lease. A job that has been claimed too often to be given to anybody
     again waits for the end of its lease, as what its worker may have begun is given up then.
     """
-    polls = (Job.kind == "poll") & Job.service.not_in(_BEGIN) & _unheard(at - POLLS_AFTER)
-    others = ((Job.slots > 0) | Job.kind.in_(sorted(LOOKS))) & _unheard(at - SILENT_AFTER)
+    polls = (Job.kind == "poll") & Job.service.not_in(_BEGIN) & _unheard(at - POLLS_AFTER, lease)
+    others = ((Job.slots > 0) | Job.kind.in_(sorted(LOOKS))) & _unheard(at - SILENT_AFTER, lease)
     spared = Job.claims < Job.max_attempts + CLAIMS_BEYOND_ATTEMPTS
     return (polls | others if attentive else polls) & spared
 
 
-def _unheard(since: datetime) -> Any:
+def _unheard(since: datetime, lease: timedelta) -> Any:
     rows = Process.select(SQL("1")).where(Process.name == Job.lease_owner)
-    begun = fn.EXISTS(rows) | (Job.lease_until_at <= since + _LEASE)
+    begun = fn.EXISTS(rows) | (Job.lease_until_at <= since + lease)
     return begun & ~fn.EXISTS(rows.where(Process.seen_at > since))
 
 

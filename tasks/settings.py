@@ -15,6 +15,7 @@ from pathlib import Path
 from tasks.catalog import database_time
 from tasks.clock import FastCalendar, SystemClock
 from tasks.errors import Invalid
+from tasks.lanes import LANES, Lane
 from tasks.secrets import MasterKey, Secret
 
 DEFAULT_HOME = "~/.snapfleet"
@@ -155,6 +156,10 @@ class Settings:
         """The clock of this installation: the database's time, and a fast calendar where one is set."""
         fast = FastCalendar.parse(self.fast_clock) if self.fast_clock else None
         return SystemClock(database_time, fast)
+
+    def lease(self, lane: Lane) -> timedelta:
+        """How long a claim in this lane is good without renewal."""
+        return timedelta(seconds=self.lease_seconds) if self.lease_seconds else LANES[lane].lease
 
     @property
     def poll_floor(self) -> timedelta:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from tasks import catalog
 from tasks.clock import Clock
 from tasks.errors import Impossible
-from tasks.lanes import LANES, Lane
+from tasks.lanes import Lane
 from tasks.resources import TYPES
 from tasks.secrets import KeyWrapper, unseal
 from tasks.settings import Settings
@@ -58,8 +58,7 @@ class Context:
 
     def lease(self, lane: Lane) -> timedelta:
         """How long a claim in this lane is good without renewal."""
-        seconds = self.settings.lease_seconds
-        return timedelta(seconds=seconds) if seconds else LANES[lane].lease
+        return self.settings.lease(lane)
 
     def proceed(self, job: catalog.Job) -> Callable[[], None]:
         """What a driver calls before it makes something for this job; it raises FenceLost for one taken over."""

@@ -19,10 +19,13 @@ def note_others(account: int, region: str, service: str, others: int, at: dateti
 def note_refusal(account: int, region: str, service: str, at: datetime) -> int:
     """The cloud refused a copy for want of a slot: what runs there of ours is all that it takes just now; how many.
 
-    Call inside the transaction that puts the refused job off, when it is running no more.
+    Call inside the transaction that puts the refused job off, when it is running no more. A copy whose worker died on
+    it counts as running, as the cloud may have begun it: what refused this one is then no other limit.
     """
     mine = [Job.lane == Lane.COPY, Job.account == account, Job.region == region, Job.service == service]
-    query: Any = Job.select(fn.COALESCE(fn.SUM(Job.slots), 0)).where(*mine, Job.state == JobState.WAITING)
+    left_over = Job.state.in_([JobState.PENDING, JobState.QUEUED]) & (Job.claims > 0)
+    there = (Job.state == JobState.WAITING) | left_over
+    query: Any = Job.select(fn.COALESCE(fn.SUM(Job.slots), 0)).where(*mine, there)
     running = int(query.scalar() or 0)
     _write(account, region, service, most=running, refused_at=at)
     return running

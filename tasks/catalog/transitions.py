@@ -45,7 +45,7 @@ def verdict(
     error: SnapfleetError, *, attempt: int, max_attempts: int, retry_wait: timedelta, age: timedelta = timedelta(0)
 ) -> Verdict:
     """The retry decision for attempt number `attempt` (from 1) of a job whose first one was `age` ago; pure."""
-    if error.retry is Retry.FREE and age < FREE_FOR:
+    if error.retry is Retry.FREE and (error.renews or age < FREE_FOR):
         return Verdict(True, error.wait, burns=False)
     if error.retry is not Retry.NEVER and attempt < max_attempts:
         return Verdict(True, max(error.wait, retry_wait))
@@ -219,6 +219,7 @@ def fail_attempt(job: Job, error: SnapfleetError, at: datetime, *, over: bool = 
         JobState.PENDING,
         not_before_at=ready_at,
         attempt=job.attempt if decision.burns else max(0, job.attempt - 1),
+        started_at=None if error.renews else job.started_at,
         **text,
     )
     _to_outbox(job, ready_at, at)
@@ -302,9 +303,10 @@ def cancel_job(job: Job, at: datetime, reason: str) -> bool:
 def cancel_jobs(which: Any, at: datetime, reason: str) -> int:
     """Cancel every job that `which` (an expression over Job) holds for and that has not started; how many.
 
+    One whose worker died on it may have begun something that only its next attempt finds: it is not cancelled.
     Outbox rows go first, the order in which publishing takes its locks too.
     """
-    waiting = Job.state.in_([JobState.PENDING, JobState.QUEUED])
+    waiting = Job.state.in_([JobState.PENDING, JobState.QUEUED]) & (Job.claims == 0)
     Outbox.delete().where(Outbox.job.in_(Job.select(Job.id).where(which, waiting))).execute()
     return int(
         Job.update(

@@ -11,8 +11,9 @@ from coordinator.reconcile import reconcile
 from coordinator.silence import GAP, LOOKS, POLLS_AFTER, Attention
 from tasks.catalog import Account, Job, Process, session, transaction
 from tasks.catalog.claims import Ended, take_and_end
+from tasks.catalog.copy_slots import note_refusal
 from tasks.catalog.fleet import SILENT_AFTER
-from tasks.catalog.transitions import CLAIMS_BEYOND_ATTEMPTS, add_job, claim, disown, renew
+from tasks.catalog.transitions import CLAIMS_BEYOND_ATTEMPTS, add_job, cancel_jobs, claim, disown, renew
 from tasks.errors import FenceLost
 from tasks.lanes import LANES, Lane
 from tasks.states import JobState
@@ -55,12 +56,12 @@ def claimed(house: House, kind: str, owner: str = DEAD, **columns: Any) -> Job:
     return job
 
 
-def swept(house: House, *, attentive: bool = True) -> int:
+def swept(house: House, *, attentive: bool = True, lease: timedelta = LEASE) -> int:
     at = house.clock.timer()
     held = take("sweep", "host:1:coordinator", at)
     assert held is not None
     with session():
-        return reconcile(held, at, LEASE, Counters(), attentive=attentive)
+        return reconcile(held, at, LEASE, Counters(), lease=lease, attentive=attentive)
 
 
 def now(job: Job) -> Job:
@@ -203,6 +204,39 @@ def test_a_job_that_kills_whoever_takes_it_keeps_its_lease(house: House) -> None
     house.clock.advance(2 * SECOND)
     assert swept(house) == 1
     assert now(job).error_code == "crash-loop"
+
+
+def test_what_a_dead_worker_may_have_begun_is_not_cancelled_before_somebody_looked_for_it(house: House) -> None:
+    """What the cloud made of it would be found by nobody for a day."""
+    report(house)
+    begun, fresh = claimed(house, "copy"), added(house, "copy")
+    house.clock.advance(SILENT_AFTER)
+    assert swept(house) == 1
+    with transaction():
+        assert cancel_jobs(Job.id.in_([begun.id, fresh.id]), house.clock.timer(), "not wanted") == 1
+    assert (now(begun).state, now(fresh).state) == (JobState.PENDING, JobState.CANCELLED)
+
+
+def test_a_copy_that_a_dead_worker_may_have_begun_is_no_reason_for_fewer_slots(house: House) -> None:
+    """It is what the one copy more was refused for."""
+    report(house)
+    left = claimed(house, "copy")
+    house.clock.advance(SILENT_AFTER)
+    assert swept(house) == 1
+    with transaction():
+        assert note_refusal(left.account_id, AWAY, "ec2", house.clock.timer()) == 1
+
+
+def test_a_new_workers_first_claim_is_its_own_where_leases_are_short(house: House) -> None:
+    """It has not reported yet; by the usual length of a lease its own would have begun two minutes ago."""
+    short = 30 * SECOND
+    made = added(house, "poll")
+    with session():
+        job = claim(made.id, 0, "host:9:worker", house.clock.timer(), short)
+    assert job is not None
+    assert swept(house, lease=short) == 0
+    house.clock.advance(POLLS_AFTER)
+    assert swept(house, lease=short) == 1
 
 
 def test_a_sweep_every_few_seconds_brings_a_dead_workers_poll_back_by_itself(house: House) -> None:

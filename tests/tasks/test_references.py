@@ -21,7 +21,9 @@ def test_nobody_deletes_what_an_unchecked_reference_points_at() -> None:
     """A job may be deleted where its message is too; all else only when a whole catalog is put back."""
     names = {field.rel_model.__name__ for _, field in SURE}
     deletes = re.compile(
-        rf"\b({'|'.join(sorted(names))})\.delete\(|delete_instance\(|DELETE FROM (?!\"\{{)", re.IGNORECASE
+        rf"\b({'|'.join(sorted(names))})\.delete\(|delete_rows\(({'|'.join(sorted(names))})\b|delete_instance\("
+        r"|DELETE FROM (?!\"\{)",
+        re.IGNORECASE,
     )
     found = {
         (path.relative_to(ROOT).as_posix(), match.group(0))

@@ -8,7 +8,7 @@ import pytest
 from tasks.catalog import Job, Transfer, session, transaction
 from tasks.errors import Throttled
 from tasks.lanes import Lane
-from tasks.states import JobState
+from tasks.states import JOB_TERMINAL, JobState
 from tests.workers.world import World
 from workers.driver import Account
 from workers.forgotten import LATELY
@@ -50,8 +50,9 @@ def look(world: World) -> Job:
 def transfer(world: World, key: str, snapshot: str, state: JobState) -> None:
     job = world.job("archive", Lane.REPOSITORY, key=key)
     with transaction():
-        Job.update(state=state).where(Job.id == job.id).execute()
         at = world.clock.timer()
+        ended = {"finished_at": at} if state in JOB_TERMINAL else {}
+        Job.update(state=state, **ended).where(Job.id == job.id).execute()
         Transfer.create(job=job.id, volume=snapshot, snapshot_id=snapshot, started_at=at, changed_at=at)
 
 
