@@ -37,6 +37,7 @@ class SnapfleetError(Exception):
     code = "failed"
     advice = ""
     wait = timedelta(0)
+    renews = False  # of Retry.FREE: what we wait for is seen to be under way, so that the day begins anew
 
     def __init__(
         self, text: str, *, code: str | None = None, advice: str | None = None, wait: timedelta | None = None

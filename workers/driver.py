@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol, runtime_checkable
 
-from tasks.errors import SnapfleetError
+from tasks.errors import NotReady, SnapfleetError
 from tasks.resources.rights import DUTIES
 from tasks.secrets import Secret
 from tasks.states import OperationState
@@ -27,6 +27,9 @@ TAG_RUN = "snapfleet:run"
 TAG_POLICY = "snapfleet:policy"
 TAG_SOURCE = "snapfleet:source"
 TAG_OUTDATED = "snapfleet:outdated"  # set instead of deleting where an account may not delete
+# Of a part's attributes, where copies keep an order: when the cloud began the snapshot, as it told (ISO 8601, with its
+# zone). A copy keeps that of its source.
+TAKEN_AT = "taken_at"
 # Of a resource's attributes: what of it may not be read, such as ["tags"]. Tags of which that is said are not known to
 # be none: those known before stay.
 UNREAD = "unread"
@@ -202,6 +205,17 @@ class CopyRequest:
     fresh: bool = False
     proceed: Callable[[], None] = always
     options: Mapping[str, str] = field(default_factory=dict)
+
+
+class OutOfTurn(NotReady):
+    """The cloud refuses a copy for another one of the same disk. `too_late`: by what it says a younger one lies there,
+    which never passes. It costs an attempt unless the catalog knows of the other one (`workers.turns`)."""
+
+    code = "copy-in-turn"
+
+    def __init__(self, text: str, *, too_late: bool = False, wait: timedelta | None = None) -> None:
+        super().__init__(text, wait=wait)
+        self.too_late = too_late
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class Job(CatalogModel):
     progress = JSONField(null=True)  # of a job that moves bytes: tasks.progress.Progress
     settled = BooleanField(default=False)  # the coordinator has planned what follows
     created_at = UtcField()
-    started_at = UtcField(null=True)  # when it was first claimed; of a standing job, in its present round
+    started_at = UtcField(null=True)  # first claim; of a standing job, in its present round; anew after errors.renews
     finished_at = UtcField(null=True)
 
     class Meta:

@@ -26,7 +26,8 @@ from tasks.states import JOB_EDGES, JOB_OPEN, POINT_EDGES, JobState, OperationSt
 # alert. It counts above the attempts a policy allows, since workers are also stopped while they are healthy.
 CLAIMS_BEYOND_ATTEMPTS = 20
 # What the cloud asks us to wait for costs nothing for so long: more than the longest night of copies. What has not come
-# by then (a quota that never frees) counts as attempts, so that the job ends and somebody is told.
+# by then (a quota that never frees) counts as attempts, so that the job ends and somebody is told. What is seen to be
+# under way meanwhile (errors.renews) has the day begin anew.
 FREE_FOR = timedelta(hours=24)
 BATCH = 400  # rows in one statement: SQLite takes 32,766 parameters, a job has some thirty columns
 MAX_TEXT = 500  # an error's text in the catalog: one sentence, never a page

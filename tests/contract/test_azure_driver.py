@@ -5,7 +5,7 @@ import contextlib
 import json
 import threading
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -14,7 +14,7 @@ from tasks import errors
 from tasks.secrets import Secret
 from tasks.states import OperationState
 from tests.azure import TAGS, AzureRig
-from workers.driver import TAG_JOB, TAG_OUTDATED, Destination, RestoreStep, Scope
+from workers.driver import TAG_JOB, TAG_OUTDATED, TAKEN_AT, Destination, OutOfTurn, RestoreStep, Scope
 
 DONE, FAILED, GONE, RUNNING = (
     OperationState.DONE,
@@ -204,6 +204,7 @@ def test_only_succeeded_is_done(azure: AzureRig) -> None:
     kept = answer.detail["attributes"]
     assert kept["source_unique_id"] == started.captured["unique_id"], "the disk, not another of its name"
     assert kept["family_id"] != kept["snapshot_unique_id"]
+    assert datetime.fromisoformat(kept[TAKEN_AT]).tzinfo is not None, "by it the copies of a disk have their order"
 
 
 def test_an_operation_that_failed_with_status_200_is_a_failure_with_azures_reason(azure: AzureRig) -> None:
@@ -305,6 +306,7 @@ def test_a_copy_is_begun_in_the_other_region_and_done_at_a_hundred_percent(azure
     assert all(0 < one.percent < 100 for one in azure.ask(copied.operations))
     azure.cloud.ask("POST", "advance", {"seconds": 51})
     assert azure.states(copied.operations) == {DONE}
+    assert not any(TAKEN_AT in one.detail["attributes"] for one in azure.ask(copied.operations)), "the source's stays"
     bodies = [one["body"] for one in azure.cloud.calls("PUT", "snapshots")[-3:]]
     assert {one["properties"]["creationData"]["createOption"] for one in bodies} == {"CopyStart"}
     assert {one["location"] for one in bodies} == {seed.AWAY}
@@ -321,15 +323,15 @@ def test_a_copy_whose_source_is_deleted_meanwhile_fails_with_the_reason(azure: A
     assert "CopySourceNotFound" in str(answer.error)
 
 
-def test_a_second_copy_of_a_disk_waits_for_the_first_and_burns_no_attempt(azure: AzureRig) -> None:
+def test_a_second_copy_of_a_disk_is_out_of_turn_until_the_first_is_done(azure: AzureRig) -> None:
     """Feature 47: also when the disk is protected by its machine too, and that one's other disks go meanwhile."""
     disk, machine = azure.resource("az-db-1-2"), azure.resource("az-db-1")
     alone, whole = (azure.point(one, azure.backup(one, one.name)) for one in (disk, machine))
     azure.cloud.ask("POST", "config", {"copy_seconds": 100})
     first = azure.copy(alone, "copy-1")
-    with pytest.raises(errors.NotReady) as caught:
+    with pytest.raises(OutOfTurn) as caught:
         azure.copy(whole, "copy-2")
-    assert (caught.value.code, caught.value.retry) == ("copy-in-turn", errors.Retry.FREE)
+    assert (caught.value.code, caught.value.too_late) == ("copy-in-turn", False)
     azure.cloud.ask("POST", "advance", {"seconds": 101})
     assert azure.states(first.operations) == {DONE}
     second = azure.copy(whole, "copy-2")
@@ -343,8 +345,9 @@ def test_the_emulated_cloud_copies_snapshots_of_a_disk_in_their_order_only(azure
     disk = azure.resource("az-web-1-0")
     old, young = (azure.point(disk, azure.backup(disk, key)) for key in ("job-1", "job-2"))
     azure.copy(young, "copy-2")
-    with pytest.raises(errors.NotReady, match="in the order of their creation"):
+    with pytest.raises(OutOfTurn, match="in the order of their creation") as caught:
         azure.copy(old, "copy-1")
+    assert caught.value.too_late
 
 
 def test_what_azure_can_never_copy_is_refused_without_a_call(azure: AzureRig) -> None:

@@ -39,8 +39,9 @@ def with_networks(clients: Clients, attributes: Mapping[str, Any]) -> tuple[list
 
 
 def _interface(item: Mapping[str, Any]) -> dict[str, Any]:
-    properties = item.get("properties", {})
-    given: Sequence[Mapping[str, Any]] = [one.get("properties") or {} for one in properties.get("ipConfigurations", ())]
+    properties = item.get("properties") or {}
+    listed = properties.get("ipConfigurations") or ()  # Azure shows null as well as nothing
+    given: Sequence[Mapping[str, Any]] = [one.get("properties") or {} for one in listed]
     held = sorted(given, key=lambda one: not one.get("primary"))
     first = held[0] if held else {}
     found = {

@@ -6,6 +6,7 @@ wish's tag, or is older than the wish, never counts.
 """
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,16 +14,16 @@ from typing import Any
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
 
-from tasks.errors import CloudFailed, Gone, NotReady, SnapfleetError
+from tasks.errors import CloudFailed, Gone, InUse, Invalid, NotReady, SnapfleetError
 from tasks.states import OperationState
 from workers.azure import lro
 from workers.azure.clients import Clients
 from workers.azure.describe import region_of
-from workers.azure.errors import UnderWay, shorten, translate
+from workers.azure.errors import shorten, translate
 from workers.azure.ids import id_of, name_for, normal, read_id
 from workers.azure.limits import SNAPSHOT
 from workers.azure.tags import fit_tags
-from workers.driver import TAG_INSTALLATION, TAG_JOB, Operation, Progress, Tagged
+from workers.driver import TAG_INSTALLATION, TAG_JOB, TAKEN_AT, Operation, OutOfTurn, Progress, Tagged
 from workers.pace import Pace
 
 log = logging.getLogger("snapfleet.azure")
@@ -30,6 +31,14 @@ log = logging.getLogger("snapfleet.azure")
 # Clocks of Azure and of the database may differ by this much before a snapshot counts as older than its wish.
 _SKEW = timedelta(minutes=10)
 _CONFLICT = 409
+# How a refusal may tell that a younger snapshot of the disk lies there, and that another copy runs. "in order to" is no
+# order, and "try again later" tells nothing of age.
+_ORDER = re.compile(r"\border\b(?! to\b)|outoforder|chronolog|newer|more recent|sequence\b", re.IGNORECASE)
+_RUNS = re.compile(
+    r"(cop(y|ies|ied)\w*.*(in ?progress|under ?way|at a time|at once|concurrent|simultan|running|already being)|"
+    r"(in ?progress|concurrent|simultan|another|ongoing|being|running)\b.*\bcop(y|ies|ied))",
+    re.IGNORECASE,
+)
 # From so many questions at once on the subscription's snapshots are listed: a page holds more than one answer.
 _LIST_FROM = 10
 
@@ -55,7 +64,8 @@ class Wish:
 def start(clients: Clients, wish: Wish, pace: Pace, proceed: Any) -> tuple[Operation, bool, list[str]]:
     """Begin a snapshot or adopt the one of this wish: its operation, whether it was there, warnings.
 
-    Raises the SDK's errors, NotReady when another wish has the name, UnderWay while Azure makes another copy of a disk.
+    Raises the SDK's errors, NotReady when another wish has the name, OutOfTurn when another copy of the disk is in its
+    way.
     """
     kind = "azure-copy" if wish.copy else "azure-snapshot"
     snapshot_id = id_of(clients.subscription, wish.group, "snapshots", wish.name)
@@ -87,17 +97,23 @@ def start(clients: Clients, wish: Wish, pace: Pace, proceed: Any) -> tuple[Opera
     except HttpResponseError as error:
         if error.status_code == _CONFLICT:
             _clean_up(clients, snapshot_id, wish.key)
-            _put_off(wish, error)
+        refused = _out_of_turn(wish, error)
+        if refused is not None:
+            raise refused from None
         raise
     return Operation(kind, snapshot_id, clients.account, wish.region, {**detail, "token": token}), False, lost
 
 
-def _put_off(wish: Wish, error: HttpResponseError) -> None:
-    """A conflict of a copy that no table names: another copy of the disk runs. Azure makes one at a time and documents
-    no code for that; it passes by itself, so that UnderWay costs no attempt."""
+def _out_of_turn(wish: Wish, error: HttpResponseError) -> OutOfTurn | None:
+    """A refusal of a copy for another one of the disk. Azure documents neither code nor status for it, so that every
+    conflict that no table names counts, and what is told by its words."""
     told = translate(error, "a copy")
-    if wish.copy and isinstance(told, NotReady) and told.code == NotReady.code:
-        raise UnderWay(told.text, code="copy-in-turn", wait=max(told.wait, NotReady.wait)) from None
+    if not wish.copy or not isinstance(told, NotReady | InUse | Invalid):
+        return None
+    ordered, runs = _ORDER.search(told.text), _RUNS.search(told.text)
+    if not isinstance(told, NotReady) and not ordered and not runs:
+        return None
+    return OutOfTurn(told.text, too_late=bool(ordered and not runs), wait=max(told.wait, NotReady.wait))
 
 
 def _left_behind(clients: Clients, snapshot_id: str, model: Mapping[str, Any], key: str) -> bool:
@@ -154,21 +170,22 @@ def _of(clients: Clients, operation: Operation, model: Mapping[str, Any] | None,
     if state == "Failed":
         return _failed(operation, _reason(clients, operation))
     if state == "Succeeded" and (percent is None or percent >= 100):
-        return Progress(operation.external_id, OperationState.DONE, percent=100, detail=_learnt(properties))
+        return Progress(operation.external_id, OperationState.DONE, percent=100, detail=_learnt(operation, properties))
     age = pace.age(operation.detail.get("started_at")) or timedelta(0)
     shown = int(percent or 0) if operation.kind == "azure-copy" else 0
     return Progress(operation.external_id, OperationState.RUNNING, percent=min(99, shown), ask_again=pace.again(age))
 
 
-def _learnt(properties: Mapping[str, Any]) -> dict[str, Any]:
+def _learnt(operation: Operation, properties: Mapping[str, Any]) -> dict[str, Any]:
     """What is known at the end; the token has served. The ids tell which snapshots hold changes of one another, and
-    from which disk of its name each was taken: they are kept with the part."""
-    ids = {
+    from which disk of its name each was taken, the time which of a disk is the older: they are kept with the part."""
+    known = {
         "family_id": properties.get("incrementalSnapshotFamilyId"),
         "snapshot_unique_id": properties.get("uniqueId"),
         "source_unique_id": properties.get("creationData", {}).get("sourceUniqueId"),
+        TAKEN_AT: properties.get("timeCreated") if operation.kind == "azure-snapshot" else None,
     }
-    kept = {name: str(value) for name, value in ids.items() if value}
+    kept = {name: str(value) for name, value in known.items() if value}
     return {"token": "", "size_gib": int(properties.get("diskSizeGB", 0)), "attributes": kept}
 
 

@@ -1,5 +1,8 @@
 """Copying a good point to another region or account: an intent, one start in the cloud, one record."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from tasks.catalog import Job, Point, session
 from tasks.catalog.shares import SHARE
 from tasks.crash import reach
@@ -8,7 +11,7 @@ from tasks.resources import type_of
 from tasks.states import PointState
 from workers import driver, points
 from workers.context import Context, is_first, token
-from workers.turns import await_turn
+from workers.turns import await_turn, judge_refusal
 
 
 def run(context: Context, job: Job) -> None:
@@ -49,13 +52,25 @@ def run(context: Context, job: Job) -> None:
         taken_at=source.taken_at,
     )
     reach("copy.intended")
-    started = copier.start_copy(point, destination, request)
+    with _judged(context, job, source):
+        started = copier.start_copy(point, destination, request)
     reach("copy.called")
     kind = {"kind": "image"} if started.image_id and spec.get("role") != "intermediate" else {}
     kind = {"kind": SHARE} if started.lent else kind
     kind = {"kind": "export"} if spec.get("role") == "export" else kind
     points.record(context, job, point_id, type_of(point.resource.type).service, started, **kind)
     reach("copy.recorded")
+
+
+@contextmanager
+def _judged(context: Context, job: Job, source: Point) -> Iterator[None]:
+    """What a refusal for another copy of a disk means, the catalog knows."""
+    try:
+        yield
+    except driver.OutOfTurn as refused:
+        with session():
+            judge_refusal(job, source, refused, context.clock)
+        raise
 
 
 def _title(source: Point) -> str:
