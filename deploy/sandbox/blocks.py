@@ -26,7 +26,7 @@ class BlockStore:
         self._free: list[int] = []
         self._end = 0
         self._lock = threading.Lock()
-        self.hashes: dict[tuple[str, int], str] = {}  # (fingerprint, GiB): SHA-256 of the whole stream
+        self.hashes: dict[str, str] = {}  # fingerprint: SHA-256 of the whole stream
 
     def put(self, data: bytes, digest: bytes | None = None) -> bytes | None:
         """Keep one whole block, whose SHA-256 may be known already; None for zeros."""
@@ -108,15 +108,15 @@ class BlockMap:
             offset += len(piece)
 
     def fingerprint(self) -> str:
-        """Changes with the content and costs nothing to speak of; the same for equal content of any size."""
-        digest = hashlib.sha256()
+        """Changes with the content and the size, and costs nothing to speak of."""
+        digest = hashlib.sha256(self.gib.to_bytes(8, "big"))
         for index in sorted(self.cells):
             digest.update(index.to_bytes(8, "big") + self.cells[index])
         return digest.hexdigest()
 
     def sha256(self) -> str:
         """SHA-256 of the raw stream, zeros included (about a second per 1.5 GiB the first time)."""
-        key = (self.fingerprint(), self.gib)
+        key = self.fingerprint()
         if key not in self.store.hashes:
             digest = hashlib.sha256()
             for piece in self.read(0, self.gib * GIB):
