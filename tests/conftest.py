@@ -16,7 +16,7 @@ pytest_plugins = [
 
 
 # The files that take longest, in the order in which pytest-xdist hands them out: no long one is begun when all others
-# have ended. Seconds on two cores, 2026-11-23, to be taken anew now and then (`pytest --durations=100`). The two sprees
+# have ended. Seconds on two busy cores, 2026-11-23, by `pytest --durations=100`. The two sprees
 # of kills keep both cores busy; a process takes the fourth file when it has begun the first, so they do not meet.
 LONG_FILES = (
     "scenario/test_crash_points.py",  # 120
@@ -26,8 +26,8 @@ LONG_FILES = (
     "sim/test_seeds_on.py",  # 75
     "scenario/test_databases.py",  # 60
     "scenario/test_azure_repository.py",  # 60
+    "scenario/test_buckets.py",  # 60
     "scenario/test_storage.py",  # 50
-    "scenario/test_buckets.py",  # 50
     "scenario/test_end_to_end.py",  # 50
     "sim/test_mutants.py",  # 45
     "integration/test_archive_parts.py",  # 45
