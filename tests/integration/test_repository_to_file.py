@@ -83,7 +83,7 @@ def image(folder: Path) -> Path:
 
 def content(path: Path) -> str:
     """What a file holds, as the sandbox fingerprints a volume; holes are zeros, and are not read."""
-    source, found = FileSource(path), Fingerprint()
+    source, found = FileSource(path), Fingerprint(path.stat().st_size)
     into = memoryview(bytearray(BLOCK))
     for ref in source.blocks(0, source.size // BLOCK):
         source.read(ref, into)

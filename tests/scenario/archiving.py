@@ -198,12 +198,13 @@ class Archivists:
 
 
 class Fingerprint:
-    """A sink that remembers what it was given as the sandbox fingerprints a volume: by block, zeros left out."""
+    """A sink that remembers what it was given as the sandbox fingerprints a volume of `size` bytes (whole GiB): by
+    block, zeros left out."""
 
     proves = False
 
-    def __init__(self) -> None:
-        self.blocks: Content = {}
+    def __init__(self, size: int) -> None:
+        self.gib, self.blocks = size >> 30, Content()
 
     def write(self, index: int, content: bytes | memoryview, digest: bytes) -> None:
         self.blocks[index] = hashlib.sha256(bytes(content).ljust(BLOCK, b"\0")).digest()
@@ -213,7 +214,7 @@ class Fingerprint:
 
     def text(self) -> str:
         """As `Sandbox.fingerprint` gives it."""
-        whole = hashlib.sha256()
+        whole = hashlib.sha256(self.gib.to_bytes(8, "big"))
         for index in sorted(self.blocks):
             whole.update(index.to_bytes(8, "big") + self.blocks[index])
         return whole.hexdigest()
@@ -221,7 +222,7 @@ class Fingerprint:
 
 def content_of(opened: Opened, generation: Generation) -> str:
     """The fingerprint of what a generation restores to."""
-    sink = Fingerprint()
+    sink = Fingerprint(generation.size)
     restore(opened, generation, sink)
     return sink.text()
 
