@@ -23,6 +23,7 @@ from typing import Any
 
 from tasks.catalog import (
     Account,
+    Job,
     Meta,
     Outbox,
     Policy,
@@ -35,6 +36,7 @@ from tasks.catalog import (
 from tasks.catalog.database import lock_rows
 from tasks.catalog.migrate import migrate
 from tasks.secrets import MasterKey
+from tasks.states import JobState
 from tests.fakes.cloud import FakeCloud
 from tests.scenario.nursery import Child
 
@@ -207,10 +209,13 @@ class Fleet:
                 seat.look()
 
     def hurry(self) -> None:
-        """What waits for its next attempt waits no longer than a moment; what somebody else has in hand stays."""
+        """What waits for another attempt after an error waits no longer than a moment; what somebody else has in hand
+        stays. Whatever else is put off too long stays so, and the spree does not heal."""
         with transaction():
             soon = database_time() + RETRY_SOON
-            late = [row.id for row in lock_rows(Outbox.select(Outbox.id).where(Outbox.ready_at > soon))]
+            failed = Job.select(Job.id).where(Job.state == JobState.PENDING, Job.error_code != "")
+            waits = (Outbox.ready_at > soon) & Outbox.job.in_(failed)
+            late = [row.id for row in lock_rows(Outbox.select(Outbox.id).where(waits))]
             Outbox.update(ready_at=soon).where(Outbox.id.in_(late)).execute()
 
     def until(self, what: str, ready: Callable[[], Any], seconds: float = 60.0) -> Any:
