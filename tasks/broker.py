@@ -1,5 +1,5 @@
-"""The broker between coordinator and workers: RabbitMQ in a fleet, a queue in memory when embedded. Handlers see no
-difference, and neither is the truth: the catalog is.
+"""The broker between coordinator and workers: RabbitMQ in a fleet, a queue in memory when embedded
+(`tasks.localbroker`). Handlers see no difference, and neither is the truth: the catalog is.
 
 What both promise: a body that is not a valid signed message for the queue it arrived on is moved to the dead queue
 and reported to `observe`; it never reaches an actor, never ends a thread, and never holds up the queue.
@@ -8,9 +8,8 @@ What is left out of dramatiq, and why:
 - Retries, delays, callbacks, pipelines, results: attempts and waiting live in the catalog; a retry that dramatiq
   publishes while the broker is away is acknowledged and lost (measured 2026-11 on dramatiq 2.2.1).
 - TimeLimit and ShutdownNotifications: they raise an exception at any line of another thread, between a cloud call and
-the
-  commit as well, and cannot interrupt the blocking socket read they are meant for. A hung handler loses its lease at
-  the lane's time limit; a draining worker is told through `FleetBroker.draining`, which slices read at their
+  the commit as well, and cannot interrupt the blocking socket read they are meant for. A hung handler loses its lease
+  at the lane's time limit; a draining worker is told through `FleetBroker.draining`, which slices read at their
   checkpoints.
 - The delay queue and its consumer, and dramatiq's idle connection for declaring: one connection per lane and process.
 """
@@ -18,11 +17,9 @@ the
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol
@@ -31,12 +28,12 @@ import dramatiq
 import pika
 import pika.exceptions
 from dramatiq.broker import Broker, Consumer, MessageProxy
-from dramatiq.common import join_queue
 from dramatiq.errors import ConnectionClosed, QueueNotFound
 from dramatiq.middleware import Middleware
 
 from tasks.acks import Ending, Unsettled
 from tasks.amqp import HEARTBEAT, connection_parameters, is_local
+from tasks.delivery import Delivery, Observe, ignore
 from tasks.lanes import (
     LANES,
     Lane,
@@ -47,31 +44,13 @@ from tasks.lanes import (
     queue_arguments,
     queue_name,
 )
-from tasks.messages import JobMessage, MessageRefused, SignedEncoder, envelope
+from tasks.localbroker import LocalBroker
+from tasks.messages import JobMessage, MessageRefused, SignedEncoder
 
 log = logging.getLogger("snapfleet.broker")
 
-Observe = Callable[[str, Lane, str], None]
-"""Called with (event, lane, reason). Events: `refused` (a body went to the dead queue, reason is the decoder's code),
-`stale` (a message of a lost connection was finished; the broker delivers it again), `redelivered`."""
-
-_DEAD_KEPT = 1000  # dead letters kept in memory by the in-process broker, newest last
 _NOT_FOUND = 404  # AMQP's answer to a passive declaration of a queue that is not there
 _FLUSH_ROUNDS, _FLUSH_SECONDS = 100, 0.05  # at most 5 s for outstanding acknowledgements when a consumer closes
-
-
-def ignore(_event: str, _lane: Lane, _reason: str) -> None:
-    """The observer of those who do not count."""
-
-
-class Delivery(MessageProxy):
-    """A message and the consumer it came from. Its tag means something on that consumer's channel only."""
-
-    def __init__(self, message: dramatiq.Message[None], origin: Consumer, tag: int, *, redelivered: bool) -> None:
-        super().__init__(message)
-        self.origin = origin
-        self.tag = tag
-        self.redelivered = redelivered
 
 
 class FleetBroker(Broker):
@@ -273,126 +252,6 @@ def declare(channel: Any, lane: Lane, pool: str = "") -> None:
     channel.queue_declare(queue_name(lane, pool), durable=True, arguments=queue_arguments(lane))
 
 
-class LocalBroker(Broker):
-    """The broker of the embedded size: queues in memory, the same lanes, the same signed bodies.
-
-    Everything in it is lost at exit, which is harmless: at start the coordinator publishes again what was unfinished.
-    dead_letters  the last thousand (lane, reason, body) that were refused or rejected.
-    """
-
-    def __init__(self, encoder: SignedEncoder, *, middleware: list[Middleware], observe: Observe) -> None:
-        super().__init__(middleware)
-        self.encoder = encoder
-        self.observe = observe
-        self.draining = threading.Event()
-        self.dead_letters: deque[tuple[Lane, str, bytes]] = deque(maxlen=_DEAD_KEPT)
-
-    def declare_queue(self, queue_name: str) -> None:
-        """Create a lane's queue, once."""
-        if queue_name not in self.queues:
-            if lane_of(queue_name) is None:
-                raise ValueError(f"{queue_name!r} is not the queue of a lane")
-            self.emit_before("declare_queue", queue_name)
-            self.queues[queue_name] = queue.Queue()
-            self.emit_after("declare_queue", queue_name)
-
-    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 100) -> Consumer:
-        """Consume a lane's queue; `timeout` in milliseconds. Raises QueueNotFound."""
-        lane = lane_of(queue_name)
-        if lane is None or queue_name not in self.queues:
-            raise QueueNotFound(queue_name)
-        return LocalConsumer(self, lane, min(prefetch, LANES[lane].prefetch), timeout / 1000)
-
-    def enqueue(self, message: Any, *, delay: int | None = None) -> Any:
-        """Put a dramatiq message into its queue. Raises RuntimeError for a delay, QueueNotFound, MessageRefused."""
-        if delay is not None:
-            raise RuntimeError("a delay is a time in the catalog, not in a queue")
-        self.put(message.queue_name, self.encoder.encode(message.asdict()))
-        return message
-
-    def put(self, queue_name: str, body: bytes) -> None:
-        """Put a body as it is into a queue. Raises QueueNotFound."""
-        if queue_name not in self.queues:
-            raise QueueNotFound(queue_name)
-        self.queues[queue_name].put(body)
-
-    def flush(self, queue_name: str) -> None:
-        """Drop every message of a queue that no consumer holds."""
-        waiting = self.queues[queue_name]
-        while True:
-            try:
-                waiting.get_nowait()
-            except queue.Empty:
-                return
-            waiting.task_done()
-
-    def flush_all(self) -> None:
-        """Drop every message that no consumer holds."""
-        for name in self.queues:
-            self.flush(name)
-
-    def join(self, queue_name: str, *, timeout: int | None = None) -> None:
-        """Wait until all messages of a queue are settled. Raises QueueJoinTimeout after `timeout` milliseconds."""
-        join_queue(self.queues[queue_name], timeout=timeout and timeout / 1000)
-
-
-class LocalConsumer(Consumer):
-    """A consumer of one in-memory queue, holding at most `prefetch` unsettled messages."""
-
-    def __init__(self, broker: LocalBroker, lane: Lane, prefetch: int, timeout: float) -> None:
-        self._broker, self._lane, self._timeout = broker, lane, timeout
-        self._queue = broker.queues[queue_name(lane)]
-        self._slots = threading.Semaphore(prefetch)
-        self.stopped = threading.Event()
-
-    def __next__(self) -> MessageProxy | None:
-        if self._broker.draining.is_set():
-            self.stopped.set()
-            threading.Event().wait(self._timeout)  # dramatiq asks again at once
-            return None
-        self.stopped.clear()
-        if not self._slots.acquire(timeout=self._timeout):
-            return None
-        try:
-            body = self._queue.get(timeout=self._timeout)
-        except queue.Empty:
-            self._slots.release()
-            return None
-        try:
-            message = self._broker.encoder.decode_message(body)
-            if message.queue_name != queue_name(self._lane):
-                raise MessageRefused("foreign-queue", signed=True)
-        except MessageRefused as refused:
-            self._broker.dead_letters.append((self._lane, refused.reason, body))
-            self._done()
-            self._broker.observe("refused", self._lane, refused.reason)
-            return None
-        return Delivery(message, self, 0, redelivered=False)
-
-    def _done(self) -> None:
-        self._queue.task_done()
-        self._slots.release()
-
-    def ack(self, message: MessageProxy) -> None:  # noqa: ARG002 - dramatiq's signature
-        """The message is settled."""
-        self._done()
-
-    def nack(self, message: MessageProxy) -> None:
-        """The message is settled and kept among the dead letters."""
-        body = self._broker.encoder.encode(message.asdict())
-        self._broker.dead_letters.append((self._lane, "rejected", body))
-        self._done()
-
-    def give_back(self, message: MessageProxy) -> None:
-        """Return a message that was not begun."""
-        self._queue.put(self._broker.encoder.encode(message.asdict()))
-        self._done()
-
-    def stop_fetching(self, timeout: float) -> bool:
-        """After `draining` was set: wait until no message is on its way any more."""
-        return self.stopped.wait(timeout)
-
-
 def build_broker(
     url: str,
     keys: Mapping[str, bytes],
@@ -458,29 +317,3 @@ class Publisher(Protocol):
 
     def close(self) -> None:
         """Stop; later calls of `publish` return False for everything."""
-
-
-class LocalPublisher:
-    """Publishes into the in-process broker of the same program."""
-
-    available = True
-    last_error = ""
-
-    def __init__(self, broker: LocalBroker) -> None:
-        self._broker = broker
-
-    def publish(self, messages: Sequence[tuple[Lane, JobMessage]]) -> list[bool]:
-        """As Publisher.publish; False for a lane that the broker does not serve and for a message that cannot be
-        sent."""
-        return [self._put(lane, message) for lane, message in messages]
-
-    def _put(self, lane: Lane, message: JobMessage) -> bool:
-        try:
-            self._broker.enqueue(envelope(lane, replace(message, pool="")))  # one process is every pool
-        except (QueueNotFound, MessageRefused) as error:
-            log.error("job %s was not published: %s", message.job, error)
-            return False
-        return True
-
-    def close(self) -> None:
-        """Nothing is held."""

@@ -36,6 +36,8 @@ LIBRARIES = {
     "azure": ("workers/azure/",),
     "dramatiq": (
         "tasks/broker.py",
+        "tasks/delivery.py",
+        "tasks/localbroker.py",
         "tasks/messages.py",
         "workers/main.py",
         "workers/app.py",

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 
 import dramatiq
 
-from tasks.broker import FleetBroker, LocalBroker, build_broker, register_actors
+from tasks.broker import FleetBroker, build_broker, register_actors
 from tasks.catalog import Meta, after_fork, close_catalog, database, open_catalog, transaction
 from tasks.catalog.migrate import require_current
 from tasks.catalog.transitions import disown
 from tasks.errors import Invalid, Unavailable
 from tasks.lanes import Lane, lane_of
+from tasks.localbroker import LocalBroker
 from tasks.logs import setup_logging
 from tasks.settings import Settings, load_settings
 from tasks.telemetry import Counters

@@ -22,10 +22,11 @@ import click
 from admin.cli.command import command, group
 from admin.cli.context import Context
 from admin.cli.fleet import worker_drain, worker_list, worker_undrain
-from tasks.broker import LocalBroker, LocalPublisher, build_broker
+from tasks.broker import build_broker
 from tasks.catalog import close_catalog
 from tasks.errors import Invalid, Refused
 from tasks.lanes import Lane
+from tasks.localbroker import LocalBroker, LocalPublisher
 from tasks.logs import setup_logging
 from tasks.settings import Settings
 

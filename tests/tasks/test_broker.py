@@ -9,9 +9,10 @@ from dramatiq import Worker
 from dramatiq.errors import QueueNotFound
 
 from tasks.amqp import connection_parameters
-from tasks.broker import FleetBroker, LocalBroker, LocalPublisher, build_broker, register_actors
+from tasks.broker import FleetBroker, build_broker, register_actors
 from tasks.errors import Invalid
 from tasks.lanes import LANES, Lane, queue_name
+from tasks.localbroker import LocalBroker, LocalPublisher
 from tasks.messages import JobMessage, envelope
 from tests.tasks.poison import GOOD, KEYS, SIGNED, UNSIGNED
 from workers.drain import GiveBack

@@ -12,7 +12,7 @@ import threading
 from datetime import timedelta
 from typing import Any
 
-from tasks.broker import LocalBroker, LocalPublisher, build_broker
+from tasks.broker import build_broker
 from tasks.catalog import (
     Account,
     Job,
@@ -29,6 +29,7 @@ from tasks.catalog import (
 )
 from tasks.catalog.transitions import add_jobs, mark_published, move_point, publish_again, requeue
 from tasks.lanes import Lane
+from tasks.localbroker import LocalBroker, LocalPublisher
 from tasks.messages import JobMessage
 from tasks.settings import load_settings
 from tasks.states import JobState, PointState

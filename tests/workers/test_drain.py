@@ -11,10 +11,10 @@ import pytest
 
 from admin.fleet import ask_drain, drained, list_workers
 from coordinator.rabbitmq import ConfirmingPublisher, queue_depths
-from tasks.broker import LocalPublisher
 from tasks.catalog import Job, Process, close_catalog, open_catalog, session
 from tasks.errors import Invalid
 from tasks.lanes import Lane
+from tasks.localbroker import LocalPublisher
 from tasks.messages import JobMessage
 from tasks.settings import Settings
 from tasks.states import JobState

@@ -14,11 +14,12 @@ import pytest
 from dramatiq.broker import MessageProxy
 from dramatiq.middleware import SkipMessage
 
-from tasks.broker import LocalBroker, LocalPublisher, build_broker
+from tasks.broker import build_broker
 from tasks.catalog import Counter, Job, Meta, Process, close_catalog, open_catalog, session, transaction
 from tasks.catalog.transitions import claim, requeue
 from tasks.errors import Invalid
 from tasks.lanes import LANES, Lane
+from tasks.localbroker import LocalBroker, LocalPublisher
 from tasks.logs import JsonLines, bind, clean, unbind
 from tasks.messages import JobMessage, envelope
 from tasks.secrets import MasterKey

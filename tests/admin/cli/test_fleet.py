@@ -6,10 +6,11 @@ import pytest
 
 from coordinator.publish import publish
 from coordinator.requests import handle_requests
-from tasks.broker import LocalPublisher, build_broker
+from tasks.broker import build_broker
 from tasks.catalog import Account, Job, Process, Request, session, transaction
 from tasks.catalog.transitions import add_job
 from tasks.lanes import Lane
+from tasks.localbroker import LocalPublisher
 from tasks.states import JobState, RequestState
 from tasks.telemetry import Counters
 from tests.admin.cli.conftest import Cli
