@@ -83,9 +83,14 @@ def test_a_volume_is_made_with_its_type_one_zone_and_our_tags_in_the_same_call(w
     assert len(sent["ClientToken"]) <= 64
     assert sent["ClientToken"].isascii()
     assert world.tags(made) == {**OURS, "snapfleet:job": "restore/1", "Name": "x"}
-    assert world.sandbox.fingerprint(PROD, HOME, made) == world.sandbox.fingerprint(
-        PROD, HOME, world.snapshots["/dev/sdf"]
+    emulated, snapshot = world.sandbox, world.snapshots["/dev/sdf"]
+    whole = range(0, 1 << 30, 64 << 20)  # of the snapshot; the volume is larger
+    assert all(
+        emulated.read(PROD, HOME, made, at, 64 << 20) == emulated.read(PROD, HOME, snapshot, at, 64 << 20)
+        for at in whole
     )
+    alike = world.make(key="restore/2")
+    assert emulated.fingerprint(PROD, HOME, alike) == emulated.fingerprint(PROD, HOME, snapshot)
 
 
 def test_one_key_makes_one_volume_for_each_step_and_another_for_another(world: World) -> None:
