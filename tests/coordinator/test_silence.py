@@ -1,5 +1,6 @@
 """What a silent worker held goes on before its lease ends, as far as that does no harm beside a worker that lives."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -237,6 +238,17 @@ def test_a_new_workers_first_claim_is_its_own_where_leases_are_short(house: Hous
     assert swept(house, lease=short) == 0
     house.clock.advance(POLLS_AFTER)
     assert swept(house, lease=short) == 1
+
+
+def test_a_coordinator_takes_leases_for_as_long_as_the_settings_say(house: House) -> None:
+    short = 30 * SECOND
+    for one in house.staff:
+        one.settings = replace(one.settings, lease_seconds=short.total_seconds())
+    made = added(house, "poll")
+    with session():
+        assert claim(made.id, 0, "host:9:worker", house.clock.timer(), short) is not None
+    house.step()
+    assert now(made).state is JobState.RUNNING
 
 
 def test_a_sweep_every_few_seconds_brings_a_dead_workers_poll_back_by_itself(house: House) -> None:
