@@ -59,13 +59,16 @@ def _asked_for(arguments: Sequence[str] | None) -> tuple[Size, list[int], limits
     parser.add_argument("--snapshots", type=int, default=usual.snapshots, help="against a request bucket; 0: none")
     parser.add_argument("--copies", type=int, default=usual.copies, help="into twenty slots; 0: none")
     parser.add_argument("--copy-seconds", type=float, default=usual.copy_seconds)
+    parser.add_argument("--lease", type=float, default=usual.lease, help="of a killed worker's copies; 0: as it ships")
     parser.add_argument("--azure", type=int, default=20_000, help="disks in 100 subscriptions of Azure; 0: none")
     parser.add_argument("--crowds", default="1,8", help="workers for the snapshots, comma-separated")
     given = vars(parser.parse_args(arguments))
     scales = [int(part) for part in given.pop("scale").split(",") if int(part)]
     crowds = tuple(int(part) for part in given.pop("crowds").split(","))
     disks = given.pop("azure")
-    asked = limits.Asked(given.pop("snapshots"), given.pop("copies"), given.pop("copy_seconds"), crowds)
+    asked = limits.Asked(
+        given.pop("snapshots"), given.pop("copies"), given.pop("copy_seconds"), crowds, given.pop("lease")
+    )
     return replace(default, instances=scales[-1] if scales else 0, **given), scales, asked, disks
 
 

@@ -32,12 +32,14 @@ PATIENCE = 1500.0
 
 @dataclass(frozen=True)
 class Asked:
-    """How much is asked for: snapshots against the bucket, copies into the slots, and how long a copy runs."""
+    """How much is asked for: snapshots against the bucket, copies into the slots, how long a copy runs, and the lease
+    of the fleet that copies (see `Size`)."""
 
     snapshots: int = 10_000
     copies: int = 1_000
     copy_seconds: float = 15.0  # five minutes of AWS at `SPEED`
     crowds: Sequence[int] = (1, 8)
+    lease: float = 0.0
 
 
 def measure(servers: Servers, asked: Asked) -> dict[str, Any]:
@@ -94,7 +96,7 @@ def slots(servers: Servers, asked: Asked) -> dict[str, Any]:
     """Copies of one region's volumes (the seed spreads them over both) into the other; how many ran there over time."""
     size = Size(
         instances=2 * asked.copies, accounts=1, regions=2, volumes=1, coordinators=1, workers=2, threads=4,
-        snapshot_seconds=0.5, poll_floor=0.4,
+        snapshot_seconds=0.5, poll_floor=0.4, lease=asked.lease,
     )  # fmt: skip
     wide = {"ec2.create-snapshot": [1000, 1000], "ec2.copy-snapshot": [1000, 1000], "ec2.read": [1000, 1000]}
     account = {"requests": wide, "share": 1.0, "copy_slots": {"ec2": SLOTS}}
