@@ -80,7 +80,7 @@ class Coordinator:
     _held: Held | None = None
     _memory: Memory = field(default_factory=Memory)
     _touched: set[int] = field(default_factory=set)  # runs that may have come to their end
-    _ended: deque[int] = field(default_factory=deque)  # the same, by the planning thread
+    _ended: deque[int] = field(default_factory=deque)  # the same, by the threads that plan
     _stages: dict[str, Stage] = field(default_factory=dict)
 
     def step(self) -> bool:
@@ -120,7 +120,7 @@ class Coordinator:
         return closed
 
     def _tick(self, now: datetime, at: datetime) -> int:
-        return tick(now, at, self.counters)
+        return tick(now, at, self.counters, timedelta(seconds=self.settings.discover_seconds), self._ended)
 
     def _plan(self, at: datetime) -> int:
         touched: set[int] = set()
@@ -137,7 +137,8 @@ class Coordinator:
         now, at = self.clock.now, self.clock.timer
         publishing = Stage("publish", lambda: self._part("publish", lambda: self._publish(at())), PUBLISHED)
         planning = Stage("plan", lambda: self._part("plan", lambda: self._plan(at())), 1, publishing)
-        ticking = Stage("tick", lambda: self._part("tick", lambda: self._tick(now(), at())), TICKED, planning)
+        following = planning, publishing  # the second for what the tick has planned itself
+        ticking = Stage("tick", lambda: self._part("tick", lambda: self._tick(now(), at())), TICKED, *following)
         self._stages = {"tick": ticking, "plan": planning, "publish": publishing}
         for stage in self._stages.values():
             stage.start()

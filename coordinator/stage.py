@@ -22,9 +22,9 @@ _END_SECONDS = 20.0  # a batch in hand is ended first; the broker's confirms are
 
 class Stage:
     """Calls `work` whenever it is woken, and again at once while it does `batch` things or more, as many as it may;
-    wakes the stage that comes `after` it when it has done any."""
+    wakes the stages that come `after` it when it has done any."""
 
-    def __init__(self, name: str, work: Callable[[], int], batch: int, after: "Stage | None" = None) -> None:
+    def __init__(self, name: str, work: Callable[[], int], batch: int, *after: "Stage") -> None:
         self._work, self._batch, self._after = work, batch, after
         self._woken, self._stopped = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -47,8 +47,8 @@ class Stage:
     def _run(self) -> None:
         while not self._stopped.is_set():
             count = self._once()
-            if count and self._after is not None:
-                self._after.wake()
+            for stage in self._after if count else ():
+                stage.wake()
             if count < self._batch:
                 self._woken.wait(BUSY if count else IDLE)
                 self._woken.clear()

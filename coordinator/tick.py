@@ -1,21 +1,30 @@
 """Due slots become runs: one transaction writes the run and moves the schedule on, so that a slot is neither lost nor
-run twice, whoever ticks. Any number of coordinators may do this side by side."""
+run twice, whoever ticks. Any number of coordinators may do this side by side.
+
+A policy that names its resources, looked at lately, has its jobs written in that same transaction: what else would be a
+second writing of the run and a second commit. All others are planned later (coordinator.resolve).
+"""
 
 import json
 import logging
+from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from peewee import fn
+from peewee import InterfaceError, OperationalError, fn
 
 from coordinator.due import Decision, Grid, Track, decide, start_of
+from coordinator.looks import read_looks
+from coordinator.planned import write_jobs
+from coordinator.planner import UNWRITTEN, Begun, Planned, Planner, PolicyRow, read_spec
 from coordinator.slots import next_slot
 from tasks.catalog import MissedSlots, Policy, PolicySchedule, Run, look_up_rows, rows, session, transaction
 from tasks.catalog.bulk import among, find_rows, insert_rows, update_rows
 from tasks.crash import reach
+from tasks.errors import Unavailable
 from tasks.states import RunState
 from tasks.telemetry import Counters
 
@@ -42,11 +51,13 @@ class _Policy(NamedTuple):
     id: int
     name: str
     enabled: bool
+    priority: int
     deleted_at: datetime | None
+    spec: str  # as JSON
 
 
 _READ = (
-    *("policy", "policy.name", "policy.enabled", "policy.deleted_at"),
+    *("policy", "policy.name", "policy.enabled", "policy.priority", "policy.deleted_at", "policy.spec"),
     *("id", "schedule.spec", "last_slot_at", "next_start_at"),
 )
 
@@ -62,15 +73,42 @@ class _Decided(NamedTuple):
 class _Written:
     """What a tick writes, gathered so that it takes a statement a table."""
 
-    runs: list[dict[str, Any]] = field(default_factory=list)
+    runs: list[Begun] = field(default_factory=list)
     missed: list[dict[str, Any]] = field(default_factory=list)
     moves: list[dict[str, Any]] = field(default_factory=list)
+    named: dict[int, PolicyRow] = field(default_factory=dict)  # the runs' policies that name their resources
 
 
-def tick(now: datetime, at: datetime, counters: Counters) -> int:
-    """Start what is due at calendar time `now` (machine time `at`); how many runs were written."""
+def tick(
+    now: datetime,
+    at: datetime,
+    counters: Counters,
+    freshness: timedelta | None = None,
+    touched: deque[int] | None = None,
+) -> int:
+    """Start what is due at calendar time `now` (machine time `at`); how many runs were written.
+
+    Runs of policies that name their resources are planned at once where the looks are of `freshness` before them, or
+    later (None: none is planned at once), and left to the planning of all others when the database refuses what they
+    would write. Adds to `touched` those that have nothing to wait for.
+    """
     if not _anything_due(now):
         return 0
+    try:
+        begun, planned = _tick(now, at, counters, freshness)
+    except (Unavailable, OperationalError, InterfaceError):
+        raise
+    except Exception:  # what cannot be planned, or not be written, must not keep slots from being started
+        if freshness is None:
+            raise
+        log.exception("Runs could not be planned where their slots were decided; they are planned later.")
+        begun, planned = _tick(now, at, counters, None)
+    if touched is not None:
+        touched.extend(one.run.id for one in planned if not one.waits)
+    return begun
+
+
+def _tick(now: datetime, at: datetime, counters: Counters, freshness: timedelta | None) -> tuple[int, list[Planned]]:
     written = _Written()
     with transaction():
         look_up_rows()
@@ -78,14 +116,37 @@ def tick(now: datetime, at: datetime, counters: Counters) -> int:
             decided = _decide(policy, entries, now)
             if decided is not None:
                 _note(written, policy, entries, decided, now, at)
-        new = insert_rows(Run, written.runs, ignore=True, returning=["id"])
+        planned = [] if freshness is None else _plan(written, at, freshness)
+        begun = _begin(written.runs, planned, at)
         insert_rows(MissedSlots, written.missed)
         update_rows(PolicySchedule, written.moves)
         reach("coordinator.slots-before-commit")
-    if new:
+    if begun:
         reach("coordinator.slots-committed")
-    counters.add("snapfleet_slots_started_total", len(new))
+    counters.add("snapfleet_slots_started_total", begun)
     counters.add("snapfleet_slots_missed_total", sum(row["count"] for row in written.missed))
+    return begun, planned
+
+
+def _plan(written: _Written, at: datetime, freshness: timedelta) -> list[Planned]:
+    """What becomes of the runs of policies that name their resources, as far as it can be said now."""
+    if not written.named:
+        return []
+    planner = Planner(read_looks(), written.named, at, freshness)
+    return planner.plan([run for run in written.runs if run.policy in written.named])
+
+
+def _begin(runs: Sequence[Begun], planned: list[Planned], at: datetime) -> int:
+    """Write the runs, and the jobs of those that are planned; how many have begun. Of what is planned, keeps in
+    `planned` what has begun."""
+    ends = {one.run.policy: one for one in planned}
+    rows = [_run_row(run) | (ends[run.policy].columns(at) if run.policy in ends else {}) for run in runs]
+    new = insert_rows(Run, rows, ignore=True, returning=["policy", "id"])
+    planned[:] = [ends[policy] for policy, _ in new if policy in ends]
+    for policy, number in new:
+        if policy in ends:
+            ends[policy].written_as(number)
+    write_jobs(planned, at)
     return len(new)
 
 
@@ -104,7 +165,7 @@ def _due(now: datetime) -> list[tuple[_Policy, list[_Entry]]]:
     """
     due = PolicySchedule.select(PolicySchedule.policy).where(PolicySchedule.next_start_at <= now)
     first = sorted(set(rows(due.order_by(PolicySchedule.next_start_at).limit(BATCH))))
-    found = find_rows(PolicySchedule, ["policy"], first, _READ, lock=True, as_text=["schedule.spec"])
+    found = find_rows(PolicySchedule, ["policy"], first, _READ, lock=True, as_text=["schedule.spec", "policy.spec"])
     joined: dict[_Policy, list[_Entry]] = {}
     for *policy, number, grid, last_slot_at, next_start_at in found:
         entry = _Entry(number, grid, last_slot_at, next_start_at)
@@ -160,7 +221,11 @@ def _note(
     decision = decided.decision
     if decision.run is not None and policy.enabled and policy.deleted_at is None:
         reason = decision.reason.text
-        written.runs.append(_run_row(policy.id, decision.run, at, trigger="schedule", reason=reason))
+        written.runs.append(Begun(UNWRITTEN, policy.id, decision.run, "schedule", reason, at, ()))
+        read = read_spec(policy.spec)
+        if read[1]:
+            row = (policy.id, policy.name, policy.priority, policy.deleted_at)
+            written.named[policy.id] = PolicyRow._make((*row, *read))
         if decision.missed is not None:
             written.missed.append(
                 {
@@ -187,17 +252,15 @@ def _position(track: Track, policy_name: str, again: datetime | None) -> dict[st
     }
 
 
-def _run_row(
-    policy: int, slot: datetime, at: datetime, *, trigger: str, reason: str, only: Sequence[str] = ()
-) -> dict[str, Any]:
+def _run_row(run: Begun) -> dict[str, Any]:
     return {
-        "policy": policy,
-        "slot_at": slot,
-        "trigger": trigger,
+        "policy": run.policy,
+        "slot_at": run.slot_at,
+        "trigger": run.trigger,
         "state": RunState.RESOLVING,
-        "only": list(only),
-        "reason": reason,
-        "created_at": at,
+        "only": list(run.only),
+        "reason": run.reason,
+        "created_at": run.created_at,
     }
 
 
@@ -209,6 +272,6 @@ def start_run(
     A run that overlaps the one before is started too: which of its targets wait in line already is seen when it is
     planned. Which success of its policy it is (`ordinal`) is counted when its first backup is good.
     """
-    row = _run_row(policy.id, slot, at, trigger=trigger, reason=reason, only=only)
+    row = _run_row(Begun(UNWRITTEN, policy.id, slot, trigger, reason, at, only))
     written = insert_rows(Run, [row], ignore=True, returning=["id"])
     return written[0][0] if written else None

@@ -3,7 +3,7 @@
 import pytest
 
 from coordinator.members import note_members
-from coordinator.resolve import LOOK_PATIENCE
+from coordinator.planner import LOOK_PATIENCE
 from tasks.catalog import Account, Job, Membership, Policy, Resource, session, transaction
 from tasks.states import JobState, RunState
 from tests.coordinator.house import AWAY, DAY, HOME, HOUR, MINUTE, NIGHTLY, House
