@@ -16,7 +16,7 @@ from coordinator.facts import installation, resource_facts
 from coordinator.looks import Looks, Scope
 from coordinator.named import is_named, named_facts
 from coordinator.plan import PolicyFacts, plan_snapshots
-from coordinator.targets import Problem, Resolved, ResourceFact, kept_id, resolve, scopes_of
+from coordinator.targets import Place, Problem, Resolved, ResourceFact, kept_id, resolve, resolve_among, scopes_of
 from tasks.catalog import Job, Point, Run, rows
 from tasks.catalog.era import Era, read_era
 from tasks.errors import SnapfleetError
@@ -107,7 +107,7 @@ class Planner:
         self._regions = looks.regions
         self._installation = ""
         self._era: Era | None = None
-        self._named: Mapping[tuple[str, str, str, str], ResourceFact] = {}
+        self._named: Mapping[Place, ResourceFact] = {}
         self.wanted: set[Scope] = set()
 
     def plan(self, waiting: Sequence[Begun]) -> list[Planned]:
@@ -164,11 +164,9 @@ class Planner:
 
     def _resolved(self, run: Begun, targets: Sequence[Mapping[str, Any]]) -> Resolved:
         if self._policies[run.policy].named:
-            places = [(one["account"], one["region"], one["type"], one["id"]) for one in targets]
-            facts = [self._named[place] for place in places if place in self._named]
+            resolved = resolve_among(targets, self._named)
         else:
-            facts = resource_facts(targets, self._ids)
-        resolved = resolve(targets, facts)
+            resolved = resolve(targets, resource_facts(targets, self._ids))
         return _only(resolved, run.only) if run.only else resolved
 
 

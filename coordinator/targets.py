@@ -12,6 +12,7 @@ from typing import Any
 from tasks.resources import TYPES
 
 ANY = "*"  # as a tag's value: any value
+Place = tuple[str, str, str, str]  # of a resource: account's name, region, type, id
 # The type of what is taken with its machine, and the type of that machine.
 _HOLDERS: Mapping[str, str] = {"volume": "instance", "azure-disk": "azure-vm"}
 MACHINES = frozenset(_HOLDERS.values())
@@ -36,9 +37,9 @@ class ResourceFact:
     gone: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class Target:
-    """A resource to back up in this run, the volumes to leave out, and options of its type."""
+    """A resource to back up in this run, the volumes to leave out, and options of its type. Nobody changes one."""
 
     resource: ResourceFact
     exclude: tuple[str, ...] = ()
@@ -58,9 +59,9 @@ class Problem:
         return {"target": self.target, "code": self.code, "text": self.text}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Resolved:
-    """What a policy means: targets in a stable order, and what it names in vain."""
+    """What a policy means: targets in a stable order, and what it names in vain. Nobody changes one."""
 
     targets: tuple[Target, ...]
     problems: tuple[Problem, ...]
@@ -94,9 +95,16 @@ def types_meant(target: Mapping[str, Any]) -> list[str]:
 
 def resolve(targets: Sequence[Mapping[str, Any]], resources: Sequence[ResourceFact]) -> Resolved:
     """The resources that `targets` (the policy's list, estate file shape) mean among `resources`."""
-    by_id = {(fact.account, fact.region, fact.type, fact.external_id): fact for fact in resources}
+    return resolve_among(
+        targets, {(fact.account, fact.region, fact.type, fact.external_id): fact for fact in resources}
+    )
+
+
+def resolve_among(targets: Sequence[Mapping[str, Any]], by_id: Mapping[Place, ResourceFact]) -> Resolved:
+    """The same among resources by account, region, type and id."""
     if len(targets) == 1 and "id" in targets[0]:
         return _one(targets[0], by_id)
+    resources = by_id.values()
     chosen: dict[int, ResourceFact] = {}
     excluded: dict[int, set[str]] = {}
     options: dict[int, dict[str, str]] = {}
@@ -120,19 +128,21 @@ def resolve(targets: Sequence[Mapping[str, Any]], resources: Sequence[ResourceFa
     return Resolved(tuple(taken), tuple(problems))
 
 
-def _one(target: Mapping[str, Any], by_id: Mapping[tuple[str, str, str, str], ResourceFact]) -> Resolved:
+def _one(target: Mapping[str, Any], by_id: Mapping[Place, ResourceFact]) -> Resolved:
     """The same where one resource is named and nothing else: what most policies of a large estate do."""
     problems: list[Problem] = []
-    found = [
-        Target(fact, tuple(sorted(set(_excluded(target, fact)))), dict(target.get("options") or {}))
-        for fact in _by_id(target, by_id, problems)
-    ]
-    return Resolved(tuple(found), tuple(problems))
+    found = _by_id(target, by_id, problems)
+    options = dict(target.get("options") or {})
+    return Resolved(tuple([Target(fact, _sorted(_excluded(target, fact)), options) for fact in found]), tuple(problems))
+
+
+def _sorted(excluded: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(excluded))) if excluded else ()
 
 
 def _by_id(
     target: Mapping[str, Any],
-    by_id: Mapping[tuple[str, str, str, str], ResourceFact],
+    by_id: Mapping[Place, ResourceFact],
     problems: list[Problem],
 ) -> list[ResourceFact]:
     fact = by_id.get((target["account"], target["region"], target["type"], target["id"]))
@@ -162,7 +172,7 @@ def may_choose(target: Mapping[str, Any], account: str, region: str, kind: str) 
     )
 
 
-def _by_tag(target: Mapping[str, Any], resources: Sequence[ResourceFact]) -> list[ResourceFact]:
+def _by_tag(target: Mapping[str, Any], resources: Iterable[ResourceFact]) -> list[ResourceFact]:
     wanted = target["tag"]
     accounts, regions = (target.get(name) for name in ("accounts", "regions"))
     types = target.get("types") or types_meant(target)
