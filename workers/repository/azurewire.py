@@ -26,6 +26,7 @@ from workers.repository.errors import (
 )
 from workers.repository.http import Answer, Http
 from workers.repository.pace import Pace
+from workers.repository.store import Body
 
 # The version of the protocol: the first with the Cold tier and immutability is 2021-12-02; this one all clouds have.
 VERSION = "2023-11-03"
@@ -79,7 +80,7 @@ class BlobWire:
         """The time, as requests are stamped with it."""
         return self._clock()
 
-    def put(self, key: str, body: bytes | bytearray, headers: Mapping[str, str]) -> Mapping[str, str]:
+    def put(self, key: str, body: Body, headers: Mapping[str, str]) -> Mapping[str, str]:
         """Write a block blob; the answer's headers."""
         named = {"x-ms-blob-type": "BlockBlob", **headers}
         if len(body) <= _DIGESTED or not self._tls:
@@ -111,7 +112,7 @@ class BlobWire:
         key: str,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        body: bytes | bytearray = b"",
+        body: Body = b"",
         into: memoryview | None = None,
         service: bool = False,
     ) -> Answer:
@@ -142,7 +143,7 @@ class BlobWire:
         path: str,
         query: Mapping[str, str],
         headers: Mapping[str, str],
-        body: bytes | bytearray,
+        body: Body,
         into: memoryview | None,
     ) -> Answer:
         named = {"x-ms-date": self._clock().astimezone(UTC).strftime(_RFC_1123), "x-ms-version": VERSION, **headers}

@@ -36,6 +36,8 @@ READERS = 64
 # AWS's guide models 100 ms for a write: 32 at a time are 160 MiB/s.
 WRITERS = 32
 PAGE = 10_000  # the most a listing gives: fewest requests
+# The page that tells a volume's size is listed from, too: reads begin while the next page is on its way.
+_FIRST = 100
 ATTEMPTS = 10
 # Idle snapshots are cancelled after this many minutes; the most EBS allows (3 days).
 SNAPSHOT_MINUTES = 4320
@@ -153,7 +155,8 @@ class EbsSource:
         self._client, self._snapshot, self._base = client, snapshot, base
         self.readers, self.incremental = readers, base is not None
         self.block_bytes = BLOCK_BYTES
-        page = self._page(0, None, 100)
+        page = self._page(0, None, _FIRST)
+        self._ahead: dict[str, Any] | None = page
         if page["BlockSize"] != BLOCK_BYTES:
             raise Unsuitable(f"EBS has blocks of {page['BlockSize']} bytes here, not {BLOCK_BYTES}.")
         self.size = page["VolumeSize"] << 30
@@ -163,9 +166,10 @@ class EbsSource:
     def blocks(self, start: int, stop: int) -> Iterator[Ref]:
         token: str | None = None
         at = start
+        ahead, self._ahead = self._ahead if start == 0 else None, None
         while True:
             try:
-                page = self._page(at, token, PAGE)
+                page, ahead = ahead or self._page(at, token, PAGE), None
             except _StaleToken:
                 token = None  # pages live an hour: list anew from the block we are at
                 continue

@@ -81,11 +81,12 @@ def decode_footer(name: str, payload: bytes) -> Footer:
 
 
 class PackWriter:
-    """Fills one pack in a buffer that is used again for the next. `add` and `move` belong to one thread; where several
-    fill one pack, each compresses with `shrink`, asks for room with `reserve` under their lock, and encrypts into it
-    with `fill` beside the others."""
+    """Fills one pack in a buffer that is used again for the next: a bytearray grows, a view takes what `fits`.
 
-    def __init__(self, sealer: Sealer, pack: Pack, kind: int, buffer: bytearray, level: int = 1) -> None:
+    `add` and `move` belong to one thread and a bytearray; where several threads fill one pack, each compresses with
+    `shrink`, asks for room with `reserve` under their lock, and encrypts into it with `fill` beside the others."""
+
+    def __init__(self, sealer: Sealer, pack: Pack, kind: int, buffer: bytearray | memoryview, level: int = 1) -> None:
         self.pack, self.kind = pack, kind
         self.size = HEAD.size
         self._sealer = sealer
@@ -102,13 +103,13 @@ class PackWriter:
         return len(self._lengths)
 
     @property
-    def buffer(self) -> bytearray:
+    def buffer(self) -> bytearray | memoryview:
         """The buffer it was given."""
         return self._buffer
 
     def fits(self, length: int) -> bool:
-        """Whether a body of `length` bytes finds room without a larger buffer."""
-        return self.size + length + FRAME_OVERHEAD <= len(self._buffer)
+        """Whether a body of `length` bytes, and the footer, find room without a larger buffer."""
+        return self.size + length + FRAME_OVERHEAD + _footer_room(len(self) + 1) <= len(self._buffer)
 
     def add(self, content: Any, digest: bytes) -> int:
         """Compress, encrypt and append one content; its frame number. `digest` is the content's SHA-256."""
@@ -140,11 +141,13 @@ class PackWriter:
         self._note(len(frame), size, digest)
         return len(self._lengths) - 1
 
-    def finish(self) -> tuple[bytearray, int]:
-        """The buffer cut to the finished pack, and the length of its sealed footer."""
+    def finish(self) -> tuple[bytearray | memoryview, int]:
+        """The finished pack in the buffer, and the length of its sealed footer."""
         payload = encode_footer(self._lengths, self._sizes, self._hashes)
         footer = self._sealer.seal(FOOTER, self.pack.name(self.kind), payload)
         self._put(self.size, footer + TAIL.pack(len(footer), END))
+        if isinstance(self._buffer, memoryview):
+            return self._buffer[: self.size], len(footer)
         del self._buffer[self.size :]
         return self._buffer, len(footer)
 
@@ -160,8 +163,15 @@ class PackWriter:
         self.size = at + len(content)
 
     def _room(self, end: int) -> None:
-        if end > len(self._buffer):
+        if isinstance(self._buffer, bytearray) and end > len(self._buffer):
             self._buffer.extend(bytes(end - len(self._buffer) + (1 << 20)))
+
+
+def _footer_room(frames: int) -> int:
+    """No sealed footer of so many frames, with the end of a pack, is larger: 40 bytes for each, which zstd lets grow by
+    a 256th and its header at most, and the seal."""
+    payload = 4 + 40 * frames
+    return payload + (payload >> 8) + 256
 
 
 def shrink(content: Any, level: int) -> tuple[Any, int]:

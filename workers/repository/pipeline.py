@@ -23,12 +23,13 @@ from queue import SimpleQueue
 from threading import Event, Lock, Thread
 
 from workers.repository.errors import Damaged
+from workers.repository.fresh import fresh
 from workers.repository.names import DATA, Pack
 from workers.repository.pack import MAX_FRAMES, PACK_BYTES, PackWriter, shrink
 from workers.repository.repository import Repository
 from workers.repository.segment import Part, Place
 from workers.repository.source import Ref, Source
-from workers.repository.store import PLAIN, Put
+from workers.repository.store import PLAIN, Body, Put
 
 # Contents of this job that are known by hash: about 200 bytes each, 26 MB in all, 64 GiB of blocks.
 KNOWN_LIMIT = 131_072
@@ -89,11 +90,12 @@ class Run:
         self._run = secrets.token_hex(8)
         self._places: dict[int, Place] = {}
         self._known: dict[bytes, int] = {}
+        self._turns = [Lock() for _ in range(256)]
         self._next_pack = 0
         self._lock = Lock()
         self._zeros = {source.block_bytes: hashlib.sha256(bytes(source.block_bytes)).digest()}
         self._room = tuning.pack_bytes + source.block_bytes + _SLACK
-        self._pack_buffers: SimpleQueue[bytearray | None] = SimpleQueue()
+        self._pack_buffers: SimpleQueue[bytearray | memoryview | None] = SimpleQueue()
         for _ in range(tuning.uploads + 2):  # one that is filled, one whose last frames are being encrypted
             self._pack_buffers.put(None)
 
@@ -110,16 +112,13 @@ class Run:
         with self._lock:
             number, self._next_pack = self._next_pack, self._next_pack + 1
         pack = Pack(self._job, self._run, number)
-        return PackWriter(self._repository.sealer, pack, DATA, buffer or bytearray(self._room), self._tuning.level)
+        return PackWriter(self._repository.sealer, pack, DATA, buffer or fresh(self._room), self._tuning.level)
 
-    def give_back(self, buffer: bytearray) -> None:
+    def give_back(self, buffer: bytearray | memoryview) -> None:
         """Return a pack's buffer for the next."""
-        missing = self._room - len(buffer)
-        if 0 < missing <= self._room // 4:
-            buffer.extend(bytes(missing))
-        self._pack_buffers.put(buffer if len(buffer) >= self._room else None)
+        self._pack_buffers.put(buffer)
 
-    def upload(self, writer: PackWriter, buffer: bytearray, footer: int) -> None:
+    def upload(self, writer: PackWriter, buffer: Body, footer: int) -> None:
         """Put a finished pack and note its place."""
         self._repository.store.put(writer.pack.name(DATA), buffer, self._how)
         with self._lock:
@@ -147,9 +146,18 @@ class Run:
         if len(self._known) < KNOWN_LIMIT:
             self._known[digest] = location
 
+    def turn_of(self, digest: bytes) -> Lock:
+        """Held by whoever stores a content, or one of each 256 others: equal ones that were read at the same time are
+        stored once."""
+        return self._turns[digest[0]]
+
+    def location(self, digest: bytes) -> int | None:
+        """Where this run has stored a content."""
+        return self._known.get(digest)
+
     def look_up(self, index: int, digest: bytes) -> "int | tuple[Place, int] | None":
         """Where a content is already: as a location of this run, or as a place of the base; None when it is new."""
-        location = self._known.get(digest)
+        location = self.location(digest)
         if location is not None:
             return location
         found = self._base(index) if self._base is not None else None
@@ -281,16 +289,27 @@ class _Stretch:
         length, digest = run.checked(ref, view, length, vouched)
         zero = run.is_zero(length, digest)
         found = None if zero else run.look_up(ref.index, digest)
-        run.count(length, zero, found is not None)
         if zero or found is not None:
+            run.count(length, zero, found is not None)
             return found
+        location, known = self._stored(view[:length], digest)
+        run.count(length, zero, known)
+        return location
+
+    def _stored(self, content: memoryview, digest: bytes) -> tuple[int, bool]:
+        """Where a new content is now, and whether another worker has stored it since it was looked for."""
+        run = self._run
         permit = self._cores.get()
         try:
-            location = self._filling.add(view[:length], digest)
+            with run.turn_of(digest):
+                location = run.location(digest)
+                if location is not None:
+                    return location, True
+                location = self._filling.add(content, digest)
+                run.remember(digest, location)
+                return location, False
         finally:
             self._cores.put(permit)
-        run.remember(digest, location)
-        return location
 
     def _upload(self) -> None:
         while (writer := self._packs.get()) is not None:

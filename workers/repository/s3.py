@@ -314,7 +314,7 @@ class S3Store:
             answer = self._client.put_object(
                 Bucket=self._bucket,
                 Key=self._prefix + name,
-                Body=body,
+                Body=bytes(body) if isinstance(body, memoryview) else body,  # the SDK takes no views
                 ChecksumAlgorithm="CRC32",
                 ChecksumCRC32=check,
                 **condition,

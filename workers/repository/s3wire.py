@@ -25,7 +25,7 @@ from workers.repository.errors import (
 from workers.repository.http import Answer, Http
 from workers.repository.pace import Pace
 from workers.repository.sigv4 import Provider, Signer
-from workers.repository.store import Stat
+from workers.repository.store import Body, Stat
 
 MISSING = frozenset({"NoSuchKey", "404", "NotFound", "NoSuchVersion"})
 REFUSED = frozenset({"AccessDenied", "AllAccessDisabled", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403"})
@@ -83,7 +83,7 @@ class Wire:
         self._clock, self._pace = clock, Pace(_REQUESTS_PER_SECOND)
         self._url = f"s3://{bucket}"
 
-    def put(self, key: str, body: bytes | bytearray, headers: dict[str, str]) -> str:
+    def put(self, key: str, body: Body, headers: dict[str, str]) -> str:
         """Write an object; its tag."""
         return self._call("PUT", key, headers=headers, body=body).headers.get("etag", "")
 
@@ -127,7 +127,7 @@ class Wire:
         key: str,
         query: dict[str, str] | None = None,
         headers: dict[str, str] | None = None,
-        body: bytes | bytearray = b"",
+        body: Body = b"",
         into: memoryview | None = None,
     ) -> Answer:
         last: RepositoryError = StoreUnavailable(f"{self._url} did not answer.")

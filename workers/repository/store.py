@@ -5,8 +5,8 @@ December 2020, Azure Blob, a local file system); `create` and `replace` are atom
 ignores the condition (rclone's S3 server does) is found out by `probe`; such a repository keeps its leases in an
 outside CommitStore.
 
-Names are plain ASCII with slashes, as in names.py. Bodies are bytes or bytearrays. Every method may raise
-StoreUnavailable (unknown outcome, try again) and AccessRefused.
+Names are plain ASCII with slashes, as in names.py. Bodies are bytes, bytearrays or views of bytes, good until the call
+returns. Every method may raise StoreUnavailable (unknown outcome, try again) and AccessRefused.
 """
 
 import secrets
@@ -18,7 +18,7 @@ from typing import Protocol
 
 from workers.repository.errors import Conflict, Unsuitable
 
-Body = bytes | bytearray
+Body = bytes | bytearray | memoryview
 
 
 class Thaw(StrEnum):

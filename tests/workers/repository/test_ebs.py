@@ -108,6 +108,16 @@ def test_listing_begins_anywhere_and_ends_where_it_is_told(estate: Any) -> None:
     assert [ref.index for ref in source.blocks(3, 9)] == [5]
 
 
+def test_the_page_that_tells_the_size_is_listed_from_once(estate: Any) -> None:
+    world, client, make = estate
+    make("snap-1", {0: 1})
+    world.snapshots["snap-1"].sums = dict.fromkeys(range(250), "sum")  # looked at by nobody here
+    source = EbsSource(client, "snap-1", readers=4)
+    for requests in (2, 3):  # the first 100 came with the size; then all of them on one page
+        assert [ref.index for ref in source.blocks(0, 2048)] == list(range(250))
+        assert world.counts["ListSnapshotBlocks"] == requests
+
+
 def test_snapshots_without_common_history_are_told_apart_from_missing_ones(estate: Any, tmp_path: Path) -> None:
     world, client, make = estate
     make("snap-1", {0: 1})

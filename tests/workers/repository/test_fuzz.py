@@ -1,5 +1,6 @@
 """A decoder meets mutated objects: it refuses, in bounded time and memory, or gives what was written."""
 
+import hashlib
 import random
 import struct
 import time
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tests.workers.repository.volumes import Hand
 from workers.repository.crypt import FOOTER, Sealer, unpacked
 from workers.repository.errors import Damaged, Newer, RepositoryError
+from workers.repository.fresh import fresh
 from workers.repository.manifest import Generation, SegmentRef, decode_manifest, encode_manifest
 from workers.repository.names import DATA, Pack
 from workers.repository.pack import PackWriter, decode_footer, encode_footer, open_pack, proved
@@ -36,8 +38,6 @@ def samples() -> dict[str, tuple[bytes, Callable[[bytes], object]]]:
     at = Hand()()
     generation = Generation(JOB, "vol", 64 * 4096, 4096, at, at, JOB, (ref,), source={"a": "b"})
     writer = PackWriter(SEALER, PLACES[0].pack, DATA, bytearray())
-    import hashlib
-
     for number in range(4):
         data = bytes([number]) * 4096
         writer.add(data, hashlib.sha256(data).digest())
@@ -147,8 +147,6 @@ def test_a_part_comes_back_as_it_was(rows: list[tuple[int, int, int]]) -> None:
 @given(st.binary(min_size=1, max_size=5000), st.binary(min_size=1, max_size=5000))
 @settings(deadline=None, max_examples=60)
 def test_contents_of_any_kind_come_out_of_a_pack_and_of_a_pack_they_were_moved_to(one: bytes, other: bytes) -> None:
-    import hashlib
-
     digests = [hashlib.sha256(body).digest() for body in (one, other)]
     writer = PackWriter(SEALER, PLACES[0].pack, DATA, bytearray())
     for body, digest in zip((one, other), digests, strict=True):
@@ -168,3 +166,19 @@ def test_contents_of_any_kind_come_out_of_a_pack_and_of_a_pack_they_were_moved_t
     assert opened == [other, one]
     with pytest.raises((Damaged, Newer)):
         open_pack(SEALER, PLACES[0].pack.name(DATA), DATA, moved)
+
+
+def test_a_pack_in_memory_that_cannot_grow_ends_before_its_footer_has_no_room() -> None:
+    room = fresh(20_000)
+    writer = PackWriter(SEALER, PLACES[0].pack, DATA, room)
+    count = 0
+    while writer.fits(64):
+        body = count.to_bytes(64, "little")
+        digest = hashlib.sha256(body).digest()
+        number, start = writer.reserve(len(body), len(body), digest)
+        writer.fill(number, start, body, 1, digest)
+        count += 1
+    packed, _ = writer.finish()
+    footer = open_pack(SEALER, PLACES[0].pack.name(DATA), DATA, packed)
+    assert len(footer) == count > 20_000 // 160
+    assert 18_000 < len(packed) <= 20_000  # a footer compresses a little

@@ -51,7 +51,9 @@ def test_what_was_put_is_read_listed_and_gone_when_deleted(store: Store) -> None
     store.put("packs/a/1", b"one")
     store.put("packs/a/2", bytearray(b"two!"))
     store.put("maps/b", b"")
+    store.put("maps/b", memoryview(b"three of four")[:5])
     assert store.get("packs/a/1")[0] == b"one"
+    assert store.get("maps/b")[0] == b"three"
     assert [(s.name, s.size) for s in store.list("packs/")] == [("packs/a/1", 3), ("packs/a/2", 4)]
     assert [s.name for s in store.list("packs/a/2")] == ["packs/a/2"]
     assert [s.name for s in store.list("")] == ["maps/b", "packs/a/1", "packs/a/2"]
