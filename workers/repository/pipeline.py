@@ -35,6 +35,9 @@ from workers.repository.store import PLAIN, Body, Put
 KNOWN_LIMIT = 131_072
 # A read whose content does not match the source's own checksum is tried again; the network flips bits.
 _READS = 3
+# Workers that may compress besides one a core: one is always handing its turn on, or waits for the interpreter's lock.
+# Measured 2026-11-23 on two cores: an archive of changes takes 3 % less time, a full one 1 %; two more gain nothing.
+_HANDED_ON = 1
 # Room in a pack's buffer for the last block's frame and the footer of a usual number of frames.
 _SLACK = 64 << 10
 Known = Callable[[int], tuple[Place, int, bytes] | None]
@@ -43,7 +46,7 @@ Known = Callable[[int], tuple[Place, int, bytes] | None]
 @dataclass(frozen=True)
 class Tuning:
     """Knobs with what was measured for them (2 cores, 2026-11): zstd level 1 gives ratio .558 at 656 MiB/s, level 3
-    .539 at 425; two uploads hide a store's latency; a third worker that compresses gains nothing."""
+    .539 at 425; two uploads hide a store's latency."""
 
     level: int = 1
     pack_bytes: int = PACK_BYTES
@@ -198,8 +201,8 @@ class _Stretch:
     """The threads of one stretch. The first error stops the workers; uploads drain, so that nothing hangs.
 
     A worker takes one block all the way, in a buffer of its own: as many workers as there may be reads and cores, of
-    which at most `readers` read and at most one a core compresses. So a block is hashed and compressed while it is in
-    the cache of the core that received it.
+    which at most `readers` read and at most one a core, and one more, compress. So a block is hashed and compressed
+    while it is in the cache of the core that received it.
     """
 
     def __init__(
@@ -214,7 +217,7 @@ class _Stretch:
         self._rows: list[tuple[int, int | tuple[Place, int] | None]] = []
         self._packs: SimpleQueue[PackWriter | None] = SimpleQueue()
         self._filling = _Filling(run, self._packs)
-        self._reads, self._cores = _permits(run.readers), _permits(run.tuning.threads)
+        self._reads, self._cores = _permits(run.readers), _permits(run.tuning.threads + _HANDED_ON)
 
     def result(self) -> Part:
         """Run all threads to their end; the rows they found."""
