@@ -77,7 +77,7 @@ def queue_health(clock: Clock) -> list[LaneHealth]:
 
 
 def _counts(at: datetime) -> _Counts:
-    jobs, messages = fn.COUNT(Job.id), fn.COUNT(Outbox.id)
+    jobs, messages = fn.COUNT(Job.id), fn.COUNT(Outbox.job)
     at_work = [JobState.QUEUED, JobState.RUNNING, JobState.WAITING]
     held = Job.select(Job.lane, Job.state, jobs).where(Job.state.in_(at_work)).group_by(Job.lane, Job.state)
     waiting = Outbox.select(Outbox.lane, messages).group_by(Outbox.lane)

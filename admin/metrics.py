@@ -156,7 +156,7 @@ def _by_value(name: str, counts: Mapping[str, int]) -> Values:
 
 def _backlog(at: datetime) -> dict[str, Values]:
     """What waits for a coordinator: due messages, wishes."""
-    due = Outbox.select(fn.COUNT(Outbox.id), fn.MIN(Outbox.ready_at)).where(Outbox.ready_at <= at)
+    due = Outbox.select(fn.COUNT(Outbox.job), fn.MIN(Outbox.ready_at)).where(Outbox.ready_at <= at)
     new = Request.select(fn.COUNT(Request.id), fn.MIN(Request.created_at)).where(Request.state == RequestState.NEW)
     found: dict[str, Values] = {}
     for name, query in (("outbox", due), ("requests", new)):

@@ -55,7 +55,7 @@ def _work(pools: Pools, seconds: Mapping[str, float], at: datetime, now: datetim
         .group_by(*columns)
     )
     ready: Any = (
-        Outbox.select(*columns, fn.COUNT(Outbox.id))
+        Outbox.select(*columns, fn.COUNT(Outbox.job))
         .join(Job)
         .join(Run, JOIN.LEFT_OUTER)
         .where(Outbox.ready_at <= at, Job.state == JobState.PENDING)

@@ -76,7 +76,7 @@ def publish(
     `memory` is this coordinator's own, from batch to batch.
     """
     memory = memory or Memory()
-    if not Outbox.select(Outbox.id).where(Outbox.ready_at <= at).limit(1).exists():
+    if not Outbox.select(Outbox.job).where(Outbox.ready_at <= at).limit(1).exists():
         return 0
     if not publisher.available:
         return 0

@@ -168,7 +168,7 @@ def find_rows(
     """`columns` of the rows whose fields `by` have one of these values together: an index lookup for each.
 
     A column of a row that another field refers to is written FIELD.COLUMN. With `lock` the model's own rows are locked
-    in the order of their ids, and those that somebody else holds are left out (PostgreSQL; on SQLite a write
+    in the order of the keys, and those that somebody else holds are left out (PostgreSQL; on SQLite a write
     transaction excludes everybody). `given` is an SQL condition, a text of the program's own, that must hold too.
     JSON in `as_text` comes as it is written.
     """
@@ -187,10 +187,9 @@ def find_rows(
         for name, here, there in _joined(model, columns)
     )
     table, where = f'"{model._meta.table_name}" t{joins}', f"WHERE {match}{f' AND {given}' if given else ''}"
-    if lock:
-        sql = f"SELECT {names} FROM {_record(fields)}, {table} {where} ORDER BY t.id FOR NO KEY UPDATE OF t SKIP LOCKED"
-    else:
-        sql = f"SELECT t.* FROM {_record(fields)} CROSS JOIN LATERAL (SELECT {names} FROM {table} {where} OFFSET 0) t"
+    one_by_one = "FOR NO KEY UPDATE OF t SKIP LOCKED" if lock else "OFFSET 0"
+    found = f"SELECT {names} FROM {table} {where} {one_by_one}"
+    sql = f"SELECT t.* FROM {_record(fields)} CROSS JOIN LATERAL ({found}) t"
     arrays = [_array(field, column) for field, column in zip(fields, zip(*keys, strict=True), strict=True)]
     return _read(model, columns, database.execute_sql(sql, arrays), as_text)
 

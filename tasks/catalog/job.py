@@ -162,8 +162,7 @@ class Transfer(CatalogModel):
 class Outbox(CatalogModel):
     """A message to publish when its time has come. Written with what it is about; deleted after the confirm."""
 
-    id = BigAutoField()
-    job = SureField(Job, unique=True)  # written with it; who deletes a job deletes its message
+    job = SureField(Job, primary_key=True)  # written with it; who deletes a job deletes its message
     lane = TextField()
     account_id = BigIntegerField()
     region = TextField(default="")
@@ -173,11 +172,14 @@ class Outbox(CatalogModel):
     created_at = UtcField()
 
     class Meta:
-        # The second is the places' lines: the order in which admission takes them.
+        # The second is the places' lines: the order in which admission takes them. Each question has one index that can
+        # answer it, hence the `+ 0`: figures that were taken while nothing waited tell PostgreSQL that any index with
+        # the column somewhere would do, and in a wave it went through all that waits for each place and each message
+        # (64 s for 30,000 messages instead of 3, measured 2026-11-23).
         indexes = (
-            (("lane", "ready_at"), False),
+            (("ready_at",), False),
             SQL(
                 'CREATE INDEX "outbox_line" ON "outbox" '
-                '("lane", "account_id", "region", "service", "priority" DESC, "job_id")'
+                '("lane", "account_id", "region", "service", "priority" DESC, ("job_id" + 0))'
             ),
         )

@@ -130,6 +130,31 @@ def test_each_waiting_job_is_read_for_its_own_place_only(tmp_path: Path) -> None
             assert database.execute_sql(read, [table]).fetchone()[0] < 10 * 300
 
 
+@pytest.mark.usefixtures("catalog")
+@pytest.mark.parametrize("catalog", ["postgresql"], indirect=True)
+def test_figures_of_an_outbox_that_was_empty_do_not_make_each_place_read_what_waits_elsewhere(tmp_path: Path) -> None:
+    """Found by the dispatch bench: analysed between two waves, the outbox was read once for each place."""
+    house = House(tmp_path)
+    row = {"kind": "discover", "lane": str(Lane.DISCOVER), "account": house.account()}
+    wave = [{**row, "region": f"r-{n % 300}"} for n in range(3000)]
+    with transaction():
+        add_jobs(wave, house.clock.timer())
+        Outbox.delete().execute()
+    with session():
+        database.execute_sql("ANALYZE outbox")
+    with transaction():
+        add_jobs(wave, house.clock.timer())
+    read = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'outbox'"
+    with transaction():
+        look_up_rows()
+        assert len(read_candidates(house.clock.timer(), {Lane.DISCOVER: 300})) == 600
+        assert database.execute_sql(read).fetchone()[0] < 3 * 3000
+    shared = """SELECT attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey)
+        WHERE indrelid = 'outbox'::regclass GROUP BY attname HAVING count(*) > 1"""
+    with session():
+        assert database.execute_sql(shared).fetchall() == []  # else a look for it by the wrong one reads all of it
+
+
 def test_a_chain_goes_one_at_a_time_what_was_asked_for_first_and_else_in_order(house: House) -> None:
     """feature 12: an on-demand job does not wait behind its own target's backlog."""
     first, second = jobs(house, 2, chain="snapshot:1")

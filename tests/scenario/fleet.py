@@ -215,8 +215,8 @@ class Fleet:
             soon = database_time() + RETRY_SOON
             failed = Job.select(Job.id).where(Job.state == JobState.PENDING, Job.error_code != "")
             waits = (Outbox.ready_at > soon) & Outbox.job.in_(failed)
-            late = [row.id for row in lock_rows(Outbox.select(Outbox.id).where(waits))]
-            Outbox.update(ready_at=soon).where(Outbox.id.in_(late)).execute()
+            late = [row.job_id for row in lock_rows(Outbox.select(Outbox.job).where(waits))]
+            Outbox.update(ready_at=soon).where(Outbox.job.in_(late)).execute()
 
     def until(self, what: str, ready: Callable[[], Any], seconds: float = 60.0) -> Any:
         """Wait until `ready()` is true; fails naming `what` and the logs' last lines."""

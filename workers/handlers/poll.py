@@ -67,7 +67,7 @@ def _eager(job: Job) -> bool:
     pause, since one question asks about all of them."""
     place = [Outbox.account_id == job.account_id, Outbox.region == job.region, Outbox.service == job.service]
     with session():
-        return bool(Outbox.select(Outbox.id).where(Outbox.lane == Lane.COPY, *place).limit(1).exists())
+        return bool(Outbox.select(Outbox.job).where(Outbox.lane == Lane.COPY, *place).limit(1).exists())
 
 
 def _look_at_others(context: Context, job: Job, account: driver.Account) -> None:
