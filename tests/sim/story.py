@@ -77,6 +77,13 @@ STORM = Weather(
 _LENGTHS = ("freeze_seconds", "freeze_at")
 
 
+NAMING = 0.5  # of the seeds: a policy names its volumes, so that its second slot is planned where it is decided
+
+
+def _named(volume: str) -> dict[str, str]:
+    return {"type": "volume", "id": volume, "account": "prod", "region": "us-east-1"}
+
+
 @dataclass(frozen=True)
 class Options:
     """What a story is about; a mutant may want other weather or another size than a seed by itself has."""
@@ -214,7 +221,9 @@ class _Story:
             grid = {"every": "10m", "starts_at": "2026-01-01T00:00", "time_zone": "UTC"}
             schedule = Schedule.create(name="often", spec=grid, created_at=at, changed_at=at)
             for name, spec in POLICIES.items():
-                policy = Policy.create(name=name, spec=spec, created_at=at, changed_at=at)
+                named = name == "gold" and random.Random(f"named {self._seed}").random() < NAMING
+                own = {**spec, "targets": [_named(one) for one in sorted(self._targets[name])]} if named else spec
+                policy = Policy.create(name=name, spec=own, created_at=at, changed_at=at)
                 PolicySchedule.create(policy=policy, schedule=schedule, last_slot_at=START, next_start_at=START)
 
     # --- what happens beside the processes' own steps ---
