@@ -7,7 +7,7 @@ fills is touched (`warm`): the host of a virtual machine takes back what lies id
 it. Neither peer syncs what it restores to the disk. Every peer's restored bytes are compared
 with the disk's. The engine reads the disk through the EBS direct stand-in, restic reads it as a file. Progress goes to
 stderr; the last line on stdout is one JSON object. The whole run at its defaults takes about 15 minutes on two quiet
-cores: a minute and a half for the disk (kept for the next run), two minutes for each repetition, and two for latency,
+cores: a minute and a half for the disk (kept for the next run), two minutes for each repetition, and three for latency,
 two workers and the map; `--gib 2 --repeat 1` takes two.
 
 A volume's blocks cost the same to whoever reads a snapshot, so `usd_per_tib` counts requests to the store only.
@@ -185,18 +185,19 @@ def repetition(folder: Path, first: Path, second: Path) -> dict[str, Any]:
 
 
 def delayed(folder: Path, first: Path, second: Path, pairs: int = 4) -> dict[str, float]:
-    """Full archives of half the disk, with 30 ms before every answer beside ones without: the median pair. Each has a
-    store of its own and memory at hand, and either goes first in every other pair. When the delayed one always came
-    second, beside what the first had stored, it paid for memory too: 9 to 38 % instead of 9 to 15 (2026-11-23)."""
+    """Full archives of the disk, with 30 ms before every answer beside ones without: the median pair. Each has a store
+    of its own and memory at hand, and either goes first in every other pair. When the delayed one always came second,
+    beside what the first had stored, it paid for memory too: 9 to 38 % instead of 9 to 15 (half the disk, 2026-11-23).
+    """
     costs = []
     for pair in range(pairs):
         walls = {}
         for latency in ((0.0, 0.03), (0.03, 0.0))[pair % 2]:
             with serving(folder, first, second) as server:
                 ours(server, "create")
-                warm(first.stat().st_size / 2**31, first)
+                warm(first.stat().st_size / 2**30, first)
                 server.set(latency=latency)
-                walls[latency] = ours(server, "full", "64 snap-half")["wall"]
+                walls[latency] = ours(server, "full", "64 snap-1")["wall"]
         costs.append(walls[0.03] / walls[0.0] - 1)
     say(f"30 ms of latency: {[round(cost, 3) for cost in costs]}")
     return {"latency_30ms_cost": round(statistics.median(costs), 3)}
