@@ -10,6 +10,7 @@ from peewee import fn
 
 from tasks.catalog import DeadLetter, Job, Outbox, Process, session
 from tasks.catalog.fleet import SILENT_AFTER
+from tasks.catalog.pools import oldest_messages
 from tasks.clock import Clock
 from tasks.lanes import LANES
 from tasks.states import JobState
@@ -51,7 +52,8 @@ def queue_health(clock: Clock) -> list[LaneHealth]:
     """The health of every lane, in the order in which lanes are published."""
     with session():
         counts = _counts(clock.timer())
-        oldest = {lane: _oldest_age(lane, clock) for lane in LANES}
+        unsent = oldest_messages(clock.timer())
+        oldest = {lane: _oldest_age(lane, unsent.get(lane), clock) for lane in LANES}
         workers = live_processes(clock)
     lanes: list[LaneHealth] = []
     for lane, limits in LANES.items():
@@ -112,13 +114,12 @@ def _count(query: Any) -> dict[str, int]:
     return dict(_tuples(query))
 
 
-def _oldest_age(lane: str, clock: Clock) -> float:
+def _oldest_age(lane: str, unsent: datetime | None, clock: Clock) -> float:
     """Seconds since the lane's oldest ready job became due; 0 when nothing is ready."""
     at = clock.timer()
-    pending = Outbox.select(fn.MIN(Outbox.ready_at)).where(Outbox.lane == lane, Outbox.ready_at <= at).scalar()
     queued = Job.select(fn.MIN(Job.not_before_at)).where(Job.state == JobState.QUEUED, Job.lane == lane).scalar()
     read: Any = Outbox.ready_at.python_value
-    due: list[datetime] = [read(value) for value in (pending, queued) if value is not None]
+    due = [value for value in (unsent, read(queued)) if value is not None]
     return max(0.0, (at - min(due)).total_seconds()) if due else 0.0
 
 

@@ -26,7 +26,7 @@ from tasks.catalog import (
 )
 from tasks.catalog.fleet import SILENT_AFTER
 from tasks.catalog.freshness import freshness
-from tasks.catalog.pools import COMMON, Pools, due_by_pool, read_pools, read_served
+from tasks.catalog.pools import COMMON, Pools, due_by_pool, oldest_messages, read_pools, read_served
 from tasks.lanes import LANES, Lane
 from tasks.states import AccountState, JobState, RunState
 
@@ -199,14 +199,16 @@ def _lanes(at: datetime, pools: Pools, due: Mapping[tuple[str, str], datetime]) 
     for process in Process.select().where(Process.seen_at > at - SILENT_AFTER, ~Process.draining):
         for lane in process.lanes if process.pool == COMMON else ():
             workers[lane] += 1
-    return [_lane(lane, workers[lane], at, pools, due.get((lane, COMMON))) for lane in LANES]
+    unsent = oldest_messages(at)
+    return [_lane(lane, workers[lane], at, pools, due.get((lane, COMMON)), unsent.get(lane)) for lane in LANES]
 
 
-def _lane(lane: Lane, workers: int, at: datetime, pools: Pools, due_in_common: datetime | None) -> LaneFact:
-    ready: Any = Outbox.select(fn.MIN(Outbox.ready_at)).where(Outbox.lane == lane, Outbox.ready_at <= at)
-    unsent = _least(ready)
+def _lane(
+    lane: Lane, workers: int, at: datetime, pools: Pools, due_in_common: datetime | None, unsent: datetime | None
+) -> LaneFact:
     free = None
     if unsent is not None:
+        ready: Any = Outbox.select(fn.MIN(Outbox.ready_at)).where(Outbox.lane == lane, Outbox.ready_at <= at)
         # Copies wait for their slot, jobs of a chain for each other, and those of a pool for its workers: that is not
         # the broker's doing.
         bound = {*pools.accounts, *(account for account, _ in pools.regions)}

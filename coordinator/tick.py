@@ -35,6 +35,8 @@ log = logging.getLogger("snapfleet.coordinator")
 # 7,270 a second in batches of 1,000, 7,150 of 500, 6,430 of 334, 5,950 of 250; and 60,000 in 6.7 to 7.4 s in batches of
 # 1,000, in 8.1 s of 500 and in 6.8 s of 2,000.
 BATCH = 1000
+# Runs that wait to be planned, from which on no other is planned before them.
+BACKLOG = 1000
 # A schedule that cannot be read is looked at again this much later: its slots are not forgotten, they coalesce.
 UNREADABLE_WAIT = timedelta(minutes=5)
 
@@ -103,6 +105,7 @@ def tick(
         if freshness is None:
             raise
         log.exception("Runs could not be planned where their slots were decided; they are planned later.")
+        counters.add("snapfleet_tick_errors_total")
         begun, planned = _tick(now, at, counters, None)
     if touched is not None:
         touched.extend(one.run.id for one in planned if not one.waits)
@@ -131,10 +134,18 @@ def _tick(now: datetime, at: datetime, counters: Counters, freshness: timedelta 
 
 def _plan(written: _Written, at: datetime, freshness: timedelta) -> list[Planned]:
     """What becomes of the runs of policies that name their resources, as far as it can be said now."""
-    if not written.named:
+    runs = [run for run in written.runs if run.policy in written.named]
+    before = _unplanned() if runs else []
+    if not runs or len(before) == BACKLOG:
         return []
     planner = Planner(read_looks(), written.named, at, freshness)
-    return planner.plan([run for run in written.runs if run.policy in written.named])
+    return planner.plan([run for run in runs if run.policy not in before])
+
+
+def _unplanned() -> Collection[int]:
+    """Policies with a run that began before and is not planned yet: it goes first, and what it finds in line is older.
+    Of many, so many that nothing is planned before them."""
+    return [policy for (policy,) in rows(Run.select(Run.policy).where(Run.state == RunState.RESOLVING).limit(BACKLOG))]
 
 
 def _begin(runs: Sequence[Begun], planned: list[Planned], at: datetime) -> int:
@@ -223,10 +234,8 @@ def _note(
     if decision.run is not None and policy.enabled and policy.deleted_at is None:
         reason = decision.reason.text
         written.runs.append(Begun(UNWRITTEN, policy.id, decision.run, "schedule", reason, at, ()))
-        read = read_spec(policy.spec)
-        if read[1]:
-            row = (policy.id, policy.name, policy.priority, policy.deleted_at)
-            written.named[policy.id] = PolicyRow._make((*row, *read))
+        if (named := _named(policy)) is not None:
+            written.named[policy.id] = named
         if decision.missed is not None:
             written.missed.append(
                 {
@@ -240,6 +249,15 @@ def _note(
             )
     for one, position in zip(entries, decided.positions, strict=True):
         written.moves.append({"id": one.id, **position})
+
+
+def _named(policy: _Policy) -> PolicyRow | None:
+    """The policy when all its targets name resources; None also when it cannot be read, which planning will tell."""
+    try:
+        spec, named = read_spec(policy.spec)
+    except ValueError:
+        return None
+    return PolicyRow(policy.id, policy.name, policy.priority, policy.deleted_at, spec, named) if named else None
 
 
 def _position(track: Track, policy_name: str, again: datetime | None) -> dict[str, datetime | None]:

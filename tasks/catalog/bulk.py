@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from peewee import SQL, DataError, Field, Tuple
 
@@ -373,9 +373,9 @@ def _insert_slowly(
         _insert_slowly(along.model, copies, (), False, None)
         return [row[: len(returning)] for row in new]
     written: list[tuple[Any, ...]] = []
-    names = {name for row in rows for name in row}
-    defaults = {name: value for name, value in _defaults(model).items() if name in names}
-    complete = [{**defaults, **row} for row in rows]
+    given, meta = _defaults(model), cast(Any, model._meta)
+    defaults = {name: given.get(name) for row in rows for name in row if name != meta.primary_key.name}
+    complete = [{**defaults, **row} for row in rows]  # all of one shape: the query builder goes by the first
     for start in range(0, len(complete), _CHUNK):
         query = model.insert_many(complete[start : start + _CHUNK])
         query = query.on_conflict_ignore() if ignore else query

@@ -83,6 +83,13 @@ def stranded_messages(pools: Pools, served: Served) -> dict[Lane, int]:
     return found
 
 
+def oldest_messages(at: datetime) -> dict[str, datetime]:
+    """By lane when the oldest message that could be published became ready; one look at all that waits."""
+    read: Any = Outbox.ready_at.python_value
+    ready: Any = Outbox.select(Outbox.lane, fn.MIN(Outbox.ready_at)).where(Outbox.ready_at <= at)
+    return {lane: read(oldest) for lane, oldest in ready.group_by(Outbox.lane).tuples()}
+
+
 def due_by_pool(pools: Pools, at: datetime) -> dict[tuple[str, str], datetime]:
     """(lane, pool) to when the oldest job that could run there became due."""
     read: Any = Outbox.ready_at.python_value

@@ -1,5 +1,6 @@
 """A policy that names its resources is planned where its slot is decided; whatever hinders that is planned later."""
 
+from collections import deque
 from datetime import timedelta
 from typing import Any
 
@@ -16,10 +17,10 @@ def _named(name: str = "vol-prod-00000") -> list[dict[str, Any]]:
     return [{"type": "volume", "id": name, "account": "prod", "region": HOME}]
 
 
-def _tick(house: House) -> int:
+def _tick(house: House, touched: deque[int] | None = None) -> int:
     from coordinator.tick import tick
 
-    return tick(house.clock.now(), house.clock.timer(), Counters(), FRESH)
+    return tick(house.clock.now(), house.clock.timer(), Counters(), FRESH, touched)
 
 
 def _looked_at(house: House) -> None:
@@ -30,8 +31,8 @@ def _looked_at(house: House) -> None:
 def test_a_named_volume_that_was_looked_at_lately_has_its_job_and_message_with_its_run(house: House) -> None:
     account = house.account()
     house.resources(2, account)
-    house.policy("one", [NIGHTLY], targets=_named())
     house.policy("tags", [NIGHTLY])
+    house.policy("one", [NIGHTLY], targets=_named())
     house.clock.advance(DAY)
     _looked_at(house)
     assert _tick(house) == 2
@@ -54,16 +55,62 @@ def test_a_named_volume_waits_for_a_look_when_none_is_fresh(house: House) -> Non
 
 
 def test_a_named_volume_that_is_not_there_ends_its_run_with_the_reason(house: House) -> None:
-    house.account()
-    house.resources(1, house.account("other"))
+    house.resources(1, house.account())
     house.policy(schedules=[NIGHTLY], targets=_named("vol-nowhere"))
     house.clock.advance(DAY)
-    with transaction():
-        Scan.update(finished_at=house.clock.timer()).execute()
-    house.work()
+    _looked_at(house)
+    touched: deque[int] = deque()
+    assert _tick(house, touched) == 1
     (run,) = house.runs()
-    assert run.state == RunState.FAILED
+    assert (run.state, list(touched)) == (RunState.OPEN, [run.id])
     assert [problem["code"] for problem in run.problems] == ["gone"]
+    house.work()
+    assert [run.state for run in house.runs()] == [RunState.FAILED]
+
+
+def test_a_named_volume_that_still_waits_in_line_keeps_its_place_and_the_next_slot_says_so(house: House) -> None:
+    house.resources(1, house.account())
+    house.policy(schedules=[NIGHTLY], targets=_named())
+    touched: deque[int] = deque()
+    for _ in range(2):
+        house.clock.advance(DAY)
+        _looked_at(house)
+        assert _tick(house, touched) == 1
+    first, second = house.runs()
+    assert [(job.run_id, job.state, job.error_code) for job in house.jobs()] == [
+        (first.id, JobState.PENDING, ""),
+        (second.id, JobState.CANCELLED, "overlapped"),
+    ]
+    assert list(touched) == [second.id]
+
+
+def test_a_slot_is_not_planned_before_an_earlier_one_of_its_policy_that_still_waits(house: House) -> None:
+    """Found in review: the later one overtook it, and the earlier was told that an earlier backup stood for it."""
+    house.resources(1, house.account())
+    house.policy(schedules=[NIGHTLY], targets=_named())
+    house.clock.advance(DAY)
+    assert _tick(house) == 1  # no look is fresh
+    house.clock.advance(DAY)
+    _looked_at(house)
+    assert _tick(house) == 1
+    assert [run.state for run in house.runs()] == [RunState.RESOLVING, RunState.RESOLVING]
+    house.step()
+    house.step()
+    first, second = house.runs()
+    assert [(job.run_id, job.error_code) for job in house.jobs()] == [(first.id, ""), (second.id, "overlapped")]
+
+
+def test_a_policy_that_cannot_be_read_stops_no_slot(house: House) -> None:
+    """PostgreSQL reads JSON as it is written; on SQLite it is a text that something else may have put there."""
+    house.resources(1, house.account())
+    house.policy("bad", [NIGHTLY], targets=_named())
+    house.policy("good", [NIGHTLY], targets=_named())
+    if not is_postgres(database):
+        with transaction():
+            database.execute_sql("UPDATE policy SET spec = ? WHERE name = 'bad'", ["\n" + '{"targets": '])
+    house.clock.advance(DAY)
+    _looked_at(house)
+    assert _tick(house) == 2
 
 
 def test_a_slot_that_has_its_run_already_gets_no_second_job(house: House) -> None:

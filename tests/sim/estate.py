@@ -141,7 +141,7 @@ def live(plan: Plan) -> Week:
 
 
 def _fall_due(places: Iterable[Place], plan: Plan, now: int) -> None:
-    """A slot comes; a target that still waits for an earlier one stands in line once only (coordinator.resolve)."""
+    """A slot comes; a target that still waits for an earlier one stands in line once only (coordinator.planned)."""
     for place in places:
         if (now - place.phase) % plan.cadence < plan.step and now >= place.phase:
             fresh = place.size - place.waiting

@@ -36,9 +36,15 @@ BEAT_EVERY = 10.0
 
 
 class Deaf(Counters):
-    """Counts nothing."""
+    """Counts nothing; what a round swallowed is a defect of the world."""
 
-    def add(self, *_: Any, **__: Any) -> None: ...
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def add(self, name: str, *_: Any, **__: Any) -> None:
+        if name == "snapfleet_tick_errors_total":
+            self._world.defects.append("coordinator: an error was counted")
 
     def observe(self, *_: Any, **__: Any) -> None: ...
 
@@ -136,7 +142,9 @@ class Fleet:
 
     def _coordinate(self, process: Process) -> None:
         world = self.world
-        me = SimCoordinator(self.settings, process.clock, self.broker, Deaf(), attention=Attentive(), name=process.name)
+        me = SimCoordinator(
+            self.settings, process.clock, self.broker, Deaf(self.world), attention=Attentive(), name=process.name
+        )
         me.world = world
         pause, seen = NEWS, -1
         while True:
@@ -175,7 +183,7 @@ class Fleet:
             drivers={"instance": self.driver, "volume": self.driver},
             keys=self.key,
             installation=INSTALLATION,
-            counters=Deaf(),
+            counters=Deaf(self.world),
             owner=process.name,
         )
         held = Held()

@@ -132,7 +132,8 @@ def _move_later(world: World) -> Sequence[Patch]:
 
 
 def _run_later(world: World) -> Sequence[Patch]:
-    """Schedules move on first; runs are written in a transaction of their own, if their coordinator still lives."""
+    """Schedules move on first; runs are written in a transaction of their own, if their coordinator still lives, and
+    planned later."""
 
     def insert(model: type[Model], rows: Sequence[Any], **how: Any) -> Any:
         if model is not Run or not rows or rows[0]["trigger"] != "schedule":
@@ -145,9 +146,9 @@ def _run_later(world: World) -> Sequence[Patch]:
                     insert_rows(model, rows, **how)
 
         world.at(world.now + 20, start)
-        return [(0,) for _ in rows]
+        return [(row["policy"], 0) for row in rows]
 
-    return [_set(tick, "insert_rows", insert)]
+    return [_set(tick, "insert_rows", insert), _set(tick, "_plan", lambda *_: [])]
 
 
 def _without_unique_slots(_: World) -> Sequence[Patch]:

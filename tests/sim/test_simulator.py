@@ -7,17 +7,21 @@ import ast
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 from peewee import Field
 
-from coordinator import main
+from coordinator import main, tick
+from coordinator.planner import Planned
 from tasks.catalog import Job, Point, Run
 from tasks.crash import POINTS
 from tests.sim.catalog import quick_column
 from tests.sim.fleet import SimCoordinator
-from tests.sim.story import Options, run_seed, weather_of
+from tests.sim.story import SMALL, Options, run_seed, weather_of
 from tests.sim.world import Weather
 from workers import app
 
@@ -49,6 +53,21 @@ def test_the_simulator_imports_the_product_and_copies_nothing_of_it() -> None:
     assert issubclass(SimCoordinator, main.Coordinator)
     assert "step" not in vars(SimCoordinator)
     assert app.work.__module__ == "workers.app"
+
+
+def test_seeds_plan_named_volumes_where_their_slot_is_decided(tmp_path: Path) -> None:
+    planned = []
+    real = tick._plan
+
+    def watched(*facts: Any) -> list[Planned]:
+        found = real(*facts)
+        planned.extend(found)
+        return found
+
+    calm = replace(SMALL, weather=Weather(), targets=(1, 1))
+    for seed in (4, 7):  # both name their volumes
+        run_seed(seed, tmp_path, calm, lambda _: mock.patch.object(tick, "_plan", watched))
+    assert planned
 
 
 def test_the_same_seed_tells_the_same_story(tmp_path: Path) -> None:
