@@ -44,6 +44,7 @@ def test_full_batches_follow_each_other_at_once(catalog: str) -> None:
 
 def test_what_one_stage_did_wakes_the_next_and_what_it_did_not_does_not(catalog: str) -> None:
     done: list[str] = []
+    woken: list[int] = []
     counts, ended = [1, 0, 1], threading.Event()
 
     def plan() -> int:
@@ -56,8 +57,12 @@ def test_what_one_stage_did_wakes_the_next_and_what_it_did_not_does_not(catalog:
             ended.set()
         return 0
 
+    class Heard(Stage):
+        def wake(self) -> None:
+            woken.append(len(done))
+
     publishing = Stage("publish", publish, 10)
-    planning = Stage("plan", plan, 1, publishing)
+    planning = Stage("plan", plan, 1, Heard("look", lambda: 0, 10), publishing)
     publishing.start()
     wait_until(lambda: done == ["publish"], 5)
     planning.start()
@@ -66,6 +71,7 @@ def test_what_one_stage_did_wakes_the_next_and_what_it_did_not_does_not(catalog:
     assert ended.wait(5)
     planning.stop()
     publishing.stop()
+    assert len(woken) == 2  # as often as a plan did anything
 
 
 def test_neither_a_catalog_that_is_away_nor_a_defect_ends_it(catalog: str, caplog: pytest.LogCaptureFixture) -> None:
