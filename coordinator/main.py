@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from importlib.metadata import version
 
 from peewee import InterfaceError, OperationalError, fn
@@ -39,7 +40,7 @@ from coordinator.stage import Stage
 from coordinator.sweep import plan_cleanups, retention_pass
 from coordinator.sync_parts import look_after_syncs
 from coordinator.tick import BATCH as TICKED
-from coordinator.tick import tick
+from coordinator.tick import due_in, tick
 from coordinator.watch import watch_additions
 from coordinator.webhook import Notifier
 from tasks.broker import Publisher
@@ -138,7 +139,8 @@ class Coordinator:
         publishing = Stage("publish", lambda: self._part("publish", lambda: self._publish(at())), PUBLISHED)
         planning = Stage("plan", lambda: self._part("plan", lambda: self._plan(at())), 1, publishing)
         following = planning, publishing  # the second for what the tick has planned itself
-        ticking = Stage("tick", lambda: self._part("tick", lambda: self._tick(now(), at())), TICKED, *following)
+        deciding = partial(self._part, "tick", lambda: self._tick(now(), at()))
+        ticking = Stage("tick", deciding, TICKED, *following, due_in=lambda: due_in(now()))
         self._stages = {"tick": ticking, "plan": planning, "publish": publishing}
         for stage in self._stages.values():
             stage.start()

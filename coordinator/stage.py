@@ -22,10 +22,18 @@ _END_SECONDS = 20.0  # a batch in hand is ended first; the broker's confirms are
 
 class Stage:
     """Calls `work` whenever it is woken, and again at once while it does `batch` things or more, as many as it may;
-    wakes the stages that come `after` it when it has done any."""
+    wakes the stages that come `after` it when it has done any. `due_in` says in how many seconds the next thing comes
+    due (0: something is due and could not be done), and it looks then."""
 
-    def __init__(self, name: str, work: Callable[[], int], batch: int, *after: "Stage") -> None:
-        self._work, self._batch, self._after = work, batch, after
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[], int],
+        batch: int,
+        *after: "Stage",
+        due_in: Callable[[], float] = lambda: IDLE,
+    ) -> None:
+        self._work, self._batch, self._after, self._due_in = work, batch, after, due_in
         self._woken, self._stopped = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._away = False
@@ -46,24 +54,27 @@ class Stage:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            count = self._once()
-            for stage in self._after if count else ():
-                stage.wake()
-            if count < self._batch:
-                self._woken.wait(BUSY if count else IDLE)
+            pause = self._once()
+            if pause:
+                self._woken.wait(pause)
                 self._woken.clear()
 
-    def _once(self) -> int:
+    def _once(self) -> float:
+        """Do a batch; the seconds until the next one."""
         try:
             with session():
                 count = self._work()
-            self._away = False
-            return count
+                for stage in self._after if count else ():
+                    stage.wake()
+                self._away = False
+                if count:
+                    return 0.0 if count >= self._batch else BUSY
+                return min(IDLE, self._due_in() or BUSY)
         except Unavailable as error:
             if not self._away:
                 log.warning("%s The stage %r tries again every second.", error.text, self._thread.name)
             self._away = True
-            return 0
+            return IDLE
         except Exception:  # everything waits for this thread: a defect in one batch must not end it
             log.exception("A batch of the stage %r was given up on a defect.", self._thread.name)
-            return 0
+            return IDLE

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
+from math import inf
 from typing import Any, NamedTuple
 
 from peewee import InterfaceError, OperationalError, fn
@@ -95,7 +96,7 @@ def tick(
     later (None: none is planned at once), and left to the planning of all others when the database refuses what they
     would write. Adds to `touched` those that have nothing to wait for.
     """
-    if not _anything_due(now):
+    if due_in(now):
         return 0
     try:
         begun, planned = _tick(now, at, counters, freshness)
@@ -162,11 +163,13 @@ def _begin(runs: Sequence[Begun], planned: list[Planned], at: datetime) -> int:
     return len(new)
 
 
-def _anything_due(now: datetime) -> bool:
-    """One look at the index: most ticks of a day find nothing, and need no transaction."""
-    due = PolicySchedule.select(PolicySchedule.id).where(PolicySchedule.next_start_at <= now)
+def due_in(now: datetime) -> float:
+    """Seconds until the next slot starts, 0 when one should have started: one look at the index. Most ticks of a day
+    find nothing, and need no transaction."""
+    first = PolicySchedule.select(PolicySchedule.next_start_at).where(PolicySchedule.next_start_at.is_null(False))
     with session():
-        return bool(rows(due.order_by(PolicySchedule.next_start_at).limit(1)))
+        found = rows(first.order_by(PolicySchedule.next_start_at).limit(1))
+    return max(0.0, (found[0][0] - now).total_seconds()) if found else inf
 
 
 def _due(now: datetime) -> list[tuple[_Policy, list[_Entry]]]:

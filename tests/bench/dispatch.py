@@ -3,8 +3,10 @@
 The production coordinator (tick, plan, outbox, confirmed publish) on a PostgreSQL that syncs every commit and a real
 RabbitMQ; the peers in an environment of their own, 10,000 entries each, APScheduler on the same PostgreSQL. The peers
 only schedule; ours also plans, writes jobs and publishes with confirms. All take turns, round by round, so that each
-round meets the machine as the others do, and their medians are compared. Sweeps belong to another coordinator here,
-as in a fleet. Progress goes to standard error; the last line of standard output is one JSON object.
+round meets the machine as the others do, and their medians are compared. Ours runs all the time, as it does in a fleet,
+and its time begins when the slots are due, so that it also has to notice them; the peers are called at that moment.
+Sweeps belong to another coordinator here. Progress goes to standard error; the last line of standard output is one JSON
+object.
 """
 
 import argparse
@@ -46,6 +48,9 @@ PEERS = Path(__file__).resolve().parents[2] / ".venv-peers" / "bin" / "python"
 PEER_ENTRIES, PEER_DUE = 10_000, 1_000
 ROUNDS = 5
 PATIENCE = 240.0
+AT_ONCE = timedelta(milliseconds=1)
+# Slots are written before they are due, so long that the coordinator has come to rest: at least so many a second.
+LEAST_AHEAD, SLOTS_WRITTEN = 0.3, 5_000
 OPEN = Admission(capacity=dict.fromkeys(Lane, 10**9), starts=Pace(per_second=1e6, burst=10**9))
 
 
@@ -55,10 +60,11 @@ class Recorder:
     def __init__(self, real: ConfirmingPublisher) -> None:
         self._real = real
         self.confirmed: dict[int, datetime] = {}
-        self.wanted, self.enough, self.enough_at = 0, threading.Event(), 0.0
+        self.wanted, self.enough, self.enough_at = 0, threading.Event(), datetime.min
 
     def expect(self, count: int) -> threading.Event:
         """Set once so many are confirmed, at `enough_at`."""
+        self.confirmed.clear()
         self.wanted, self.enough = count, threading.Event()
         return self.enough
 
@@ -75,7 +81,7 @@ class Recorder:
         at = datetime.now(UTC)
         self.confirmed.update((one.job, at) for (_, one), ok in zip(messages, good, strict=True) if ok)
         if len(self.confirmed) >= self.wanted and not self.enough.is_set():
-            self.enough_at = time.perf_counter()
+            self.enough_at = at
             self.enough.set()
         return good
 
@@ -117,26 +123,36 @@ class Bench:
         self.coordinator.step()
         _spare_the_collector()
         self.next = 1
+        self._stop = threading.Event()
+        self._loop = threading.Thread(target=_loop, args=(self.coordinator, self._stop))
 
-    def make_due(self, count: int, at: datetime, over: timedelta) -> None:
-        """The next `count` schedules that had no slot yet become due."""
+    def start(self) -> None:
+        """Run the production loop from now on."""
+        self._loop.start()
+
+    def make_due(self, count: int, ahead: float, over: timedelta) -> datetime:
+        """The next `count` schedules that had no slot yet become due, the first in so many seconds; when that is."""
+        at = (database_time() + timedelta(seconds=ahead)).replace(microsecond=0)
         estate.forget_looks_age(self.connection, database_time())
         estate.make_due(self.connection, at, self.next, count, over)
         self.connection.execute("vacuum analyze policy_schedule")
         self.next += count
-        self.publisher.confirmed.clear()
+        if database_time() > at - timedelta(seconds=LEAST_AHEAD):
+            raise RuntimeError(f"it took more than {ahead:g} s to write {count} slots")
+        return at
 
-    def published(self, count: int) -> float:
-        """Seconds from the first round of the production loop until so many messages are confirmed."""
+    def published(self, count: int, at: datetime) -> tuple[float, dict[str, float]]:
+        """Seconds from `at`, which is to come, until so many messages are confirmed; and processor seconds meanwhile,
+        ours and the servers'."""
         enough = self.publisher.expect(count)
-        late = threading.Timer(PATIENCE, enough.set)
-        late.start()
-        began = time.perf_counter()
-        _loop(self.coordinator, enough)
-        late.cancel()
-        if len(self.publisher.confirmed) < count:
+        offset = datetime.now(UTC) - database_time()
+        time.sleep((at - database_time()).total_seconds() - LEAST_AHEAD / 2)
+        Timed.spent.clear()
+        before = self.cpu()
+        if not enough.wait(PATIENCE):
             raise RuntimeError(f"{len(self.publisher.confirmed)} of {count} after {PATIENCE:g} s")
-        return self.publisher.enough_at - began
+        used = {name: seconds - before[name] for name, seconds in self.cpu().items()}
+        return (self.publisher.enough_at - offset - at).total_seconds(), used
 
     def cpu(self) -> dict[str, float]:
         """CPU seconds so far, ours and the servers'."""
@@ -144,6 +160,9 @@ class Bench:
 
     def close(self) -> None:
         """Give everything back."""
+        self._stop.set()
+        if self._loop.is_alive():
+            self._loop.join()
         self.publisher.close()
         self.connection.close()
         close_catalog()
@@ -167,7 +186,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with contextlib.ExitStack() as stack:
                 url = postgres.url(postgres.new_database())
                 peers = {} if given.no_peers else {name: stack.enter_context(one) for name, one in _peers(url).items()}
-                report = {**idle(bench), **due(bench, given.due, peers)}
+                report = idle(bench)
+                bench.start()
+                report |= due(bench, given.due, peers)
             report |= steady(bench, given.due, given.seconds)
             report |= herd(bench, given.herd)
         finally:
@@ -229,11 +250,8 @@ def due(bench: Bench, count: int, peers: Mapping[str, "Peer"]) -> dict[str, Any]
 
 def _round(bench: Bench, count: int) -> tuple[float, dict[str, float], dict[str, int]]:
     """Due a second, seconds of each stage, and processor time of each program."""
-    bench.make_due(count, database_time() - timedelta(seconds=1), timedelta(milliseconds=1))
-    Timed.spent.clear()
-    before = bench.cpu()
-    seconds = bench.published(count)
-    cpu = {name: round(1000 * (used - before[name])) for name, used in bench.cpu().items()}
+    seconds, used = bench.published(count, bench.make_due(count, 2.0, AT_ONCE))
+    cpu = {name: round(1000 * one) for name, one in used.items()}
     return (
         round(count / seconds, 1),
         {name: round(1000 * one, 1) for name, one in Timed.spent.items() if one > 0.001},
@@ -244,9 +262,8 @@ def _round(bench: Bench, count: int) -> tuple[float, dict[str, float], dict[str,
 def steady(bench: Bench, count: int, seconds: float) -> dict[str, Any]:
     """So many over a while through the production loop: how long after it was due each message was confirmed."""
     first, offset = bench.next, datetime.now(UTC) - database_time()
-    start = (database_time() + timedelta(seconds=2)).replace(microsecond=0)
-    bench.make_due(count, start, timedelta(seconds=seconds))
-    bench.published(count)
+    start = bench.make_due(count, 3.0, timedelta(seconds=seconds))
+    bench.published(count, start)
     policies = dict(bench.connection.execute(
         "select j.id, r.policy_id from job j join run r on r.id = j.run_id where r.policy_id >= %s", (first,)
     ).fetchall())  # fmt: skip
@@ -265,7 +282,7 @@ def steady(bench: Bench, count: int, seconds: float) -> dict[str, Any]:
 
 def herd(bench: Bench, count: int) -> dict[str, Any]:
     """A midnight: so many due at once with admission open, and a restore that is asked for in the middle of it."""
-    bench.make_due(count, database_time() - timedelta(seconds=1), timedelta(milliseconds=1))
+    at = bench.make_due(count, 3.0 + count / SLOTS_WRITTEN, AT_ONCE)
     asked: dict[str, Any] = {}
 
     def ask() -> None:
@@ -278,13 +295,11 @@ def herd(bench: Bench, count: int) -> dict[str, Any]:
 
     somebody = threading.Thread(target=ask)
     somebody.start()
-    before = bench.cpu()
-    seconds = bench.published(count + 1)
-    cpu = {name: round(used - before[name], 1) for name, used in bench.cpu().items()}
+    seconds, cpu = bench.published(count + 1, at)
     somebody.join()
     waited = (bench.publisher.confirmed[asked["job"]] - asked["at"]).total_seconds()
     report = {"herd": count, "herd_s": round(seconds, 1), "herd_restore_published_s": round(waited, 2)}
-    report["herd_cpu_s"] = cpu
+    report["herd_cpu_s"] = {name: round(used, 1) for name, used in cpu.items()}
     _say(str(report))
     return report
 

@@ -74,6 +74,29 @@ def test_what_one_stage_did_wakes_the_next_and_what_it_did_not_does_not(catalog:
     assert len(woken) == 2  # as often as a plan did anything
 
 
+def looks_of(due_in: float, seconds: float) -> int:
+    """How often a stage with nothing to do looks in so many seconds, when something is due in so many."""
+    looks: list[int] = []
+
+    def work() -> int:
+        looks.append(1)
+        return 0
+
+    stage = Stage("tick", work, 10, due_in=lambda: due_in)
+    stage.start()
+    threading.Event().wait(seconds)
+    stage.stop()
+    return len(looks)
+
+
+def test_a_stage_looks_when_the_next_thing_comes_due_and_not_a_second_later(catalog: str) -> None:
+    assert looks_of(0.05, 1.0) > 4
+
+
+def test_what_is_due_and_cannot_be_done_is_not_asked_for_as_fast_as_a_core_allows(catalog: str) -> None:
+    assert looks_of(0.0, 0.5) <= 8
+
+
 def test_neither_a_catalog_that_is_away_nor_a_defect_ends_it(catalog: str, caplog: pytest.LogCaptureFixture) -> None:
     def away() -> int:
         raise Unavailable("The catalog went away.")

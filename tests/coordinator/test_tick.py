@@ -2,7 +2,9 @@
 
 import threading
 from datetime import timedelta
+from math import inf
 
+from coordinator.tick import due_in
 from tasks.catalog import MissedSlots, PolicySchedule, Run, Schedule, close_catalog, session, transaction
 from tasks.states import RunState
 from tasks.telemetry import Counters
@@ -37,6 +39,17 @@ def test_a_policy_that_is_disabled_runs_nothing_and_misses_nothing(house: House)
     house.step()
     assert [run.policy.name for run in house.runs()] == ["on"]
     assert missed() == [("on", 2)]
+
+
+def test_the_next_slot_is_known_to_the_second_and_one_that_is_late_is_due_now(house: House) -> None:
+    assert due_in(house.clock.now()) == inf
+    house.account()
+    house.policy(schedules=[NIGHTLY, {**NIGHTLY, "starts_at": "2026-03-01T12:30"}])
+    assert due_in(house.clock.now()) == 1800
+    house.clock.advance(HOUR)
+    assert due_in(house.clock.now()) == 0
+    house.step()
+    assert due_in(house.clock.now()) == 12 * 3600
 
 
 def test_a_slot_on_which_two_schedules_meet_runs_once(house: House) -> None:
