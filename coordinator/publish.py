@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from peewee import fn
 
 from coordinator.admission import USUAL, Admission, Candidate, InFlight, Place, Turns, choose
-from coordinator.candidates import read_candidates
+from coordinator.candidates import read_candidates, ready_jobs
 from coordinator.copy_slots import COPY_SLOTS, read_slots
 from tasks.broker import Publisher
 from tasks.catalog import Job, Outbox, look_up_rows, rows, transaction
@@ -76,9 +76,8 @@ def publish(
     `memory` is this coordinator's own, from batch to batch.
     """
     memory = memory or Memory()
-    if not Outbox.select(Outbox.job).where(Outbox.ready_at <= at).limit(1).exists():
-        return 0
-    if not publisher.available:
+    due = ready_jobs(at, BATCH + 1)
+    if not due or not publisher.available:
         return 0
     with transaction():
         pools, served = read_pools(), read_served(at)
@@ -90,7 +89,8 @@ def publish(
         if not lanes:
             return 0
         look_up_rows()
-        ready = read_candidates(at, {lane: min(room[lane], BATCH) for lane in lanes})  # more would not go now
+        few = due if len(due) <= BATCH else ()
+        ready = read_candidates(at, {lane: min(room[lane], BATCH) for lane in lanes}, few)  # more would not go now
         bound = bool(pools.names)
         candidates = [one for one in ready if not (bound and pools.stranded(one.lane, one.account, one.region, served))]
         # Counted after the candidates were read: what another coordinator has published since is then in the count,

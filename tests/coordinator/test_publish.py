@@ -3,17 +3,18 @@
 import threading
 from collections import Counter
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from coordinator.admission import USUAL as USUAL_ADMISSION
 from coordinator.admission import Admission, Candidate
-from coordinator.candidates import read_candidates
+from coordinator.candidates import read_candidates, ready_jobs
 from coordinator.publish import COUNT_FRESH, Memory, _locked, publish
 from tasks.catalog import Budget, Job, Outbox, database, look_up_rows, session, transaction
 from tasks.catalog.budgets import calls_of, lower
 from tasks.catalog.copy_slots import note_others, note_refusal
-from tasks.catalog.transitions import add_jobs
+from tasks.catalog.transitions import add_job, add_jobs
 from tasks.chains import copy_chain
 from tasks.lanes import LANES, Lane
 from tasks.limits import USUAL
@@ -153,6 +154,28 @@ def test_figures_of_an_outbox_that_was_empty_do_not_make_each_place_read_what_wa
         WHERE indrelid = 'outbox'::regclass GROUP BY attname HAVING count(*) > 1"""
     with session():
         assert database.execute_sql(shared).fetchall() == []  # else a look for it by the wrong one reads all of it
+
+
+@pytest.mark.usefixtures("catalog")
+@pytest.mark.parametrize("catalog", ["postgresql"], indirect=True)
+def test_few_that_are_ready_go_in_the_same_turns_as_the_first_of_many(tmp_path: Path) -> None:
+    house, dice = House(tmp_path), Random(7)
+    accounts, at = [house.account("a"), house.account("b")], house.clock.timer()
+    with transaction():
+        for n in range(120):
+            add_job(
+                lane=dice.choice([Lane.COPY, Lane.SNAPSHOT]), at=at, ready_at=at + dice.choice([0, 0, 1]) * MINUTE,
+                kind="copy", account=dice.choice(accounts), region=dice.choice(["r", "s"]), service="ec2",
+                priority=dice.choice([50, 60]), chain=dice.choice(["", f"c-{n // 4}", "in-order:1"]),
+                state=dice.choice([JobState.PENDING, JobState.PENDING, JobState.QUEUED, JobState.DONE]),
+            )  # fmt: skip
+    room = {Lane.COPY: 1000, Lane.SNAPSHOT: 1000}
+    with session():
+        ready = ready_jobs(at, 1000)
+        lines = read_candidates(at, room)
+        assert 30 < len(lines) < len(ready) < 120
+        assert read_candidates(at, room, ready) == lines
+        assert {one.lane for one in read_candidates(at, {Lane.COPY: 10}, ready)} == {Lane.COPY}
 
 
 def test_a_chain_goes_one_at_a_time_what_was_asked_for_first_and_else_in_order(house: House) -> None:
