@@ -34,7 +34,7 @@ from typing import Any
 from tests.bench.repository_data import BLOCK, disk, later, written
 
 MEMORY = Path("/dev/shm")
-ROOM = 0.5  # GiB that a process fills besides what it writes
+ROOM = 0.5  # GiB that a process fills besides what it stores or restores
 PUT, GET = 0.005 / 1000, 0.0004 / 1000
 LOGIN = {
     "AWS_ACCESS_KEY_ID": "AKIATESTTESTTESTTEST",
@@ -49,14 +49,17 @@ def say(text: str) -> None:
 
 
 class Server:
-    """The stand-in as a process."""
+    """The stand-in as a process. Its room for objects is made before anyone is measured, a tenth more than the disk has
+    written: two archives and the changes, or three of half a disk. More comes as it is needed."""
 
     def __init__(self, root: Path, first: Path, second: Path) -> None:
         self.root = root
         root.mkdir()
         command = [sys.executable, "-m", "tests.bench.thin_server", "--root", str(root)]
         command += ["--snapshot", f"snap-1={first}", "--snapshot", f"snap-2={second}"]
-        command += ["--snapshot", f"snap-half={first},{max(1, (first.stat().st_size >> 30) // 2)}"]
+        facts = first.stat()
+        command += ["--snapshot", f"snap-half={first},{max(1, (facts.st_size >> 30) // 2)}"]
+        command += ["--ahead", str(facts.st_blocks * 512 / 2**30 * 1.1)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout
         self.endpoint = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
@@ -151,11 +154,11 @@ def repetition(folder: Path, first: Path, second: Path) -> dict[str, Any]:
         found["zstd"] = run(server, [sys.executable, "-m", "tests.bench.repository_peer", "zstd", "-", str(first)])
         ours(server, "create")
         restic(server, "init")
-        warm(gib / 2, first)
+        warm(ROOM, first)
         found["ours_full"] = ours(server, "full")
         target.unlink(missing_ok=True)
         os.link(first, target)
-        warm(gib / 2, first)
+        warm(ROOM, first)
         found["restic_full"] = restic(server, "backup", "-q", str(target))
         forget(first)
         warm(ROOM, second)
@@ -195,7 +198,7 @@ def delayed(folder: Path, first: Path, second: Path, pairs: int = 4) -> dict[str
         for latency in ((0.0, 0.03), (0.03, 0.0))[pair % 2]:
             with serving(folder, first, second) as server:
                 ours(server, "create")
-                warm(first.stat().st_size / 2**30, first)
+                warm(ROOM, first)
                 server.set(latency=latency)
                 walls[latency] = ours(server, "full", "64 snap-1")["wall"]
         costs.append(walls[0.03] / walls[0.0] - 1)
@@ -207,7 +210,7 @@ def together(folder: Path, first: Path, second: Path) -> dict[str, float]:
     """Two workers on two volumes beside one, where the store's latency is the limit and not the cores."""
     with serving(folder, first, second) as server:
         ours(server, "create")
-        warm(first.stat().st_size / 2**31, first)
+        warm(ROOM, first)
         server.set(latency=0.06)
         one = ours(server, "full", "16 snap-half")["wall"]
         command = [sys.executable, "-m", "tests.bench.repository_peer", "full", server.endpoint, "16 snap-half"]

@@ -1,10 +1,12 @@
 """A thin, honest stand-in for S3 and the EBS direct APIs: real listing, tokens, checksums and conditional writes.
 
 moto spends 5 ms of CPU a block and rclone 5 to 9 CPU-s a GiB, so on two cores they measure themselves; this one
-moves bytes with recv_into and sendfile, and counts requests. Signatures are not checked: real services do that on
-their own CPUs. `verify` also checks the checksums of what is written. Latency and a request limit can be injected.
+moves bytes with recv_into and sendfile to and from where they stay (thin_room.py), and counts requests. Signatures are
+not checked: real services do that on their own CPUs. `verify` also checks the checksums of what is written. Latency and
+a request limit can be injected.
 
-    python -m tests.bench.thin_server --root DIR [--snapshot ID=FILE[,GIB] ...] [--latency S] [--limit N] [--verify]
+    python -m tests.bench.thin_server --root DIR [--snapshot ID=FILE[,GIB] ...] [--latency S] [--limit N]
+        [--verify] [--ahead GIB]
 
 prints its port. GET /_stats gives the counters as JSON, POST /_set?latency=S&limit=N changes them.
 """
@@ -22,18 +24,21 @@ import sys
 import threading
 import time
 import urllib.parse
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from xml.sax.saxutils import escape
+
+from tests.bench.thin_room import Place, Room
 
 BLOCK = 512 << 10
 RESPONSES = {200: "OK", 201: "Created", 202: "Accepted", 204: "No Content", 206: "Partial Content"}
 
 
 class Stored:
-    """One object: a file, its size, tag and time."""
+    """One object: its place, size, tag and time."""
 
-    def __init__(self, path: str, size: int, tag: str) -> None:
-        self.path, self.size, self.tag = path, size, tag
+    def __init__(self, place: Place, tag: str) -> None:
+        self.place, self.size, self.tag = place, len(place.view), tag
         self.at = datetime.now(UTC)
 
 
@@ -72,8 +77,11 @@ class Snapshot:
 class World:
     """What all connections share."""
 
-    def __init__(self, root: str, latency: float = 0.0, limit: float = 0.0, verify: bool = False) -> None:
+    def __init__(
+        self, root: str, latency: float = 0.0, limit: float = 0.0, verify: bool = False, ahead: int = 0
+    ) -> None:
         self.root, self.latency, self.limit, self.verify = root, latency, limit, verify
+        self.room = Room(root, ahead)
         self.lock = threading.Lock()
         self.buckets: dict[str, dict[str, Stored]] = {}
         self.snapshots: dict[str, Snapshot] = {}
@@ -108,7 +116,6 @@ class Connection(threading.Thread):
         super().__init__(daemon=True)
         self.sock, self.world = sock, world
         self.buffer = bytearray()
-        self.scratch = memoryview(bytearray(1 << 20))
 
     def run(self) -> None:
         try:
@@ -130,36 +137,53 @@ class Connection(threading.Thread):
         del self.buffer[: at + len(mark)]
         return found
 
-    def take(self, length: int, sink) -> None:
-        if self.buffer:
-            some = bytes(self.buffer[:length])
-            del self.buffer[: len(some)]
-            sink(some)
-            length -= len(some)
-        while length:
-            wanted = min(length, len(self.scratch))
-            got = self.sock.recv_into(self.scratch[:wanted], wanted, self.flag(socket.MSG_WAITALL))
+    def fill(self, view: memoryview) -> None:
+        """Receive as much as `view` takes, straight into it."""
+        at = min(len(self.buffer), len(view))
+        view[:at] = self.buffer[:at]
+        del self.buffer[:at]
+        while at < len(view):
+            got = self.sock.recv_into(view[at:], 0, self.flag(socket.MSG_WAITALL))
             if not got:
                 raise ConnectionError
-            sink(self.scratch[:got])
-            length -= got
+            at += got
 
-    def body(self, sink) -> None:
+    def chunks(self) -> Iterator[int]:
+        """The lengths of a body's pieces, each to be received by `fill` before the next is asked for."""
         chunked = self.headers.get("transfer-encoding") == "chunked"
         signed = self.headers.get("x-amz-content-sha256", "").startswith("STREAMING")
         if chunked or signed or "aws-chunked" in self.headers.get("content-encoding", ""):
             while size := int(self.until(b"\r\n").split(b";")[0], 16):
-                self.take(size, sink)
+                yield size
                 self.until(b"\r\n")
             while self.until(b"\r\n"):
                 pass
-        else:
-            self.take(int(self.headers.get("content-length", 0)), sink)
+        elif size := int(self.headers.get("content-length", 0)):
+            yield size
 
     def whole(self) -> bytes:
-        parts = bytearray()
-        self.body(parts.extend)
-        return bytes(parts)
+        parts = []
+        for size in self.chunks():
+            part = bytearray(size)
+            self.fill(memoryview(part))
+            parts.append(part)
+        return b"".join(parts)
+
+    def placed(self) -> Place:
+        """The body as an object, received where it stays; through memory where its length is not told first."""
+        length = self.headers.get("x-amz-decoded-content-length") or self.headers.get("content-length")
+        if length is None:
+            data = self.whole()
+            place = self.world.room.place(len(data))
+            place.view[:] = data
+            return place
+        place, at = self.world.room.place(int(length)), 0
+        for size in self.chunks():
+            self.fill(place.view[at : at + size])
+            at += size
+        if at != len(place.view):
+            raise ValueError("length")
+        return place
 
     def flag(self, wanted: int) -> int:
         """What a call to the kernel may say besides; TLS takes nothing."""
@@ -250,9 +274,7 @@ class Connection(threading.Thread):
         if self.method == "PUT":
             self.put(objects, key)
         elif self.method == "DELETE":
-            if found:
-                objects.pop(key, None)
-                os.unlink(found.path)
+            objects.pop(key, None)
             self.answer(204)
         elif found is None:
             self.fail(404, "NoSuchKey")
@@ -260,24 +282,10 @@ class Connection(threading.Thread):
             self.get(found)
 
     def put(self, objects: dict[str, Stored], key: str) -> None:
-        world = self.world
-        serial = next(world.serial)
-        path = os.path.join(world.root, f"{serial}")
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        size, check = 0, 0
-
-        def sink(data) -> None:
-            nonlocal size, check
-            os.write(handle, data)
-            size += len(data)
-            if world.verify:
-                check = binascii.crc32(data, check)
-
-        self.body(sink)
-        os.close(handle)
-        stated = self.headers.get("x-amz-checksum-crc32")
-        if world.verify and stated and base64.b64decode(stated) != check.to_bytes(4, "big"):
-            os.unlink(path)
+        world, place = self.world, self.placed()
+        tag = f'"{next(world.serial):032x}"'
+        stated = self.headers.get("x-amz-checksum-crc32") if world.verify else None
+        if stated and base64.b64decode(stated) != binascii.crc32(place.view).to_bytes(4, "big"):
             self.fail(400, "BadDigest")
             return
         with world.lock:
@@ -285,15 +293,12 @@ class Connection(threading.Thread):
             wanted = self.headers.get("if-match")
             refused = (self.headers.get("if-none-match") == "*" and found) or (found and wanted and found.tag != wanted)
             if not refused and not (wanted and not found):
-                objects[key] = Stored(path, size, f'"{serial:032x}"')
-                world.moved["in"] += size
+                objects[key] = Stored(place, tag)
+                world.moved["in"] += len(place.view)
         if refused or (wanted and not found):
-            os.unlink(path)
             self.fail(412, "PreconditionFailed") if refused else self.fail(404, "NoSuchKey")
             return
-        if found:
-            os.unlink(found.path)
-        self.answer(200, ETag=f'"{serial:032x}"')
+        self.answer(200, ETag=tag)
 
     def get(self, found: Stored) -> None:
         start, end, status, extra = 0, found.size - 1, 200, {}
@@ -311,23 +316,17 @@ class Connection(threading.Thread):
             "Last_Modified": found.at.strftime("%a, %d %b %Y %H:%M:%S GMT"),
             "Accept_Ranges": "bytes",
         }
-        handle = os.open(found.path, os.O_RDONLY)
-        try:
-            length, sent = end - start + 1, self.method == "GET" and end >= start
-            self.answer(status, length=length, more=sent, Content_Type="application/octet-stream", **extra)
-            if sent:
-                self.file(handle, start, length)
-        finally:
-            os.close(handle)
+        length, sent = end - start + 1, self.method == "GET" and end >= start
+        self.answer(status, length=length, more=sent, Content_Type="application/octet-stream", **extra)
+        if sent:
+            self.file(found.place.piece.handle, found.place.start + start, length)
 
     def delete_many(self, objects: dict[str, Stored]) -> None:
         from xml.etree.ElementTree import fromstring
 
         for element in fromstring(self.whole()).iter():
             if element.tag.endswith("Key"):
-                found = objects.pop(element.text or "", None)
-                if found:
-                    os.unlink(found.path)
+                objects.pop(element.text or "", None)
         self.answer(200, b"<DeleteResult></DeleteResult>", Content_Type="application/xml")
 
     def listing(self, objects: dict[str, Stored]) -> None:
@@ -513,8 +512,9 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.0)
     parser.add_argument("--limit", type=float, default=0.0)
     parser.add_argument("--verify", action="store_true")
+    parser.add_argument("--ahead", type=float, default=0.0, help="GiB of room for objects that is touched at once")
     options = parser.parse_args()
-    world = World(options.root, options.latency, options.limit, options.verify)
+    world = World(options.root, options.latency, options.limit, options.verify, int(options.ahead * 2**30))
     for text in options.snapshot:
         name, _, path = text.partition("=")
         path, _, gib = path.partition(",")
