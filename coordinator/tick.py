@@ -15,7 +15,7 @@ from functools import lru_cache
 from math import inf
 from typing import Any, NamedTuple
 
-from peewee import InterfaceError, OperationalError, fn
+from peewee import fn
 
 from coordinator.due import Decision, Grid, Track, decide, start_of
 from coordinator.looks import read_looks
@@ -25,7 +25,6 @@ from coordinator.slots import next_slot
 from tasks.catalog import MissedSlots, Policy, PolicySchedule, Run, look_up_rows, rows, session, transaction
 from tasks.catalog.bulk import among, find_rows, insert_rows, update_rows
 from tasks.crash import reach
-from tasks.errors import Unavailable
 from tasks.states import RunState
 from tasks.telemetry import Counters
 
@@ -94,20 +93,21 @@ def tick(
 
     Runs of policies that name their resources are planned at once where the looks are of `freshness` before them, or
     later (None: none is planned at once), and left to the planning of all others when the database refuses what they
-    would write. Adds to `touched` those that have nothing to wait for.
+    would read or write. Adds to `touched` those that have nothing to wait for.
     """
     if due_in(now):
         return 0
     try:
         begun, planned = _tick(now, at, counters, freshness)
-    except (Unavailable, OperationalError, InterfaceError):
-        raise
-    except Exception:  # what cannot be planned, or not be written, must not keep slots from being started
+    except Exception as error:
         if freshness is None:
             raise
-        log.exception("Runs could not be planned where their slots were decided; they are planned later.")
-        counters.add("snapfleet_tick_errors_total")
+        # What cannot be planned, not be written or not be read in time must not keep slots from being started. When it
+        # is the catalog that is away, this raises too.
         begun, planned = _tick(now, at, counters, None)
+        text = "Runs could not be planned where their slots were decided; they are planned later."
+        log.error(text, exc_info=error)
+        counters.add("snapfleet_tick_errors_total")
     if touched is not None:
         touched.extend(one.run.id for one in planned if not one.waits)
     return begun

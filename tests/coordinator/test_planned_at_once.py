@@ -2,9 +2,12 @@
 
 from collections import deque
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from tasks.catalog import Outbox, PolicySchedule, Run, Scan, database, session, transaction
+import psycopg
+
+from tasks.catalog import Outbox, PolicySchedule, Run, Scan, close_catalog, database, open_catalog, session, transaction
 from tasks.catalog.fields import is_postgres
 from tasks.states import JobState, RunState
 from tasks.telemetry import Counters
@@ -153,3 +156,28 @@ def test_a_policy_whose_job_is_refused_holds_up_no_other_slot_and_fails_alone(ho
     house.step()
     states = {run.policy.name: run.state for run in house.runs()}
     assert states == {"good": RunState.OPEN, "bad": RunState.FAILED if is_postgres(database) else RunState.OPEN}
+
+
+def test_planning_that_the_database_does_not_answer_in_time_stops_no_slot(
+    postgres_catalog_url: str, tmp_path: Path
+) -> None:
+    """Somebody holds the table of resources, which the slots themselves do not need."""
+    open_catalog(postgres_catalog_url)
+    try:
+        house = House(tmp_path)
+        house.resources(1, house.account())
+        house.policy(schedules=[NIGHTLY], targets=_named())
+        house.clock.advance(DAY)
+        _looked_at(house)
+        counters = Noted()
+        with psycopg.connect(postgres_catalog_url) as somebody, session():
+            somebody.execute("LOCK TABLE resource")
+            database.execute_sql("SET statement_timeout = 300")
+            assert _tick(house, counters=counters) == 1
+            database.execute_sql("SET statement_timeout = 0")
+        assert counters.names.count("snapfleet_tick_errors_total") == 1
+        assert [run.state for run in house.runs()] == [RunState.RESOLVING]
+        house.work()
+        assert [job.kind for job in house.jobs() if job.kind == "snapshot"] == ["snapshot"]
+    finally:
+        close_catalog()
