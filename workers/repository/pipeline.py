@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
 
+from workers.repository.batch import batch
 from workers.repository.errors import Damaged
 from workers.repository.fresh import fresh
 from workers.repository.names import DATA, Pack
@@ -263,6 +264,7 @@ class _Stretch:
             return ref
 
     def _work(self) -> None:
+        batch()
         rows: list[tuple[int, int | tuple[Place, int] | None]] = []
         buffer = bytearray(self._run.source.block_bytes)
         try:

@@ -1,6 +1,7 @@
 """Archives and restores: full, incremental, split over workers, resumed, deduplicated."""
 
 import io
+import os
 import threading
 from collections.abc import Iterator
 
@@ -272,6 +273,20 @@ class Slow:
 
     def finish(self) -> None:
         self.finished = True
+
+
+def test_the_threads_of_an_archive_displace_nobody_and_their_caller_stays_as_it_was() -> None:
+    seen: set[int] = set()
+
+    class Watched(Snapshot):
+        def read(self, ref: Ref, into: memoryview) -> tuple[int, bytes | None]:
+            seen.add(os.sched_getscheduler(0))
+            return super().read(ref, into)
+
+    clock, disk = Hand(), Disk(20)
+    archive(repository(clock), "vol-1", Watched(disk.bytes()), clock(), tuning=TUNING)
+    assert seen == {os.SCHED_BATCH}
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 def test_a_sink_with_latency_gets_the_writers_it_likes_and_its_error_ends_the_restore() -> None:
