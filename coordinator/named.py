@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from coordinator.targets import Place, ResourceFact
+from coordinator.targets import ResourceFact, ResourceKey
 from tasks.catalog import Resource
 from tasks.catalog.bulk import find_rows
 
@@ -16,7 +16,7 @@ def is_named(target: object) -> bool:
     return isinstance(place[0], str) and isinstance(place[1], str) and isinstance(kind, str) and isinstance(name, str)
 
 
-def named_facts(targets: Sequence[Mapping[str, Any]], accounts: Mapping[str, int]) -> dict[Place, ResourceFact]:
+def named_facts(targets: Sequence[Mapping[str, Any]], accounts: Mapping[str, int]) -> dict[ResourceKey, ResourceFact]:
     """Discovered resources that targets name, by (account, region, type, id): an index lookup for each, however large
     the estate. What a target names in vain is left out, as are tags, which nobody asks of a named resource."""
     names = {number: name for name, number in accounts.items()}

@@ -16,7 +16,7 @@ from coordinator.facts import installation, resource_facts
 from coordinator.looks import Looks, Scope
 from coordinator.named import is_named, named_facts
 from coordinator.plan import PolicyFacts, plan_snapshots
-from coordinator.targets import Place, Problem, Resolved, ResourceFact, kept_id, resolve, resolve_among, scopes_of
+from coordinator.targets import Problem, Resolved, ResourceFact, ResourceKey, kept_id, resolve, resolve_among, scopes_of
 from tasks.catalog import Job, Point, Run, rows
 from tasks.catalog.era import Era, read_era
 from tasks.errors import SnapfleetError
@@ -107,7 +107,7 @@ class Planner:
         self._regions = looks.regions
         self._installation = ""
         self._era: Era | None = None
-        self._named: Mapping[Place, ResourceFact] = {}
+        self._named: Mapping[ResourceKey, ResourceFact] = {}
         self.wanted: set[Scope] = set()
 
     def plan(self, waiting: Sequence[Begun]) -> list[Planned]:

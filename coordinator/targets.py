@@ -12,7 +12,7 @@ from typing import Any
 from tasks.resources import TYPES
 
 ANY = "*"  # as a tag's value: any value
-Place = tuple[str, str, str, str]  # of a resource: account's name, region, type, id
+ResourceKey = tuple[str, str, str, str]  # account's name, region, type, id
 # The type of what is taken with its machine, and the type of that machine.
 _HOLDERS: Mapping[str, str] = {"volume": "instance", "azure-disk": "azure-vm"}
 MACHINES = frozenset(_HOLDERS.values())
@@ -100,7 +100,7 @@ def resolve(targets: Sequence[Mapping[str, Any]], resources: Sequence[ResourceFa
     )
 
 
-def resolve_among(targets: Sequence[Mapping[str, Any]], by_id: Mapping[Place, ResourceFact]) -> Resolved:
+def resolve_among(targets: Sequence[Mapping[str, Any]], by_id: Mapping[ResourceKey, ResourceFact]) -> Resolved:
     """The same among resources by account, region, type and id."""
     if len(targets) == 1 and "id" in targets[0]:
         return _one(targets[0], by_id)
@@ -128,7 +128,7 @@ def resolve_among(targets: Sequence[Mapping[str, Any]], by_id: Mapping[Place, Re
     return Resolved(tuple(taken), tuple(problems))
 
 
-def _one(target: Mapping[str, Any], by_id: Mapping[Place, ResourceFact]) -> Resolved:
+def _one(target: Mapping[str, Any], by_id: Mapping[ResourceKey, ResourceFact]) -> Resolved:
     """The same where one resource is named and nothing else: what most policies of a large estate do."""
     problems: list[Problem] = []
     found = _by_id(target, by_id, problems)
@@ -142,7 +142,7 @@ def _sorted(excluded: Iterable[str]) -> tuple[str, ...]:
 
 def _by_id(
     target: Mapping[str, Any],
-    by_id: Mapping[Place, ResourceFact],
+    by_id: Mapping[ResourceKey, ResourceFact],
     problems: list[Problem],
 ) -> list[ResourceFact]:
     fact = by_id.get((target["account"], target["region"], target["type"], target["id"]))
