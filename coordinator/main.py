@@ -35,6 +35,7 @@ from coordinator.repositories import look_after_repositories
 from coordinator.requests import RETENTION_NOW, handle_requests
 from coordinator.resolve import resolve_runs
 from coordinator.settle import settle_jobs
+from coordinator.sharing import ALONE, Share, read_share
 from coordinator.silence import Attention
 from coordinator.stage import Stage
 from coordinator.sweep import plan_cleanups, retention_pass
@@ -79,6 +80,7 @@ class Coordinator:
     name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:coordinator")
     _done_at: dict[str, datetime] = field(default_factory=dict)
     _held: Held | None = None
+    _share: Share = ALONE
     _memory: Memory = field(default_factory=Memory)
     _touched: set[int] = field(default_factory=set)  # runs that may have come to their end
     _ended: deque[int] = field(default_factory=deque)  # the same, by the threads that plan
@@ -121,7 +123,8 @@ class Coordinator:
         return closed
 
     def _tick(self, now: datetime, at: datetime) -> int:
-        return tick(now, at, self.counters, timedelta(seconds=self.settings.discover_seconds), self._ended)
+        fresh = timedelta(seconds=self.settings.discover_seconds)
+        return tick(now, at, self.counters, fresh, self._ended, self._share)
 
     def _plan(self, at: datetime) -> int:
         touched: set[int] = set()
@@ -188,6 +191,7 @@ class Coordinator:
                 Process.insert(name=self.name, started_at=at, **row).on_conflict(
                     conflict_target=[Process.name], update={Process.seen_at: at}
                 ).execute()
+            self._share = read_share(self.name, at)
             self.counters.flush()
 
     def _sweep(self, now: datetime, at: datetime) -> None:

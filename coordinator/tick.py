@@ -21,6 +21,7 @@ from coordinator.due import Decision, Grid, Track, decide, start_of
 from coordinator.looks import read_looks
 from coordinator.planned import write_jobs
 from coordinator.planner import UNWRITTEN, Begun, Planned, Planner, PolicyRow, read_spec
+from coordinator.sharing import ALONE, Share
 from coordinator.slots import next_slot
 from tasks.catalog import MissedSlots, Policy, PolicySchedule, Run, look_up_rows, rows, session, transaction
 from tasks.catalog.bulk import among, find_rows, insert_rows, update_rows
@@ -88,8 +89,10 @@ def tick(
     counters: Counters,
     freshness: timedelta | None = None,
     touched: deque[int] | None = None,
+    share: Share = ALONE,
 ) -> int:
-    """Start what is due at calendar time `now` (machine time `at`); how many runs were written.
+    """Start what is due at calendar time `now` (machine time `at`); how many runs were written. Of much that is due,
+    only this coordinator's `share`.
 
     Runs of policies that name their resources are planned at once where the looks are of `freshness` before them, or
     later (None: none is planned at once), and left to the planning of all others when the database refuses what they
@@ -98,13 +101,13 @@ def tick(
     if due_in(now):
         return 0
     try:
-        begun, planned = _tick(now, at, counters, freshness)
+        begun, planned = _tick(now, at, counters, freshness, share)
     except Exception as error:
         if freshness is None:
             raise
         # What cannot be planned, not be written or not be read in time must not keep slots from being started. When it
         # is the catalog that is away, this raises too.
-        begun, planned = _tick(now, at, counters, None)
+        begun, planned = _tick(now, at, counters, None, share)
         text = "Runs could not be planned where their slots were decided; they are planned later."
         log.error(text, exc_info=error)
         counters.add("snapfleet_tick_errors_total")
@@ -113,11 +116,13 @@ def tick(
     return begun
 
 
-def _tick(now: datetime, at: datetime, counters: Counters, freshness: timedelta | None) -> tuple[int, list[Planned]]:
+def _tick(
+    now: datetime, at: datetime, counters: Counters, freshness: timedelta | None, share: Share
+) -> tuple[int, list[Planned]]:
     written = _Written()
     with transaction():
         look_up_rows()
-        for policy, entries in _due(now):
+        for policy, entries in _due(now, share):
             decided = _decide(policy, entries, now)
             if decided is not None:
                 _note(written, policy, entries, decided, now, at)
@@ -172,14 +177,15 @@ def due_in(now: datetime) -> float:
     return max(0.0, (found[0][0] - now).total_seconds()) if found else inf
 
 
-def _due(now: datetime) -> list[tuple[_Policy, list[_Entry]]]:
+def _due(now: datetime, share: Share) -> list[tuple[_Policy, list[_Entry]]]:
     """Policies with a schedule that is due, each with ALL its schedules: they are decided together.
 
     The schedules' rows are locked; a policy of which somebody else holds one is left to the next tick. Positions are
     read after they are locked, so that what another coordinator has just moved on is not due here.
     """
     due = PolicySchedule.select(PolicySchedule.policy).where(PolicySchedule.next_start_at <= now)
-    first = sorted(set(rows(due.order_by(PolicySchedule.next_start_at).limit(BATCH))))
+    ids = {policy for (policy,) in rows(due.order_by(PolicySchedule.next_start_at).limit(BATCH * share.of))}
+    first = [(policy,) for policy in share.first(sorted(ids), BATCH)]
     found = find_rows(PolicySchedule, ["policy"], first, _READ, lock=True, as_text=["schedule.spec", "policy.spec"])
     joined: dict[_Policy, list[_Entry]] = {}
     for *policy, number, grid, last_slot_at, next_start_at in found:
