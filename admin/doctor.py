@@ -17,7 +17,7 @@ from tasks.broker import FleetBroker, build_broker
 from tasks.catalog import Account, DeadLetter, Meta, Process, User, database_time, open_catalog, session
 from tasks.catalog.fleet import SILENT_AFTER
 from tasks.catalog.migrate import pending, unknown
-from tasks.catalog.pools import COMMON, read_pools, read_served
+from tasks.catalog.pools import COMMON, read_fleet, read_pools
 from tasks.clock import Clock, host_time
 from tasks.errors import SnapfleetError
 from tasks.lanes import Lane
@@ -178,7 +178,7 @@ def _processes(_settings: Settings, clock: Clock) -> list[Finding]:
 def _pools(_settings: Settings, clock: Clock) -> list[Finding]:
     """Nothing to say where no account is bound to a worker pool and no worker is in one."""
     with session():
-        pools, served = read_pools(), read_served(clock.timer())
+        pools, served = read_pools(), read_fleet(clock.timer()).served
     found = []
     for pool in pools.names:
         missing = [str(lane) for lane in Lane if (str(lane), pool) not in served]

@@ -13,7 +13,7 @@ from coordinator.due import Grid
 from coordinator.elastic_facts import mean_seconds
 from coordinator.load import Crowded, Hour, Place, PolicyLoad, forecast
 from tasks.catalog import Account, Job, Policy, PolicySchedule, Run, Schedule, session
-from tasks.catalog.pools import read_served_threads
+from tasks.catalog.pools import read_fleet
 from tasks.clock import Clock
 
 
@@ -22,7 +22,7 @@ def forecast_day(day: date, zone: ZoneInfo, clock: Clock) -> Row:
     begins_at = datetime.combine(day, time(), zone).astimezone(UTC)
     ends_at = datetime.combine(day + timedelta(days=1), time(), zone).astimezone(UTC)
     with session():
-        policies, seconds, threads = _policies(), mean_seconds(), read_served_threads(clock.timer())
+        policies, seconds, threads = _policies(), mean_seconds(), read_fleet(clock.timer()).threads
     hours, crowded = forecast(policies, begins_at, -(-(ends_at - begins_at) // timedelta(hours=1)), seconds, threads)
     return {
         "day": day.isoformat(),

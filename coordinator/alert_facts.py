@@ -26,7 +26,7 @@ from tasks.catalog import (
 )
 from tasks.catalog.fleet import SILENT_AFTER
 from tasks.catalog.freshness import freshness
-from tasks.catalog.pools import COMMON, Pools, due_by_pool, oldest_messages, read_pools, read_served
+from tasks.catalog.pools import COMMON, Pools, due_by_pool, oldest_messages, read_fleet, read_pools
 from tasks.lanes import LANES, Lane
 from tasks.states import AccountState, JobState, RunState
 
@@ -184,7 +184,7 @@ def _letters() -> dict[str, int]:
 
 def _pools(at: datetime, pools: Pools, due: Mapping[tuple[str, str], datetime]) -> list[PoolFact]:
     """What waits in each pool for a lane that nobody takes there."""
-    served = read_served(at) if pools.names else frozenset()
+    served = read_fleet(at).served if pools.names else frozenset()
     found = []
     for pool in pools.names:
         idle = {lane: since for (lane, name), since in due.items() if name == pool and (lane, pool) not in served}

@@ -124,7 +124,10 @@ class Coordinator:
 
     def _tick(self, now: datetime, at: datetime) -> int:
         fresh = timedelta(seconds=self.settings.discover_seconds)
-        return tick(now, at, self.counters, fresh, self._ended, self._share)
+        begun, planned = tick(now, at, self.counters, fresh, self._ended, self._share)
+        if planned < begun and "plan" in self._stages:
+            self._stages["plan"].wake()
+        return begun
 
     def _plan(self, at: datetime) -> int:
         touched: set[int] = set()
@@ -141,9 +144,8 @@ class Coordinator:
         now, at = self.clock.now, self.clock.timer
         publishing = Stage("publish", lambda: self._part("publish", lambda: self._publish(at())), PUBLISHED)
         planning = Stage("plan", lambda: self._part("plan", lambda: self._plan(at())), 1, publishing)
-        following = planning, publishing  # the second for what the tick has planned itself
         deciding = partial(self._part, "tick", lambda: self._tick(now(), at()))
-        ticking = Stage("tick", deciding, TICKED, *following, due_in=lambda: due_in(now()))
+        ticking = Stage("tick", deciding, TICKED, publishing, due_in=lambda: due_in(now()))
         self._stages = {"tick": ticking, "plan": planning, "publish": publishing}
         for stage in self._stages.values():
             stage.start()

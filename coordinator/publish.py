@@ -18,7 +18,7 @@ from tasks.broker import Publisher
 from tasks.catalog import Job, Outbox, look_up_rows, rows, transaction
 from tasks.catalog.budgets import calls_of, read_limits, read_paces, spend
 from tasks.catalog.bulk import find_rows
-from tasks.catalog.pools import COMMON, Pools, Served, read_pools, read_served, read_served_threads, stranded_messages
+from tasks.catalog.pools import COMMON, Pools, Served, read_fleet, read_pools, stranded_messages
 from tasks.catalog.standstill import standstill
 from tasks.catalog.transitions import mark_published
 from tasks.crash import reach
@@ -80,8 +80,8 @@ def publish(
     if not due or not publisher.available:
         return 0
     with transaction():
-        pools, served = read_pools(), read_served(at)
-        admission = replace(admission.for_fleet(read_served_threads(at)), accounts=read_limits())
+        pools, (served, threads) = read_pools(), read_fleet(at)
+        admission = replace(admission.for_fleet(threads), accounts=read_limits())
         queued = memory.queued(admission, at) or memory.note(_queued(pools, served), at)
         room = {lane: admission.capacity[lane] - queued[lane] for lane in Lane}
         open_lanes = Lane if standstill() is None else (Lane.POLL,)  # what the cloud does is followed to its end

@@ -13,7 +13,7 @@ from peewee import SQL, fn
 from coordinator.lease import Held, still_held
 from coordinator.silence import of_silent, ready_at
 from tasks.catalog import Account, Job, Outbox, lock_rows, transaction
-from tasks.catalog.pools import read_pools, read_served
+from tasks.catalog.pools import read_fleet, read_pools
 from tasks.catalog.transitions import (
     CLAIMS_BEYOND_ATTEMPTS,
     add_messages,
@@ -58,7 +58,7 @@ def reconcile(
 def _republish(held: Held, at: datetime, lost_after: timedelta) -> list[Job]:
     """Only lanes and pools that somebody works in: where nobody does, the messages wait in the broker and none is
     missing. What lies in the queue of a pool that its place has left goes to the pool that the place has now."""
-    served, pools = read_served(at), read_pools()
+    served, pools = read_fleet(at).served, read_pools()
     if not served:
         return []
     waiting: Any = (

@@ -66,6 +66,13 @@ _READ = (
 )
 
 
+class Ticked(NamedTuple):
+    """How many runs a tick has written, and how many of them have been planned with that."""
+
+    begun: int
+    planned: int
+
+
 class _Decided(NamedTuple):
     """What a policy does now, and where each of its schedules stands then."""
 
@@ -90,16 +97,16 @@ def tick(
     freshness: timedelta | None = None,
     touched: deque[int] | None = None,
     share: Share = ALONE,
-) -> int:
-    """Start what is due at calendar time `now` (machine time `at`); how many runs were written. Of much that is due,
-    only this coordinator's `share`.
+) -> Ticked:
+    """Start what is due at calendar time `now` (machine time `at`). Of much that is due, only this coordinator's
+    `share`.
 
     Runs of policies that name their resources are planned at once where the looks are of `freshness` before them, or
     later (None: none is planned at once), and left to the planning of all others when the database refuses what they
     would read or write. Adds to `touched` those that have nothing to wait for.
     """
     if due_in(now):
-        return 0
+        return Ticked(0, 0)
     try:
         begun, planned = _tick(now, at, counters, freshness, share)
     except Exception as error:
@@ -113,7 +120,7 @@ def tick(
         counters.add("snapfleet_tick_errors_total")
     if touched is not None:
         touched.extend(one.run.id for one in planned if not one.waits)
-    return begun
+    return Ticked(begun, len(planned))
 
 
 def _tick(

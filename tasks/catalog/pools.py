@@ -9,7 +9,7 @@ catalog.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from peewee import SQL, fn
 
@@ -58,17 +58,20 @@ def read_pools() -> Pools:
     return Pools(accounts, regions)
 
 
-def read_served(at: datetime) -> Served:
-    """Who works where at machine time `at`. Reads inside the caller's session."""
-    rows = Process.select().where(Process.role == "worker", Process.seen_at > at - SILENT_AFTER)
-    return frozenset((lane, row.pool) for row in rows for lane in row.lanes)
+class Fleet(NamedTuple):
+    """The live workers: who works where, and how many threads of them do not drain."""
+
+    served: Served
+    threads: int
 
 
-def read_served_threads(at: datetime) -> int:
-    """Threads of live workers that do not drain. Reads inside the caller's session."""
-    fresh = Process.seen_at > at - SILENT_AFTER
-    query: Any = Process.select(fn.SUM(Process.threads)).where(Process.role == "worker", fresh, ~Process.draining)
-    return int(query.scalar() or 0)
+def read_fleet(at: datetime) -> Fleet:
+    """The workers that live at machine time `at`. Reads inside the caller's session."""
+    alive: Any = Process.select(Process.lanes, Process.pool, Process.threads, Process.draining)
+    alive = alive.where(Process.role == "worker", Process.seen_at > at - SILENT_AFTER).tuples()
+    workers = list(alive)
+    served = frozenset((lane, pool) for lanes, pool, _, _ in workers for lane in lanes)
+    return Fleet(served, sum(threads for *_, threads, draining in workers if not draining))
 
 
 def stranded_messages(pools: Pools, served: Served) -> dict[Lane, int]:

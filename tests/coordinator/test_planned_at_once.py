@@ -35,7 +35,7 @@ class Noted(Counters):
 def _tick(house: House, touched: deque[int] | None = None, counters: Counters | None = None) -> int:
     from coordinator.tick import tick
 
-    return tick(house.clock.now(), house.clock.timer(), counters or Counters(), FRESH, touched)
+    return tick(house.clock.now(), house.clock.timer(), counters or Counters(), FRESH, touched).begun
 
 
 def _looked_at(house: House) -> None:

@@ -62,8 +62,8 @@ def test_a_wave_is_divided_and_the_part_of_a_coordinator_that_died_is_done_by_th
     assert shares == [Share(0, 2), Share(1, 2)]
     house.clock.advance(DAY)
     now, at = house.clock.now(), house.clock.timer()
-    assert tick(now, at, Counters(), share=shares[0]) == WORTH // 2
+    assert tick(now, at, Counters(), share=shares[0]).begun == WORTH // 2
     with session():
         assert {run.policy_id % 2 for run in Run.select()} == {0}
-    assert tick(now, at, Counters(), share=shares[0]) == WORTH // 2
-    assert tick(now, at, Counters(), share=shares[1]) == 0
+    assert tick(now, at, Counters(), share=shares[0]).begun == WORTH // 2
+    assert tick(now, at, Counters(), share=shares[1]).begun == 0
