@@ -135,6 +135,18 @@ def duration(value: Any) -> str:
         raise ValueError(str(error).removeprefix(": ")) from None
 
 
+def duration_up_to(most: str) -> Reader:
+    """A span that is no longer than another one."""
+
+    def check(value: Any) -> str:
+        taken = duration(value)
+        if Interval.parse(taken, "").duration > Interval.parse(most, "").duration:
+            raise ValueError(f"{_shown(value)} is longer than {most}")
+        return taken
+
+    return plain(check)
+
+
 def list_of(read: Reader, *, least: int = 0, unique: bool = True) -> Reader:
     """A list whose entries one reader takes; a repeated entry is reported, since it is a slip."""
 
@@ -172,10 +184,15 @@ def tags(file: Located, path: Path, value: Any) -> Any:
     if not isinstance(value, dict) or not value:
         file.report(path, "is not a mapping of tag names to values, such as {backup: gold}")
         return WRONG
+    wrong = False
     for key, wanted in value.items():
         if not isinstance(wanted, str):
             file.report((*path, key), f"{_shown(wanted)} is not a text; put it in quotes")
-    return dict(value)
+            wrong = True
+        elif len(key) + len(wanted) > 1024 or not (key + wanted).isprintable():
+            file.report(path, f"{_shown(key)}: {_shown(wanted)} are not texts of at most 1024 printable characters")
+            wrong = True
+    return WRONG if wrong else dict(value)
 
 
 def record(fields: Mapping[str, Field]) -> Reader:

@@ -11,6 +11,7 @@ from admin.estate_checks import (
     choice,
     did_you_mean,
     duration,
+    duration_up_to,
     flag,
     list_of,
     matching,
@@ -35,7 +36,7 @@ MODES = ("snapshots", "image", "image-once")
 # Numbers that a person could mean; more is a slip of the keyboard.
 _MOST = 10_000
 _keep = record({kind: Field(whole(1, _MOST)) for kind in KINDS})
-_retries = record({"attempts": Field(whole(1, 20)), "wait": Field(plain(duration))})
+_retries = record({"attempts": Field(whole(1, 20)), "wait": Field(duration_up_to("7d"))})
 _dr_record = record(
     {
         "account": Field(plain(name)),

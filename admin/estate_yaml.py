@@ -18,6 +18,7 @@ Path = tuple[str | int, ...]
 _MOST_VALUES = 2_500_000
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_TOO_DEEP = "it is nested deeper than any estate file"
 _SHOWN = 30  # problems printed; whoever has more starts again from the first
 
 
@@ -97,10 +98,15 @@ def load(text: str, name: str) -> Located:
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or "it cannot be read"
         raise EstateRefused(name, [Problem(mark.line + 1 if mark else 1, "file", f"not YAML: {what}")]) from None
+    except RecursionError:
+        raise EstateRefused(name, [Problem(1, "file", _TOO_DEEP)]) from None
     located = Located(name, None, {})
     if node is not None:
         reader = _Reader(located)
-        located.data = reader.read(node, ())
+        try:
+            located.data = reader.read(node, ())
+        except RecursionError:
+            raise EstateRefused(name, [Problem(1, "file", _TOO_DEEP)]) from None
         located.lines = reader.lines
         for line, path, what in reader.wrong:
             located.problems.append(Problem(line, located.label(path), what))

@@ -34,10 +34,14 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def prepare_home(home: Path) -> bool:
-    """Make the home folder, for its owner only; False when it was there."""
+    """Make the home folder, for its owner only; False when it was there. Raises Invalid where it cannot be made."""
     if home.is_dir():
         return False
-    home.mkdir(parents=True, mode=0o700)
+    try:
+        home.mkdir(parents=True, mode=0o700)
+    except OSError as error:
+        text = f"The folder {home} cannot be made: {error.strerror}."
+        raise Invalid(text, advice="Choose another with SNAPFLEET_HOME.") from None
     return True
 
 

@@ -6,6 +6,7 @@ region and a profile to an account, so they are left out there with a warning. W
 first; a machine in use is stopped as late as possible, and nothing that it had is deleted.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -188,7 +189,7 @@ def _zone(point: PointFacts, request: RestoreRequest, host: HostFacts | None) ->
     zone = host.zone if host else request.zone or (str(point.captured("zone")) if point.here else "")
     if not zone:
         raise missing("zone", f"a volume lies in one zone of {point.region}")
-    if not zone.startswith(point.region):
+    if not re.fullmatch(re.escape(point.region) + "[a-z0-9-]{1,40}", zone):  # us-east-1a, us-west-2-lax-1a
         raise wrong("zone", zone, f"a zone of {point.region}")
     return zone
 

@@ -191,6 +191,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         elif name in read:
             values[name] = _convert(item.default, str(read[name]), f"{name} in {file}", env)
     found = Settings(home=home, **values)  # type: ignore[arg-type]
+    if not 1 <= found.port <= 65535:
+        raise Invalid(f"The setting port is {found.port}, which is not a port.", advice="Write 1 to 65535.")
     host, _, port = found.proxy.rpartition(":")
     if found.proxy and not (host and port.isascii() and port.isdecimal()):
         raise Invalid(f"The setting proxy is {found.proxy!r}.", advice="Write HOST:PORT.")

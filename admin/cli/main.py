@@ -126,9 +126,9 @@ def run(arguments: list[str]) -> int:
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "snapfleet"
         advice = "" if "`snapfleet" in error.message or "Did you mean" in error.message else f"See `{path} --help`."
-        return _fail(Exit.USAGE, "usage", error.format_message(), advice, as_json)
+        return _fail(Exit.USAGE, "usage", _one_line(error), advice, as_json)
     except click.ClickException as error:
-        return _fail(Exit.FAILED, "failed", error.format_message(), "", as_json)
+        return _fail(Exit.FAILED, "failed", _one_line(error), "", as_json)
     except (click.Abort, KeyboardInterrupt):
         return _fail(Exit.FAILED, "stopped", "Stopped; nothing more was asked for.", "", as_json)
     except SnapfleetError as error:
@@ -141,6 +141,11 @@ def run(arguments: list[str]) -> int:
             raise
         text = f"Something unexpected went wrong ({type(error).__name__})."
         return _fail(Exit.FAILED, "internal", text, "Set SNAPFLEET_DEBUG=1 and run it again to see where.", as_json)
+
+
+def _one_line(error: click.ClickException) -> str:
+    """What click says, which it may spread over lines."""
+    return " ".join(error.format_message().split())
 
 
 def wants_json(arguments: Sequence[str]) -> bool:

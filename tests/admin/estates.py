@@ -44,6 +44,7 @@ ENVIRONMENT = {"PROD_EXTERNAL_ID": SECRET}
 _names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True)
 _texts = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=12)
 _spans = st.builds("{}{}".format, st.integers(1, 90), st.sampled_from(["m", "h", "d", "w", "mo", "y"]))
+_waits = st.builds("{}{}".format, st.integers(1, 7), st.sampled_from(["m", "h", "d"]))
 _counts = st.integers(1, 100)
 _keep = st.dictionaries(st.sampled_from(["hourly", "daily", "weekly", "monthly", "yearly"]), _counts, min_size=1)
 _ODD = st.sampled_from(["yes", "1", "2026-01-01", "*", "~"])  # texts that YAML would read as something else
@@ -135,7 +136,7 @@ def estates(draw: st.DrawFn) -> Estate:
             "mode": st.sampled_from(["snapshots", "image", "image-once"]),
             "keep": _keep,
             "backup_on_add": st.booleans(),
-            "retries": _maybe({}, {"attempts": st.integers(1, 20), "wait": _spans}),
+            "retries": _maybe({}, {"attempts": st.integers(1, 20), "wait": _waits}),
             "dr": st.lists(dr, min_size=1, max_size=2, unique_by=_key),
         },
     )

@@ -91,6 +91,10 @@ def test_every_problem_of_a_file_is_named_with_line_field_and_allowed_values() -
          "are hourly, daily, weekly, monthly, yearly"),
         ("{type: instance, id:", "{type: instance, tag: {a: b}, id:", "25: policies.web.targets[0]: names either one "
          "resource (type, id, region, account) or many (tag, types, accounts)"),
+        ("{backup: gold}", r'{backup: "a\0b"}', "26: policies.web.targets[1].tag: 'backup': 'a\\x00b' are not texts "
+         "of at most 1024 printable characters"),
+        ("    keep: {daily: 7}", "    keep: {daily: 7}\n    retries: {wait: 9999y}", "29: policies.web.retries.wait: "
+         "'9999y' is longer than 7d"),
         ("    keep: {daily: 7}", "    keep: {daily: 7}\n    keep: {daily: 8}", "29: policies.web.keep: given twice"),
         ("version: 1", "version: [1", "3: file: not YAML: did not find expected ',' or ']'"),
         ("version: 1", "version: 1\nacounts: []", "2: acounts: unknown field; allowed are version, accounts, "
@@ -241,6 +245,11 @@ policies:
 
 def test_aliases_that_repeat_without_end_are_refused() -> None:
     assert problems("version: 1\naccounts: &a [*a]\n") == ["2: file: its aliases repeat without end"]
+
+
+def test_a_file_that_is_nested_without_end_is_refused() -> None:
+    deep = "version: 1\naccounts: " + "[" * 5000 + "]" * 5000
+    assert problems(deep) == ["1: file: it is nested deeper than any estate file"]
 
 
 @pytest.mark.parametrize("text", ["", "version: 1", "version: 1\npolicies:\n", "version: 1\naccounts: []\n"])

@@ -324,6 +324,7 @@ def test_volumes_left_out_of_an_image_are_named_to_the_launch() -> None:
         (POINT, {"kind": "volume", "region": "eu-west-1"}, "--region us-east-1"),
         (POINT, {"kind": "volume", "account": "vault"}, "--account prod"),
         (POINT, {"kind": "volume", "zone": "eu-west-1a"}, "--zone .* a zone of us-east-1"),
+        (POINT, {"kind": "volume", "zone": "us-east-1a; rm"}, "--zone .* a zone of us-east-1"),
         (COPY, {"kind": "volume"}, "--zone is needed"),
         (COPY, {"kind": "in-place"}, "--to volume or --to instance"),
         (POINT, {"kind": "volume", "tags": {"aws:x": "y"}}, "--tag"),

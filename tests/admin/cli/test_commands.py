@@ -95,6 +95,20 @@ def test_wrong_usage_is_one_sentence_with_the_next_step(cli: Cli) -> None:
     )
 
 
+def test_a_choice_that_is_missing_is_told_on_one_line(cli: Cli) -> None:
+    said = cli("restore", "rp-1")
+    assert said.code == 2
+    assert "\\x0a" not in said.err
+    assert "Choose from: volume, instance" in said.err
+
+
+@pytest.mark.parametrize("port", ["0", "99999", "-1"])
+def test_a_port_that_is_none_is_refused_with_its_setting(cli: Cli, monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    monkeypatch.setenv("SNAPFLEET_PORT", port)
+    said = cli("status")
+    assert said.err == f"The setting port is {port}, which is not a port. Write 1 to 65535.\n"
+
+
 @pytest.mark.parametrize("way", [["-o", "json"], ["-ojson"], ["--output=json"], ["--output", "json"]])
 def test_errors_follow_the_output_that_was_asked_for(cli: Cli, way: list[str]) -> None:
     assert wants_json(way)

@@ -38,6 +38,17 @@ def test_everything_is_made_in_one_silent_call(place: Path, capsys: pytest.Captu
     close_catalog()
 
 
+def test_a_home_that_cannot_be_made_is_named(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.write_text("a file")
+    monkeypatch.setenv("SNAPFLEET_HOME", str(place / "below"))
+    assert run(["init", "--yes"]) == 2
+    assert capsys.readouterr().err == (
+        f"The folder {place}/below cannot be made: Not a directory. Choose another with SNAPFLEET_HOME.\n"
+    )
+
+
 def test_repeating_it_changes_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(["init", "--yes"])
     with session():
