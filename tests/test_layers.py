@@ -33,7 +33,6 @@ LIBRARIES = {
     "boto3": ("workers/aws/", *SDK),
     "botocore": ("workers/aws/", *SDK),
     "zstandard": ("workers/repository/",),
-    "backports": ("workers/repository/pack.py",),
     "azure": ("workers/azure/",),
     "dramatiq": (
         "tasks/broker.py",
@@ -128,7 +127,7 @@ def test_drivers_know_no_catalog_and_no_queue() -> None:
 def test_the_repository_can_be_lifted_out() -> None:
     engine = [(path, tree) for path, tree in modules() if str(path).startswith("workers/repository/")]
     assert engine
-    allowed = sys.stdlib_module_names | {"zstandard", "backports", "compression", "cryptography"}
+    allowed = sys.stdlib_module_names | {"zstandard", "cryptography"}
     wrong = [
         f"{path} imports {name}"
         for path, tree in engine

@@ -285,7 +285,7 @@ def main() -> int:
     second = later(first)
     gib = len(written(first)) * BLOCK / 2**30
     version = subprocess.run(["restic", "version"], capture_output=True, text=True, check=True).stdout.strip()
-    peers = f"{version}, auto compression, no cache; ours: zstd 1 in steps of three, 40 MiB packs"
+    peers = f"{version}, auto compression, no cache; ours: zstd 1 with a table of 2^13, 40 MiB packs"
     say(f"{gib:.2f} GiB written of {options.gib:g}; {peers}")
     # objects and restored disks lie in memory: writing back to a disk would throttle whoever comes later
     fast = MEMORY if shutil.disk_usage(MEMORY).free > gib * 3 * 2**30 else options.folder

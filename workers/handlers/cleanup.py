@@ -11,18 +11,18 @@ from datetime import datetime, timedelta
 
 from tasks.catalog import Job, Point, Restore, lock_rows, session, transaction
 from tasks.catalog.archives import bases_in_use, read_by_archives
+from tasks.catalog.images import RESTORING, images_in_use
 from tasks.catalog.shares import lent
 from tasks.catalog.transitions import MAX_TEXT, finish_job, move_parts, move_point, open_jobs_of
 from tasks.crash import reach
 from tasks.errors import InUse, NotReady, Retry, SnapfleetError
-from tasks.states import JOB_OPEN, PointState, RestoreState
+from tasks.states import JOB_OPEN, PointState
 from workers import driver, fence
 from workers.context import Context
 from workers.duties import entered
 
 # A deletion that no waiting cures (a missing right, a foreign object) is tried this seldom: people must act first.
 SELDOM = timedelta(hours=1)
-_RESTORING = (RestoreState.REQUESTED, RestoreState.RUNNING, RestoreState.UNDOING)
 _WORDS: Mapping[str, str] = {
     "held": "it is held",
     "locked": "it is locked",
@@ -103,14 +103,15 @@ def _another_good(row: Point) -> bool:
 
 
 def _busy(rows: Sequence[Point]) -> set[int]:
-    """Which points an unfinished job works on or copies from, an unfinished copy is made of, or a restore reads."""
+    """Which points an unfinished job works on or copies from, an unfinished copy is made of, or a restore reads
+    or launches from, now or later."""
     ids = [row.id for row in rows]
     resources = {row.resource_id for row in rows}
     copying = Job.select(Job.spec).where(
         Job.kind == "copy", Job.state.in_(list(JOB_OPEN)), Job.resource.in_(list(resources))
     )
     half = Point.select(Point.copy_of).where(Point.copy_of.in_(ids), Point.state == PointState.CREATING)
-    restoring = Restore.select(Restore.point).where(Restore.point.in_(ids), Restore.state.in_(_RESTORING))
+    restoring = Restore.select(Restore.point).where(Restore.point.in_(ids), Restore.state.in_(RESTORING))
     return (
         open_jobs_of(ids)
         | {job.spec.get("point") for job in copying}
@@ -118,6 +119,7 @@ def _busy(rows: Sequence[Point]) -> set[int]:
         | set(read_by_archives())
         | set(bases_in_use(Point.copy_of.in_(ids)))
         | set(lent(Point.copy_of.in_(ids)))
+        | set(images_in_use(Point.id.in_(ids)))
         | {row.point_id for row in restoring}
     )
 

@@ -8,10 +8,9 @@ tag, so that a frame opens only as the content its footer claims.
 import hashlib
 import os
 import struct
-import sys
 from dataclasses import dataclass
 from threading import local
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import zstandard
 from cryptography.exceptions import InvalidTag
@@ -19,12 +18,6 @@ from cryptography.exceptions import InvalidTag
 from workers.repository.crypt import FOOTER, TAG_BYTES, VERSION, Sealer
 from workers.repository.errors import Damaged, Newer
 from workers.repository.names import Pack
-
-if TYPE_CHECKING:
-    if sys.version_info >= (3, 14):
-        from compression.zstd import ZstdCompressor
-    else:
-        from backports.zstd import ZstdCompressor
 
 HEAD = struct.Struct("<4sBBH8s")  # magic, version, kind, zero, reserved
 MAGIC, END = b"SNPK", b"KPNS"
@@ -38,14 +31,9 @@ PACK_BYTES = 40 << 20
 MAX_FRAMES = 0xFFFE  # a map entry has 16 bits for the frame; the last value means nothing
 # No frame is larger when opened: blocks have 512 KiB, a map segment under 1 MiB.
 CONTENT_LIMIT = 4 << 20
-# What level 1 is here, by zstd's numbers for its parameters: a window of 2^18, for which its search has no branch to
-# mispredict, its own table of 2^14 entries, three bytes from one try to the next instead of two, and literals coded all
-# the same (zstd leaves them raw at longer steps, for a third more bytes; its binding has no name for that). Measured
-# 2026-11-23 on two cores, beside steps of two and a table of 2^13: a full archive takes 2 to 4 % less time; zstd alone
-# 9 % less and 3 % fewer bytes for the bench's disk, 4 to 6 % less and 1 to 2 % more bytes for system disks, 9 % less
-# and 5 % more for a database's files. Longer steps are cheaper still and cost a system disk 4 % of bytes each.
-_LEVEL, _WINDOW, _TABLE, _STEP_LESS_1, _LITERALS = 100, 101, 102, 106, 1002
-_FASTEST = {_LEVEL: 1, _WINDOW: 18, _TABLE: 14, _STEP_LESS_1: 2, _LITERALS: 1}
+# zstd's own table for level 1 has 2^14 entries, 64 KiB; half of it lies in a core's first cache. Measured 2026-11-22 on
+# two cores at once: 1.88 CPU seconds a GiB for 2.04, and 3 % more bytes; half again gains nothing.
+_TABLE_LOG = 13
 # Less than 3 % gained is not worth decompressing for.
 _WORTH = 0.97
 # Buffers grow by so much: packs differ by less.
@@ -188,27 +176,18 @@ def _footer_room(frames: int) -> int:
 
 def shrink(content: Any, level: int) -> tuple[Any, int]:
     """The body of a frame and its flags: compressed, or as it is where that gains nothing."""
-    compressor = _compressor(level)
-    body = compressor.compress(content, compressor.FLUSH_FRAME)
+    body = _compressor(level).compress(content)
     return (content, RAW) if len(body) > _WORTH * len(content) else (body, 0)
 
 
-def _compressor(level: int) -> "ZstdCompressor":
+def _compressor(level: int) -> zstandard.ZstdCompressor:
     """The thread's own: its tables are used again."""
-    found: tuple[int, Any] | None = getattr(_THREAD, "compressor", None)
+    found: tuple[int, zstandard.ZstdCompressor] | None = getattr(_THREAD, "compressor", None)
     if found is None or found[0] != level:
-        found = _THREAD.compressor = (level, _made(level))
-    made: ZstdCompressor = found[1]
-    return made
-
-
-def _made(level: int) -> "ZstdCompressor":
-    """Loaded here, so that who only reads needs none of it."""
-    if sys.version_info >= (3, 14):
-        from compression.zstd import ZstdCompressor
-    else:
-        from backports.zstd import ZstdCompressor
-    return ZstdCompressor(options=_FASTEST if level == 1 else {_LEVEL: level})
+        smaller = {"hash_log": _TABLE_LOG} if level == 1 else {}
+        how = zstandard.ZstdCompressionParameters.from_level(level, write_content_size=True, **smaller)
+        found = _THREAD.compressor = (level, zstandard.ZstdCompressor(compression_params=how))
+    return found[1]
 
 
 def nonce(counter: int) -> bytes:

@@ -6,9 +6,9 @@ one pack: each compresses alone, takes room under a lock, and encrypts into it b
 volume lie together, and a small job ends in one pack and not in one a thread.
 Memory is bounded by buffers whatever the volume's size: (readers + cores) blocks, (2 + uploads) packs.
 
-What bounds it (2026-11-23, CPU seconds a GiB of a full archive): zstd level 1 1.7, SHA-256 0.6 (EBS's own checksum, so
+What bounds it (2026-11-23, CPU seconds a GiB of a full archive): zstd level 1 1.9, SHA-256 0.6 (EBS's own checksum, so
 it cannot be another hash), the kernel's copies and wake-ups 0.4, Python 0.3 (a quarter of that would do if its code
-stayed in the core's cache, which each block empties), AES-GCM 0.1: 3.2 in all, and nothing waits for anything but
+stayed in the core's cache, which each block empties), AES-GCM 0.1: 3.3 in all, and nothing waits for anything but
 cores; latency is hidden by readers. Twice as fast again would take two of three: a codec that costs half of zstd (lz4
 does, for a quarter more bytes for as long as they are kept), SHA-256 of several blocks at once in the lanes of AVX-512
 (no library that Python has does that), or more cores; a volume's quota of 1000 reads a second ends it at 500 MiB/s
