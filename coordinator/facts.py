@@ -33,10 +33,11 @@ from tasks.catalog import (
 )
 from tasks.catalog.archives import ARCHIVE, repository_destination, repository_of
 from tasks.catalog.era import read_era
+from tasks.catalog.images import RESTORING, base_image_of, images_in_use
 from tasks.catalog.job import UNSETTLED
 from tasks.catalog.shares import lent
 from tasks.errors import Invalid
-from tasks.states import JOB_OPEN, AccountState, PointState, RestoreState
+from tasks.states import JOB_OPEN, AccountState, PointState
 
 # A policy that names more resources than this is read like one that goes by tags: a statement's parameters are limited.
 _NAMED_AT_MOST = 1000
@@ -206,8 +207,9 @@ def retention_facts(policy: Policy) -> list[PointFact]:
 
 
 def users_of(policy: Policy) -> dict[int, set[str]]:
-    """What unfinished work depends on points of this policy, by point id: copies from them, restores of them, and the
-    jobs that made them while what follows (their copies and archives) is not planned yet."""
+    """What unfinished work depends on points of this policy, by point id: copies from them, restores of them, the
+    jobs that made them while what follows (their copies and archives) is not planned yet; and images that restores of
+    other points launch from."""
     used: dict[int, set[str]] = defaultdict(set)
     copies = (
         Job.select(Job.id, Job.spec)
@@ -222,14 +224,11 @@ def users_of(policy: Policy) -> dict[int, set[str]]:
     restores = (
         Restore.select(Restore.id, Restore.point)
         .join(Point)
-        .where(
-            Point.policy == policy.id,
-            Restore.state.in_([RestoreState.REQUESTED, RestoreState.RUNNING, RestoreState.UNDOING]),
-        )
+        .where(Point.policy == policy.id, Restore.state.in_(RESTORING))
     )
     for number, point in rows(restores):
         used[point].add(f"restore:{number}")
-    for point, users in held_bases(policy).items():
+    for point, users in (*held_bases(policy).items(), *images_in_use(Point.policy == policy.id).items()):
         used[point] |= users
     for point, number in lent(Point.policy == policy.id).items():
         used[point].add(f"share:rp-{number}")
@@ -300,18 +299,7 @@ def place_of_restore(point: Point, resource: Resource, request: RestoreRequest) 
 
 def _base_image(point: Point) -> tuple[str, tuple[str, ...]]:
     """The newest image of the same resource in the same place and its devices; ('', ()) when there is none."""
-    image = (
-        Point.select()
-        .where(
-            Point.resource == point.resource_id,
-            Point.account == point.account_id,
-            Point.region == point.region,
-            Point.state == PointState.GOOD,
-            Point.image_id != "",
-        )
-        .order_by(Point.taken_at.desc())
-        .first()
-    )
+    image = base_image_of(point).first()
     if image is None or point.image_id:
         return "", ()
     return image.image_id, tuple(part.device for part in Part.select().where(Part.point == image.id) if part.device)

@@ -11,6 +11,7 @@ from coordinator.restore import plan_restore
 from coordinator.restore_facts import RestoreRequest
 from coordinator.restore_plan import RestorePlan, resolve
 from tasks.catalog import Account, Creation, Job, Point, Resource, Restore, RestoreStep, hold_rows
+from tasks.catalog.images import base_image_of
 from tasks.catalog.transitions import MAX_TEXT, add_jobs
 from tasks.errors import Invalid, SnapfleetError
 from tasks.lanes import Lane
@@ -30,6 +31,7 @@ def begin_restore(point_id: int, request: Mapping[str, Any], keep_on_failure: bo
     Raises Invalid when the point cannot be restored from, or the request does not fit it.
     """
     point = _held_point(point_id)
+    hold_rows(base_image_of(point)).first()  # so that cleanup sees the one or the other of it too
     wish = RestoreRequest.from_json(request)
     plan = plan_restore(restore_point_facts(point, wish), wish)
     restore = Restore.create(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tasks.catalog import Account, Job, Point, Restore, session, transaction
+from tasks.catalog import Account, Job, Point, Restore, RestoreStep, session, transaction
 from tasks.lanes import Lane
 from tasks.states import JobState, PointState, RestoreState
 from tests.workers.world import AWAY, START, World
@@ -100,6 +100,22 @@ def _restoring(world: World, point: Point) -> None:
         )
 
 
+def _image_of_later_points(world: World, point: Point) -> None:
+    change(point, image_id="ami-1")
+
+
+def _launched_from(world: World, point: Point) -> None:
+    change(point, image_id="ami-1")
+    with transaction():
+        newer = Point.select().where(Point.id != point.id).get()
+        Point.update(image_id="ami-2").where(Point.id == newer.id).execute()
+        restore = Restore.create(
+            point=newer.id, request={}, plan={}, requested_by="me", created_at=START, state=RestoreState.RUNNING
+        )
+        params = {"image_id": "ami-1"}
+        RestoreStep.create(restore=restore, number=0, name="run", kind="run-instance", params=params)
+
+
 @pytest.mark.parametrize(
     ("guard", "word"),
     [
@@ -110,6 +126,8 @@ def _restoring(world: World, point: Point) -> None:
         (_lent, "needs it"),
         (_worked_on, "needs it"),
         (_restoring, "needs it"),
+        (_image_of_later_points, "needs it"),
+        (_launched_from, "needs it"),
     ],
 )
 def test_each_guard_alone_keeps_the_point_and_says_why(world: World, old: Point, guard: Any, word: str) -> None:
