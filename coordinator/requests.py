@@ -204,11 +204,13 @@ def _hold(wish: Wish) -> Result:
     reason = str(wish.payload["reason"]).strip()
     if not reason:
         raise Invalid("A hold needs a reason.", advice="Give one with --reason.")
-    changed = (
-        Point.update(held=reason[:MAX_TEXT])
-        .where(Point.id == int(wish.payload["point"]), Point.state.in_([PointState.GOOD, PointState.CREATING]))
-        .execute()
-    )
+    states = [
+        PointState.GOOD,
+        PointState.CREATING,
+        PointState.FAILED,
+    ]  # orphans are failed points, with parts to look at
+    point = (Point.id == int(wish.payload["point"])) & Point.state.in_(states)
+    changed = Point.update(held=reason[:MAX_TEXT]).where(point).execute()
     if not changed:
         raise Refused(f"Point rp-{wish.payload['point']} cannot be held: it is not there or on its way out.")
     return {"point": int(wish.payload["point"])}

@@ -22,7 +22,7 @@ from tasks.catalog.transitions import claim, fail_attempt
 from tasks.errors import Throttled
 from tasks.lanes import Lane
 from tasks.states import JobState, PointState, RequestState, RestoreState, RunState
-from tests.coordinator.house import MINUTE, House
+from tests.coordinator.house import DAY, HOME, HOUR, MINUTE, House
 
 
 @pytest.mark.parametrize(
@@ -144,6 +144,24 @@ def test_a_point_that_is_held_can_be_released(house: House) -> None:
     assert house.points()[0].held == "an audit"
     house.wished("release", point=point.id)
     assert house.points()[0].held == ""
+
+
+def test_an_orphan_can_be_held_and_stays_until_it_is_released(house: House) -> None:
+    """feature C11: it is a failed point, which would go once a later good one exists."""
+    (later,) = _good_points(house, 1)
+    known = {"resource": later.resource_id, "policy": later.policy_id, "account": later.account_id}
+    with transaction():
+        orphan = Point.create(
+            **known, region=HOME, state=PointState.FAILED, error_code="orphan", taken_at=later.taken_at - DAY
+        )
+    house.wished("hold", point=orphan.id, reason="look at it")
+    house.clock.advance(HOUR)
+    house.work(MINUTE, MINUTE)
+    assert [(point.id, point.held) for point in house.points(state=PointState.FAILED)] == [(orphan.id, "look at it")]
+    house.wished("release", point=orphan.id)
+    house.clock.advance(HOUR)
+    house.work(MINUTE, MINUTE)
+    assert house.points(state=PointState.FAILED) == []
 
 
 def _good_points(house: House, count: int) -> list[Point]:
