@@ -7,9 +7,11 @@ from typing import Any
 
 from peewee import fn
 
+from coordinator.ahead import read_wrong_clock
 from coordinator.alert_rules import Facts, FailedTarget, LaneFact, PoolFact, StalePolicy
 from coordinator.routes import TWO_HOPS
 from coordinator.rpo import due_since, slots_by_policy
+from coordinator.undone import read_failed_undos
 from tasks.catalog import (
     Account,
     DeadLetter,
@@ -59,6 +61,8 @@ def read_facts(at: datetime, now: datetime) -> Facts:
         letters=_letters(),
         lanes=_lanes(at, pools, due),
         pools=_pools(at, pools, due),
+        undos=read_failed_undos(at),
+        clock=read_wrong_clock(now),
     )
 
 

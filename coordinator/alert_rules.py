@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from coordinator.ahead import WrongClock
+from coordinator.undone import FailedUndo
+
 # Above this many failing targets of one policy, one alert tells of all: the cause is common, and hundreds of calls to
 # a pager hide it.
 TARGETS_ONE_BY_ONE = 20
@@ -29,6 +32,8 @@ FAMILIES = (
     "no-worker",
     "pool-without-worker",
     "outbox-stuck",
+    "restore-left-over",
+    "clock-wrong",
 )
 STALE_FAMILY = "points-too-old"
 
@@ -103,6 +108,8 @@ class Facts:
     lanes: Sequence[LaneFact] = ()
     pools: Sequence[PoolFact] = ()
     stale: Sequence[StalePolicy] = ()
+    undos: Sequence[FailedUndo] = ()
+    clock: WrongClock | None = None
 
 
 def conditions(facts: Facts, at: datetime) -> list[Condition]:
@@ -117,6 +124,8 @@ def conditions(facts: Facts, at: datetime) -> list[Condition]:
         *_lanes(facts.lanes, at),
         *_pools(facts.pools, at),
         *_stale(facts.stale),
+        *_undos(facts.undos),
+        *_clock(facts.clock),
     ]
     return list({condition.key: condition for condition in found}.values())
 
@@ -240,6 +249,19 @@ def _lanes(lanes: Sequence[LaneFact], at: datetime) -> Iterator[Condition]:
             )
 
 
+def _undos(undos: Sequence[FailedUndo]) -> Iterator[Condition]:
+    for one in undos:
+        stopped = f"Stopped: {', '.join(one.stopped)}. " if one.stopped else ""
+        left = f"Left: {', '.join(one.left)}. " if one.left else ""
+        yield Condition(
+            f"restore-left-over:restore-{one.restore}",
+            "critical",
+            f"restore-{one.restore} failed and could not be taken back",
+            f"{stopped}{left}{one.error}",
+            {"restore": one.restore, "stopped": list(one.stopped), "left": list(one.left)},
+        )
+
+
 def _pools(pools: Sequence[PoolFact], at: datetime) -> Iterator[Condition]:
     for one in pools:
         if at - one.due_at > UNSERVED_AFTER:
@@ -262,4 +284,16 @@ def _stale(stale: Sequence[StalePolicy]) -> Iterator[Condition]:
             f"A target has had no good point since {one.newest_at:%Y-%m-%d %H:%M} UTC, "
             f"though slots have come since {one.due_at:%Y-%m-%d %H:%M} UTC.",
             {"policy": one.policy, "targets": one.targets},
+        )
+
+
+def _clock(wrong: WrongClock | None) -> Iterator[Condition]:
+    if wrong is not None:
+        yield Condition(
+            "clock-wrong:schedules",
+            "critical",
+            f"The clock was wrong: {wrong.schedules} schedules stood in the future",
+            f"They stood as far ahead as {wrong.furthest:%Y-%m-%d %H:%M} UTC and were set back at "
+            f"{wrong.noticed_at:%Y-%m-%d %H:%M} UTC; slots after that time run again.",
+            {"schedules": wrong.schedules},
         )

@@ -24,6 +24,7 @@ from peewee import InterfaceError, OperationalError, fn
 from coordinator import alerts
 from coordinator.admission import USUAL, Admission
 from coordinator.advance import ask_about_operations, close_runs
+from coordinator.ahead import set_schedules_back
 from coordinator.archive_parts import look_after_parts
 from coordinator.judge import meta
 from coordinator.lease import Held, give_back, take
@@ -60,6 +61,8 @@ SWEEP_EVERY = timedelta(seconds=5)  # reconcile, cleanup jobs, alerts: cheap, an
 MEND_EVERY = timedelta(minutes=1)
 LETTERS_EVERY = timedelta(seconds=30)
 REPOSITORIES_EVERY = timedelta(minutes=5)  # what is due once a day there
+# A look at every schedule's row, for those that a wrong clock left in the future; and at once when a clock jumps back.
+AHEAD_EVERY = timedelta(minutes=5)
 CLOSE_EVERY = timedelta(seconds=30)  # a look at all open runs
 PAUSE_MOST = 10.0  # seconds between two tries while the catalog is away
 # Seconds between two rounds while there is work: a round deals with hundreds of jobs, and what a night trickles in is
@@ -209,6 +212,8 @@ class Coordinator:
         self._part("accounts", lambda: release_removed_accounts(held, at))
         if self._is_due("mend", MEND_EVERY, at):
             self._part("mend", lambda: mend_outbox(held, at))
+        if self._is_due("ahead", AHEAD_EVERY, at) and self._part("ahead", lambda: set_schedules_back(held, now)):
+            del self._done_at["ahead"]  # there may be more of them
         self._part("watch", lambda: watch_additions(held, now, at))
         self._part("retention", lambda: self._retention(held, at))
         self._part("cleanups", lambda: plan_cleanups(held, at))

@@ -18,6 +18,11 @@ from typing import Protocol
 RESYNC_SECONDS = 30.0
 
 
+# What is dated later than this after now was written under a clock that was wrong. Coordinators' clocks differ by
+# milliseconds, and what a clock that is set right by less than this leaves behind, time makes up for within this time.
+DATED_AHEAD = timedelta(minutes=30)
+
+
 class Clock(Protocol):
     """What every process reads the time from; both readings are aware UTC."""
 
