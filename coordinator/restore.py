@@ -3,7 +3,8 @@
 Rules. What is not asked for stays as it was. A point is restored where it lies; a copy is a point of its own. Where
 a copy lies, subnets and security groups of the source do not exist, so both must be given; a key pair belongs to a
 region and a profile to an account, so they are left out there with a warning. What can be made without harm is made
-first; a machine in use is stopped as late as possible, and nothing that it had is deleted.
+first; a machine in use is stopped as late as possible, and nothing that it had is deleted. What it holds is known as
+last discovered, so a step compares that with the machine itself right before anything of it is stopped or taken off.
 """
 
 import re
@@ -27,7 +28,7 @@ from coordinator.restore_facts import (
 )
 from coordinator.restore_instance import plan_instance
 from coordinator.restore_plan import PlannedStep, RestorePlan, render, resolve
-from coordinator.restore_steps import attach, create, power, slug
+from coordinator.restore_steps import attach, check, create, power, slug
 from coordinator.restore_types import plan_typed
 from tasks.errors import Gone, Impossible, Invalid
 
@@ -107,6 +108,8 @@ def _plan_in_place(draft: Draft, parts: Sequence[PartFacts]) -> None:
     draft.title = f"in place on {host.instance_id}"
     places = [(part, _place(part, host)) for part in parts]
     draft.interrupts = host.state == "running"
+    if request.root == "replace" and len(places) > 1:  # the root is replaced before the others are compared
+        check(draft, "check-all", host, [device for _, device in places])
     rest = [(part, device) for part, device in places if not _replace_root(draft, host, part, device, len(parts))]
     if rest:
         _swap(draft, host, rest)
@@ -149,6 +152,7 @@ def _replace_root(draft: Draft, host: HostFacts, part: PartFacts, device: str, c
 def _swap(draft: Draft, host: HostFacts, places: Sequence[tuple[PartFacts, str]]) -> None:
     running = host.state == "running"
     made = [(part, device, create(draft, part, host.zone)) for part, device in places]
+    check(draft, "check", host, [device for _, device in places])
     if running:
         power(draft, "stop", host.instance_id, f"Stop {host.instance_id}, so that nothing writes during the swap.")
     for part, device, step in made:

@@ -3,6 +3,7 @@
 Binding words. Step kinds and what their `params` hold:
 create-volume {snapshot_id, zone, size_gib, volume_type, iops, throughput, encrypted, kms_key_id, tags} -> volume_id
 attach-volume, detach-volume {volume_id, instance_id, device}
+check-volumes {instance_id, volumes: {device: volume id, '' for none}}: fails when the machine holds others
 stop-instance, start-instance {instance_id}
 register-image {root_device, architecture, boot_mode, ..., platform_details, volumes} -> image_id
 run-instance {image_id, instance_type, subnet_id, ..., volumes, skip_devices, tags}
@@ -33,6 +34,7 @@ STEP_KINDS = frozenset(
         "create-volume",
         "attach-volume",
         "detach-volume",
+        "check-volumes",
         "stop-instance",
         "start-instance",
         "register-image",

@@ -1,8 +1,10 @@
 """Steps that several kinds of restore share."""
 
+from collections.abc import Sequence
+
 from coordinator.restore_disks import clean_tags, disk_of, is_root
 from coordinator.restore_draft import Draft
-from coordinator.restore_facts import PartFacts
+from coordinator.restore_facts import HostFacts, PartFacts
 from coordinator.restore_plan import ref
 
 
@@ -26,6 +28,18 @@ def attach(draft: Draft, step: str, instance_id: object, device: str, part: Part
     name = instance_id if isinstance(instance_id, str) else "the new instance"
     why = f"Attach the new volume to {name} as {device}."
     draft.add(f"attach-{slug(part)}", "attach-volume", params, why, ("attachment",))
+
+
+def check(draft: Draft, name: str, host: HostFacts, devices: Sequence[str]) -> None:
+    """Add the step that compares what a machine holds at these devices with what is planned; '' for a free one.
+
+    It is a step of its own, so that what it saw is in the catalog before anything is taken off: a volume that is off
+    when its step begins was taken off by an attempt whose answer was lost.
+    """
+    volumes = {device: host.volumes.get(device, "") for device in devices}
+    held = ", ".join(f"{volume or 'nothing'} at {device}" for device, volume in volumes.items())
+    why = f"Make sure that {host.instance_id} still has {held}; if not, it is left as it is."
+    draft.add(name, "check-volumes", {"instance_id": host.instance_id, "volumes": volumes}, why)
 
 
 def power(draft: Draft, verb: str, instance_id: object, why: str) -> None:

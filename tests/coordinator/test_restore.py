@@ -124,19 +124,21 @@ def test_data_and_root_are_swapped_in_one_stop_and_the_old_volumes_are_kept() ->
         "Restore point 7 of instance i-web 'web' in place on i-web",
         "  1. create-volume    Make a 8 GiB gp3 volume from snap-root, as vol-root was.",
         "  2. create-volume    Make a 500 GiB io2 volume from snap-data, as vol-data was.",
-        "  3. stop-instance    Stop i-web, so that nothing writes during the swap.",
-        "  4. detach-volume    Detach vol-root from /dev/xvda; it is kept.",
-        "  5. attach-volume    Attach the new volume to i-web as /dev/xvda.",
-        "  6. detach-volume    Detach vol-data from /dev/sdf; it is kept.",
-        "  7. attach-volume    Attach the new volume to i-web as /dev/sdf.",
-        "  8. start-instance   Start i-web with the restored volumes.",
-        "  9. tag-resources    Let /dev/sdf be deleted with the instance, as before.",
+        "  3. check-volumes    Make sure that i-web still has vol-root at /dev/xvda, vol-data at /dev/sdf; if not, it is "
+        "left as it is.",
+        "  4. stop-instance    Stop i-web, so that nothing writes during the swap.",
+        "  5. detach-volume    Detach vol-root from /dev/xvda; it is kept.",
+        "  6. attach-volume    Attach the new volume to i-web as /dev/xvda.",
+        "  7. detach-volume    Detach vol-data from /dev/sdf; it is kept.",
+        "  8. attach-volume    Attach the new volume to i-web as /dev/sdf.",
+        "  9. start-instance   Start i-web with the restored volumes.",
+        " 10. tag-resources    Let /dev/sdf be deleted with the instance, as before.",
         "note: Root and data volumes are swapped in one stop, so that old and restored data never mix.",
         "note: Kept, detached: vol-root (was /dev/xvda).",
         "note: Kept, detached: vol-data (was /dev/sdf).",
         "note: Left as they are: vol-other.",
         "note: Blocks are fetched from the snapshot at first use: the first reads are slower than usual.",
-        "in all: 9 steps, 2 volumes, 508 GiB, interrupts the machine in use",
+        "in all: 10 steps, 2 volumes, 508 GiB, interrupts the machine in use",
     ]
 
 
@@ -165,8 +167,19 @@ def test_a_root_is_swapped_when_no_task_can_replace_it(host: HostFacts) -> None:
 def test_a_replaced_root_comes_before_the_swap_so_that_it_never_writes_to_restored_data() -> None:
     made = plan(replace(POINT, host=HOST), kind="in-place", root="replace")
     assert steps(made) == [
-        "replace-root", "tag-root", "create-sdf", "stop", "detach-sdf", "attach-sdf", "start", "settle",
+        "check-all", "replace-root", "tag-root", "create-sdf", "check", "stop", "detach-sdf", "attach-sdf", "start",
+        "settle",
     ]  # fmt: skip
+    assert params(made, "check-all")["volumes"] == {"/dev/xvda": "vol-root", "/dev/sdf": "vol-data"}
+    assert params(made, "check")["volumes"] == {"/dev/sdf": "vol-data"}
+
+
+def test_a_place_that_was_seen_empty_is_looked_at_before_a_stopped_machine_is_touched() -> None:
+    made = plan(replace(VOLUME, host=replace(HOST, state="stopped")), kind="in-place")
+    assert steps(made)[:3] == ["create-snap-data", "check", "detach-snap-data"]
+    empty = replace(HOST, volumes={"/dev/xvda": "vol-root"})
+    made = plan(replace(POINT, host=empty), kind="in-place", volumes=["/dev/sdf"])
+    assert params(made, "check")["volumes"] == {"/dev/sdf": ""}
 
 
 def test_one_volume_of_a_point_is_made_again_with_its_type_and_speed() -> None:
@@ -202,9 +215,10 @@ def test_a_volume_is_attached_where_it_was_unless_that_device_is_taken() -> None
 def test_a_volume_point_goes_back_in_place() -> None:
     made = plan(replace(VOLUME, host=HOST), kind="in-place")
     assert [step.kind for step in made.steps] == [
-        "create-volume", "stop-instance", "detach-volume", "attach-volume", "start-instance", "tag-resources",
+        "create-volume", "check-volumes", "stop-instance", "detach-volume", "attach-volume", "start-instance",
+        "tag-resources",
     ]  # fmt: skip
-    assert made.steps[3].params["device"] == "/dev/sdf"
+    assert made.steps[4].params["device"] == "/dev/sdf"
 
 
 def test_every_option_overrides_what_was_captured() -> None:

@@ -17,13 +17,14 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from tasks.errors import InUse, Invalid, NotReady, Refused, SnapfleetError
+from tasks.errors import Gone, InUse, Invalid, NotReady, Refused, SnapfleetError
 from workers.aws.ec2_describe import volumes_of
 from workers.aws.ec2_restore_progress import (
     RESTORE_KINDS,
     attachment_to,
     describe_by_id,
     restore_progress,
+    volumes_held,
 )
 from workers.aws.ec2_restore_undo import undo
 from workers.aws.errors import translate, translated
@@ -134,10 +135,47 @@ def _attach_volume(step: _Step) -> StepStarted:
     return StepStarted((began,), (Created("attachment", f"{volume}:{instance}:{device}"),), {"volume_id": volume})
 
 
+def _check_volumes(step: _Step) -> StepStarted:
+    """Nothing is begun: what a machine holds is compared with what the plan will take off, while all of it is there."""
+    instance, wanted = step.need("instance_id"), step.params.get("volumes", {})
+    found = describe_by_id(step.clients, "instance", [instance]).get(instance)
+    if found is None:
+        raise Gone(f"The instance {instance} does not exist.")
+    held = volumes_held(found)
+    for device, volume in wanted.items():
+        now = held.get(device, "")
+        if now != volume:
+            raise _outdated(f"{instance} has {now or 'nothing'} at {device}, where {volume or 'nothing'} was expected")
+    return StepStarted((), (), {"volumes": held})
+
+
+def _outdated(text: str) -> Invalid:
+    """A plan was made from an older look than what the machine shows now."""
+    advice = "Look with `snapfleet discover --wait`, then ask for the restore again: it is planned anew."
+    return Invalid(f"{text}.", code="plan-outdated", advice=advice)
+
+
+def _refuse_strangers(step: _Step, volume: Mapping[str, Any], instance: str, device: str) -> None:
+    """A volume that is off already was taken off by an earlier attempt of this step, since the check before it saw it
+    there; unless it is attached to another machine, or another volume has its place: that was somebody else."""
+    name = step.need("volume_id")
+    others = {one.get("InstanceId") for one in volume.get("Attachments", []) if one.get("State") != "detached"}
+    if others - {instance} and not volume.get("MultiAttachEnabled"):
+        raise _outdated(f"{name} is attached to {', '.join(sorted(others))} and not to {instance}")
+    there = volumes_held(describe_by_id(step.clients, "instance", [instance]).get(instance, {})).get(device)
+    if there:
+        raise _outdated(f"{instance} has {there} at {device}, where {name} was expected")
+
+
 def _detach_volume(step: _Step) -> StepStarted:
     volume, instance, device = step.need("volume_id"), step.need("instance_id"), step.need("device")
-    now = attachment_to(describe_by_id(step.clients, "volume", [volume]).get(volume, {}), instance)
-    if now and now.get("State") != "detaching":
+    found = describe_by_id(step.clients, "volume", [volume]).get(volume, {})
+    now = attachment_to(found, instance)
+    if now.get("Device", device) != device:
+        raise _outdated(f"{volume} is at {now.get('Device')} of {instance} and not at {device}")
+    if not now:
+        _refuse_strangers(step, found, instance, device)
+    elif now.get("State") != "detaching":
         step.clients.read().detach_volume(VolumeId=volume, InstanceId=instance)
     began = step.operation("attachment", volume, instance_id=instance, device=device, want="detached")
     return StepStarted((began,), (Created("detachment", f"{volume}:{instance}:{device}"),), {"volume_id": volume})
@@ -353,6 +391,7 @@ _BEGIN: Mapping[str, Callable[[_Step], StepStarted]] = {
     "create-volume": _create_volume,
     "attach-volume": _attach_volume,
     "detach-volume": _detach_volume,
+    "check-volumes": _check_volumes,
     "stop-instance": _stop_instance,
     "start-instance": _start_instance,
     "register-image": _register_image,

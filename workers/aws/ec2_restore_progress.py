@@ -71,6 +71,12 @@ def attachment_to(volume: Thing, instance_id: str) -> Thing:
     return mine[0] if mine and mine[0].get("State") != "detached" else {}
 
 
+def volumes_held(instance: Thing, status: str = "") -> dict[str, str]:
+    """The volumes that an instance holds, by device; only those of this status ('attached') where one is given."""
+    mappings = [one for one in instance.get("BlockDeviceMappings", []) if "Ebs" in one]
+    return {one["DeviceName"]: one["Ebs"]["VolumeId"] for one in mappings if status in ("", one["Ebs"].get("Status"))}
+
+
 def platform_problem(image: Thing, wanted: str) -> str:
     """Why an image registered from snapshots is no image of this platform; '' when it is one.
 
@@ -139,7 +145,7 @@ def _judge_instance(asked: _Asked, instance: Thing) -> Verdict:
             "instance_id": asked.operation.external_id,
             "state": state,
             "private_ip": instance.get("PrivateIpAddress", ""),
-            "volumes": {one["DeviceName"]: one["Ebs"]["VolumeId"] for one in attached},
+            "volumes": volumes_held(instance),
         }
     if state in ("pending", "stopping") or (asked.fresh and state in ("running", "stopped")):
         return None

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks.errors import Gone, InUse, NotReady, Refused, SnapfleetError
 from workers.aws.ec2_describe import volumes_of
-from workers.aws.ec2_restore_progress import attachment_to, describe_by_id
+from workers.aws.ec2_restore_progress import attachment_to, describe_by_id, volumes_held
 from workers.aws.errors import translate, translated
 from workers.aws.session import Clients
 from workers.aws.tags import is_ours, key_filter, read_tags
@@ -27,7 +27,10 @@ _OVER = ("shutting-down", "terminated")
 def undo(clients: Clients, created: Sequence[Created]) -> list[Deleted]:
     """Take back what steps reported as created (in the order it was made), last made first; one answer for each.
 
-    A stopped machine is started again only when its own volumes are back.
+    A stopped machine is started again when its own volumes are back. It is also started when one cannot go back because
+    a volume that is not this restore's has its place, every other place that the restore emptied is taken too, and the
+    root is there: then it is as complete as before, without a mixture of old and restored data, and its owner chose
+    what is in the place. It stays stopped while a place is empty or holds what the restore made.
     """
     answers: list[Deleted] = []
     ours = {one.external_id for one in created if one.kind == "instance"}
@@ -36,7 +39,7 @@ def undo(clients: Clients, created: Sequence[Created]) -> list[Deleted]:
     for one in reversed(created):
         if _machine(one) in ours:  # it goes as a whole, and sets its volumes free
             answers.append(Deleted(one.external_id, GONE))
-        elif one.kind == "stop" and unfinished:
+        elif one.kind == "stop" and unfinished and not _is_whole(clients, one.external_id, created):
             waits = NotReady(f"{one.external_id} is started once its volumes are back.")
             answers.append(Deleted(one.external_id, "kept", waits))
         elif _machine(one) in halting and one.kind in _CONNECTIONS:
@@ -77,6 +80,21 @@ def _halt(clients: Clients, created: Sequence[Created], ours: set[str]) -> set[s
         with translated("StopInstances"):
             clients.read().stop_instances(InstanceIds=running)
     return {name for name, state in states.items() if state in ("running", "pending", "stopping")}
+
+
+def _is_whole(clients: Clients, instance_id: str, created: Sequence[Created]) -> bool:
+    """Whether a machine has its root and, in every place that was emptied, a volume that this restore did not make."""
+    pairs = [(one.kind, *one.external_id.split(":", 2)) for one in created if one.kind in _CONNECTIONS]
+    made = {one.external_id for one in created if one.kind == "volume"}
+    made |= {volume for kind, volume, _, _ in pairs if kind == "attachment"}
+    needed = {device for kind, _, machine, device in pairs if kind == "detachment" and machine == instance_id}
+    try:
+        instance = describe_by_id(clients, "instance", [instance_id]).get(instance_id, {})
+    except SnapfleetError:
+        return False  # nothing is known of it just now: the next attempt asks again
+    held = volumes_held(instance, "attached")
+    needed.add(str(instance.get("RootDeviceName", "")))
+    return needed <= held.keys() and not made & set(held.values())
 
 
 def _undo_one(clients: Clients, one: Created) -> Deleted:
