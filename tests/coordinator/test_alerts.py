@@ -15,6 +15,7 @@ from coordinator.alert_rules import (
     conditions,
 )
 from coordinator.alerts import clear_alert, evaluate, raise_alert, reconcile
+from coordinator.undone import FailedUndo
 from tasks.catalog import (
     Account,
     Alert,
@@ -336,6 +337,7 @@ LONG_AGO = AT - HOUR
         (Facts(lanes=[lane(unsent_at=LONG_AGO, has_room=False)]), []),
         (Facts(lanes=[lane(unsent_at=AT - MINUTE)]), []),
         (Facts(runs=[("web", 9, 3)]), ["run-failed:web"]),
+        (Facts(undos=[FailedUndo(3, "It broke.", ("i-1",), ())]), ["restore-left-over:restore-3"]),
         (Facts(letters={"copy": 2, "poll": 1}), ["dead-letters:all"]),
         (Facts(accounts=[("prod", "")]), ["account-unreachable:prod"]),
         (Facts(missed=[("web", 3, LONG_AGO, AT)]), ["slots-missed:web"]),
