@@ -8,6 +8,7 @@ from coordinator.exports import EXPORT, NOT_RESTORABLE, is_export
 from coordinator.facts import restore_point_facts, token_base
 from coordinator.plan import MANUAL_PRIORITY, derived_key
 from coordinator.restore import plan_restore
+from coordinator.restore_claims import look_again, refuse_second
 from coordinator.restore_facts import RestoreRequest
 from coordinator.restore_plan import RestorePlan, resolve
 from tasks.catalog import Account, Creation, Job, Point, Resource, Restore, RestoreStep, hold_rows
@@ -28,12 +29,14 @@ RESTORABLE = (PointState.GOOD, PointState.OUTDATED)
 def begin_restore(point_id: int, request: Mapping[str, Any], keep_on_failure: bool, who: str, at: datetime) -> int:
     """Plan a restore and write it with its first step's job; call inside a transaction. Returns its id.
 
-    Raises Invalid when the point cannot be restored from, or the request does not fit it.
+    Raises Invalid when the point cannot be restored from, or the request does not fit it; Refused while another restore
+    writes into the same machine, file system, namespace or bucket.
     """
     point = _held_point(point_id)
     hold_rows(base_image_of(point)).first()  # so that cleanup sees the one or the other of it too
     wish = RestoreRequest.from_json(request)
     plan = plan_restore(restore_point_facts(point, wish), wish)
+    refuse_second(plan, at)
     restore = Restore.create(
         point=point.id,
         state=RestoreState.RUNNING,
@@ -165,3 +168,4 @@ def _fail(restore: Restore, job: Job, code: str, text: str, at: datetime) -> Non
 
 def _end(restore: Restore, state: RestoreState, at: datetime, **columns: Any) -> None:
     Restore.update(state=state, finished_at=at, **columns).where(Restore.id == restore.id).execute()
+    look_again(restore, restore.point.resource, at)

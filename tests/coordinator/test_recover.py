@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 
-from tasks.catalog import Creation, Job, Point, Restore, RestoreStep, session, transaction
+from coordinator.alerts import evaluate
+from coordinator.restore_claims import claims_of
+from coordinator.restore_plan import PlannedStep, RestorePlan, ref
+from tasks.catalog import Creation, Job, Point, Resource, Restore, RestoreStep, Scan, session, transaction
 from tasks.states import JobState, PointState, RequestState, RestoreState
-from tests.coordinator.house import MINUTE, House
+from tests.coordinator.house import HOME, MINUTE, House
 
 
 def good_point(house: House) -> Point:
@@ -85,6 +88,30 @@ def test_an_undo_that_fails_too_names_what_is_still_there(house: House) -> None:
     ended, text = state(house, number)
     assert ended == RestoreState.FAILED
     assert text == "It broke. What it made could not be removed (No right.): volume vol-left."
+    with session():
+        evaluate(house.clock)
+    (alert,) = house.alerts("restore-left-over")
+    assert (alert.key, alert.severity) == (f"restore-left-over:restore-{number}", "critical")
+    assert alert.text == f"Left: volume vol-left. {text}"
+
+
+def test_a_machine_that_an_undo_left_stopped_is_told_of_until_a_look_sees_it_run(house: House) -> None:
+    point = machine_point(house)
+    wish: dict[str, Any] = {"point": point.id, "request": {"kind": "in-place"}}
+    number = int(house.wished("restore", **wish)["restore"])
+    at = house.clock.timer()
+    with transaction():
+        for kind, name in (("stop", "i-web"), ("detachment", "vol-web-0:i-web:/dev/sda"), ("volume", "vol-new")):
+            Creation.create(restore=number, step="x", kind=kind, external_id=name, created_at=at)
+        Restore.update(state=RestoreState.FAILED, finished_at=at, error_text="It broke.").execute()
+        Resource.update(seen_at=at).execute()
+        evaluate(house.clock)
+    (alert,) = house.alerts("restore-left-over")
+    assert alert.text == "Stopped: i-web. Left: vol-web-0 off i-web (/dev/sda), volume vol-new. It broke."
+    with transaction():
+        Resource.update(seen_at=at + MINUTE).execute()
+        evaluate(house.clock)
+    assert house.alerts("restore-left-over")[0].cleared_at is not None
 
 
 def test_a_follow_up_that_cannot_be_planned_fails_its_restore_and_holds_up_nobody(house: House) -> None:
@@ -117,3 +144,70 @@ def test_a_point_that_a_restore_reads_is_not_deleted_under_it(house: House) -> N
     house.work(4 * MINUTE, MINUTE / 2)
     assert state(house, number)[0] == RestoreState.DONE
     assert len(house.points()) == 1
+
+
+def machine_point(house: House) -> Point:
+    house.account()
+    house.policy(targets=[{"type": "instance", "account": "prod", "region": HOME, "id": "i-web"}])
+    with house.cloud.transaction():
+        house.cloud.instance("i-web")
+    house.wished("run", policy="gold")
+    house.work(2 * MINUTE)
+    (point,) = house.points()
+    return point
+
+
+def test_one_restore_at_a_time_writes_into_a_machine_until_it_is_over_or_undone(house: House) -> None:
+    """The second is refused by the name of the first, however the first ends; what makes new things goes beside it."""
+    point = machine_point(house)
+    wish: dict[str, Any] = {"point": point.id, "request": {"kind": "in-place"}}
+    for outcome in ("undone", "good"):
+        first = int(house.wished("restore", **wish)["restore"])
+        if outcome == "undone":
+            house.work(MINUTE / 2, MINUTE / 4)
+            with transaction():
+                Restore.update(state=RestoreState.UNDOING).where(Restore.id == first).execute()
+        second = house.wish("restore", **wish)
+        assert (second.state, second.error_code) == (RequestState.REFUSED, "restore-under-way")
+        assert f"restore-{first} writes into i-web" in second.error_text
+        house.wished("restore", point=point.id, request={"kind": "volume", "zone": "us-east-1a"})
+        with transaction():
+            ended = RestoreState.FAILED if outcome == "undone" else RestoreState.DONE
+            Restore.update(state=ended).where(Restore.id == first).execute()
+    house.wished("restore", **wish)
+
+
+@pytest.mark.parametrize("ends", [RestoreState.DONE, RestoreState.FAILED])
+def test_what_was_restored_into_is_looked_at_when_it_has_ended(house: House, ends: RestoreState) -> None:
+    """So that the next plan takes off what is there, and not what was there before."""
+    point = machine_point(house)
+    number = int(house.wished("restore", point=point.id, request={"kind": "in-place"})["restore"])
+    if ends == RestoreState.FAILED:
+        house.cloud.fault("start_restore", "denied")
+    house.work(6 * MINUTE, MINUTE / 2)
+    with session():
+        restore, scan = Restore.get_by_id(number), Scan.get()
+    assert restore.state == ends
+    assert scan.finished_at >= restore.finished_at
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "claims"),
+    [
+        ("check-volumes", {"instance_id": "i-1", "volumes": {}}, {"prod/us-east-1/i-1/"}),
+        ("replace-root", {"instance_id": "i-1"}, {"prod/us-east-1/i-1/"}),
+        ("stop-instance", {"instance_id": ref("run", "instance_id")}, set()),
+        ("attach-volume", {"instance_id": "i-1"}, set()),
+        ("azure-deallocate", {"vm_id": "/vm"}, {"prod/us-east-1//vm/"}),
+        ("restore-file-system", {"into": "fs-1"}, {"prod/us-east-1/fs-1/"}),
+        ("restore-file-system", {}, set()),
+        ("restore-namespace", {"namespace": ref("make", "namespace")}, set()),
+        ("restore-namespace", {"namespace": "sales"}, {"prod/us-east-1/sales/"}),
+        ("restore-bucket", {"bucket": "files", "prefix": "a/"}, {"s3/files/a/"}),
+    ],
+)
+def test_a_plan_claims_what_exists_already_and_is_written_into(
+    kind: str, params: dict[str, Any], claims: set[str]
+) -> None:
+    plan = RestorePlan("rp-1", "", "prod", "us-east-1", "", (PlannedStep("step", kind, params, ""),))
+    assert claims_of(plan) == claims
