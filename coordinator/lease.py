@@ -12,6 +12,9 @@ from tasks.catalog import Lease, hold_rows, transaction
 # Renewed at every sweep (5 s), so a live holder keeps it; a dead one is followed at the next sweep of another after
 # this time: within 15 s in all.
 TTL = timedelta(seconds=9)
+# When the clock has been set, processes go by the old time for up to 30 s (tasks.clock): what ends later than anybody
+# could have asked for, by more than this, was written under a clock that was ahead.
+CLOCKS_DIFFER = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -24,17 +27,22 @@ class Held:
 
 
 def take(name: str, holder: str, at: datetime, ttl: timedelta = TTL) -> Held | None:
-    """Take or renew the lease; None while somebody else holds it. `at` is machine time."""
+    """Take or renew the lease; None while somebody else holds it. `at` is machine time.
+
+    One that ends later than anybody could have asked for has lapsed too: the clock was ahead when it was taken, and
+    its holder may be dead. A holder that lives finds its fence outdated, as after any takeover.
+    """
+    latest = at + ttl + CLOCKS_DIFFER
     with transaction():
         Lease.insert(name=name, holder="", fence=0, until_at=at - ttl).on_conflict_ignore().execute()
         renewed = (
             Lease.update(until_at=at + ttl)
-            .where(Lease.name == name, Lease.holder == holder, Lease.until_at >= at)
+            .where(Lease.name == name, Lease.holder == holder, Lease.until_at.between(at, latest))
             .execute()
         )
         if not renewed:
             Lease.update(holder=holder, fence=Lease.fence + 1, until_at=at + ttl).where(
-                Lease.name == name, Lease.until_at < at
+                Lease.name == name, (Lease.until_at < at) | (Lease.until_at > latest)
             ).execute()
         row = Lease.get_by_id(name)
         return Held(name, holder, row.fence) if row.holder == holder else None

@@ -24,7 +24,7 @@ from peewee import InterfaceError, OperationalError, fn
 from coordinator import alerts
 from coordinator.admission import USUAL, Admission
 from coordinator.advance import ask_about_operations, close_runs
-from coordinator.ahead import set_schedules_back
+from coordinator.ahead import mend_times, set_schedules_back
 from coordinator.archive_parts import look_after_parts
 from coordinator.judge import meta
 from coordinator.lease import Held, give_back, take
@@ -61,7 +61,7 @@ SWEEP_EVERY = timedelta(seconds=5)  # reconcile, cleanup jobs, alerts: cheap, an
 MEND_EVERY = timedelta(minutes=1)
 LETTERS_EVERY = timedelta(seconds=30)
 REPOSITORIES_EVERY = timedelta(minutes=5)  # what is due once a day there
-# A look at every schedule's row, for those that a wrong clock left in the future; and at once when a clock jumps back.
+# A look at every schedule's row and more, for what a wrong clock left in the future; at once when a clock jumps back.
 AHEAD_EVERY = timedelta(minutes=5)
 CLOSE_EVERY = timedelta(seconds=30)  # a look at all open runs
 PAUSE_MOST = 10.0  # seconds between two tries while the catalog is away
@@ -205,15 +205,16 @@ class Coordinator:
         if held is None:
             return
         lost_after = timedelta(seconds=self.settings.lost_seconds)
-        lease = min(self.settings.lease(lane) for lane in Lane)
+        leases = [self.settings.lease(lane) for lane in Lane]
+        lease = min(leases)
+        if self._is_due("ahead", AHEAD_EVERY, at):
+            self._mend(held, now, at, max(leases))
         self._part(
             "reconcile", lambda: reconcile(held, at, lost_after, self.counters, lease=lease, attentive=attentive)
         )
         self._part("accounts", lambda: release_removed_accounts(held, at))
         if self._is_due("mend", MEND_EVERY, at):
             self._part("mend", lambda: mend_outbox(held, at))
-        if self._is_due("ahead", AHEAD_EVERY, at) and self._part("ahead", lambda: set_schedules_back(held, now)):
-            del self._done_at["ahead"]  # there may be more of them
         self._part("watch", lambda: watch_additions(held, now, at))
         self._part("retention", lambda: self._retention(held, at))
         self._part("cleanups", lambda: plan_cleanups(held, at))
@@ -222,6 +223,12 @@ class Coordinator:
         self._part("alerts", lambda: len(alerts.evaluate(self.clock)))
         if not self.settings.embedded and self._is_due("letters", LETTERS_EVERY, at):
             self._part("letters", lambda: drain(self.settings, at))
+
+    def _mend(self, held: Held, now: datetime, at: datetime, longest: timedelta) -> None:
+        """What a wrong clock has left in the future; as long as something is found there may be more."""
+        times = self._part("times", lambda: mend_times(held, at, longest))
+        if self._part("ahead", lambda: set_schedules_back(held, now)) or times:
+            del self._done_at["ahead"]
 
     def _retention(self, held: Held, at: datetime) -> None:
         """A pass when it is time or somebody asked; the wish is taken down after the pass, so that a crash between

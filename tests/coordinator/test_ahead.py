@@ -2,9 +2,23 @@
 
 from datetime import timedelta
 
-from coordinator.ahead import set_schedules_back
+from coordinator.ahead import mend_times, set_schedules_back
 from coordinator.lease import take
-from tasks.catalog import MissedSlots, PolicySchedule, Schedule, session, transaction
+from tasks.catalog import (
+    Budget,
+    Job,
+    MissedSlots,
+    Operation,
+    PolicySchedule,
+    Process,
+    Scan,
+    Schedule,
+    session,
+    transaction,
+)
+from tasks.catalog.transitions import claim
+from tasks.lanes import LANES, Lane
+from tasks.states import JobState
 from tests.coordinator.house import DAY, HOUR, MINUTE, NIGHTLY, House
 
 MONTH = 30 * DAY
@@ -105,3 +119,74 @@ def test_whoever_lost_the_lease_sets_nothing_back(house: House) -> None:
         PolicySchedule.update(last_slot_at=house.clock.now() + MONTH).execute()
     with session():
         assert set_schedules_back(mine, house.clock.now()) == 0
+
+
+def test_a_job_whose_worker_died_under_a_clock_that_was_ahead_goes_on_within_a_lease(house: House) -> None:
+    """Also when the coordinator that swept died with it."""
+    house.account()
+    house.policy()
+    house.volumes(1)
+    house.clock.advance(MONTH)
+    house.wished("run", policy="gold")
+    house.deliver()
+    house.step()
+    ((lane, message),) = house.queue.take()
+    with transaction():
+        assert claim(message.job, message.fence, "host:1:worker", house.clock.timer(), LANES[lane].lease)
+    house.workers_live()
+    house.clock.advance(-MONTH)
+    house.staff = [house.coordinator("host:9:coordinator")]
+    house.step()
+    (job,) = house.jobs()
+    assert (job.state, job.lease_until_at) == (JobState.RUNNING, house.clock.timer() + LANES[lane].lease)
+    with session():
+        assert Process.select().where(Process.seen_at > house.clock.timer()).count() == 0
+    steps(house, LANES[lane].lease + 6 * SECOND, 1)
+    (job,) = house.jobs()
+    assert job.state != JobState.RUNNING
+    house.work(5 * MINUTE)
+    assert len(house.points()) == 1
+
+
+def test_what_was_under_way_while_the_clock_was_ahead_goes_on_and_nothing_waits_for_that_date(house: House) -> None:
+    """Questions about snapshots, paces of the fleet, messages that were not yet sent, runs that wait for a look."""
+    house.account()
+    house.policy(schedules=[NIGHTLY])
+    house.policy("late")
+    house.volumes(2)
+    house.clock.advance(MONTH)
+    house.wished("run", policy="gold")
+    house.deliver()
+    house.step()
+    house.deliver()
+    house.step()
+    house.wished("run", policy="late")
+    with transaction():
+        Job.update(error_code="denied", state=JobState.FAILED).where(Job.kind == "discover").execute()
+        Scan.delete().execute()
+    house.clock.advance(-MONTH)
+    house.work(10 * MINUTE, MINUTE)
+    assert [str(run.state) for run in house.runs()] == ["done", "done", "done"]
+    with session():
+        late = house.clock.timer() + HOUR
+        assert not Operation.select().where(Operation.next_poll_at > late, Operation.state == "running").exists()
+        assert not Budget.select().where(Budget.tat_at > late).exists()
+        assert not Scan.select().where(Scan.finished_at > late).exists()
+    house.clock.advance(DAY)
+    house.work(5 * MINUTE, MINUTE)
+    assert house.runs()[-1].state == "done"
+    assert slots(house)[-1] == "03-02 01:00"
+
+
+def test_what_is_planned_for_soon_is_left_as_it_is(house: House) -> None:
+    """Also by a clock that is set back by less than a lease."""
+    house.account()
+    house.policy()
+    house.volumes(1)
+    house.wished("run", policy="gold")
+    house.work(MINUTE)
+    house.clock.advance(-MINUTE)
+    held = take("sweep", house.staff[0].name, house.clock.timer())
+    assert held is not None
+    with session():
+        assert mend_times(held, house.clock.timer(), LANES[Lane.SNAPSHOT].lease) == 0

@@ -24,6 +24,19 @@ def test_a_dead_holder_is_followed_within_fifteen_seconds_by_a_higher_fence(cata
     assert take("sweep", "a", START + 16 * SECOND) is None
 
 
+def test_one_that_was_taken_under_a_clock_that_was_ahead_holds_nobody_up(catalog: str) -> None:
+    """Its holder may be dead; one that lives finds out by its fence."""
+    ahead = take("sweep", "a", START + timedelta(days=30))
+    assert ahead is not None
+    second = take("sweep", "b", START)
+    assert second is not None
+    assert second.fence == ahead.fence + 1
+    with session():
+        assert not still_held(ahead)
+    assert take("sweep", "a", START + SECOND) is None
+    assert take("sweep", "b", START - 30 * SECOND) == second
+
+
 def test_a_live_holder_keeps_it_with_its_fence(catalog: str) -> None:
     fences = set()
     for n in range(0, 60, 5):
