@@ -1,7 +1,8 @@
 """Restores of Azure's machines in place: the machine stays, and gets new disks in the places of the old ones. Pure.
 
-Steps, beside azure-create-disk and azure-attach-disk: azure-deallocate {vm_id}; azure-detach-disk {vm_id, lun, disk_id}
--> old_disk_id; azure-swap-os {vm_id, disk_id} -> old_disk_id; azure-start {vm_id}.
+Steps, beside azure-create-disk and azure-attach-disk: azure-deallocate {vm_id} -> held: {place: {disk, caching}};
+azure-detach-disk {vm_id, lun, disk_id, was} -> old_disk_id; azure-swap-os {vm_id, disk_id, was} -> old_disk_id;
+azure-start {vm_id}. `was` is `held` of the first: what an exchange whose answer was lost took off.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +35,7 @@ def plan_in_place(draft: Draft, values: Mapping[str, Any], parts: Sequence[PartF
         new = {"vm_id": machine, "disk_id": ref(made[part.device], "disk_id")}
         if part.device == _OS:
             why = "Put the new system disk in the old one's place."
-            draft.add("swap-os", "azure-swap-os", new, why, ("azure-os-swap",))
+            draft.add("swap-os", "azure-swap-os", {**new, "was": ref("deallocate", "held")}, why, ("azure-os-swap",))
         else:
             _exchange(draft, part, new)
     if values.get("start", True):
@@ -60,6 +61,7 @@ def _exchange(draft: Draft, part: PartFacts, new: Mapping[str, Any]) -> None:
     lun = int(part.device.removeprefix("lun-"))
     caching = held.get("caching") or (draft.point.host.caching.get(part.device) if draft.point.host else None)
     why = f"Take the disk at LUN {lun} off."
-    draft.add(f"detach-{lun}", "azure-detach-disk", {**new, "lun": lun}, why, ("azure-detachment",))
+    old = {**new, "lun": lun, "was": ref("deallocate", "held")}
+    draft.add(f"detach-{lun}", "azure-detach-disk", old, why, ("azure-detachment",))
     params = {**new, "lun": lun, "caching": caching}
     draft.add(f"attach-{lun}", "azure-attach-disk", params, f"Attach the new disk at LUN {lun}.", ("azure-attachment",))

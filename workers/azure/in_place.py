@@ -37,9 +37,12 @@ def start_step(clients: Clients, point: Point, step: RestoreStep, pace: Pace) ->
     if step.kind in ("azure-deallocate", "azure-start"):
         wanted = _STOPPED if step.kind == "azure-deallocate" else _RUNNING
         detail |= {"want": wanted, "token": _power(clients, read_id(machine_id), wanted)}
-        created = (Created("azure-stop", machine_id),) if wanted == _STOPPED else ()
         operation = Operation("azure-power", machine_id, clients.account, point.region, detail)
-        return StepStarted((operation,), created, {"vm_id": machine_id})
+        if wanted == _RUNNING:
+            return StepStarted((operation,), (), {"vm_id": machine_id})
+        return StepStarted(
+            (operation,), (Created("azure-stop", machine_id),), {"vm_id": machine_id, "held": _held(model)}
+        )
     exchange = _detach if step.kind == "azure-detach-disk" else _swap_os
     place, token, outputs = exchange(clients, machine_id, model, step.params)
     kind = "azure-detachment" if step.kind == "azure-detach-disk" else "azure-os-swap"
@@ -72,16 +75,24 @@ def _power(clients: Clients, parts: ArmId, wanted: str) -> str:
     return lro.begin(method, parts.group, parts.name)
 
 
+def _held(model: Model) -> dict[str, dict[str, str]]:
+    """The disks of a machine by place, for the exchanges that follow: 'os' and 'lun-N'."""
+    held = {f"lun-{one['lun']}": one for one in _data(model)} | {"os": _system(model)}
+    return {place: {"disk": _disk_of(one), "caching": str(one.get("caching") or "None")} for place, one in held.items()}
+
+
 def _detach(
     clients: Clients, machine_id: str, model: Model, params: Mapping[str, Any]
 ) -> tuple[str, str, dict[str, Any]]:
     """Take the disk at a LUN off; what was there is told, so that it can be put back. The disk `disk_id`, which is to
-    come there, counts as an exchange that is over."""
+    come there, counts as an exchange that is over, as an empty place does: an earlier attempt took off what `was` there
+    when the machine was stopped."""
     lun, new = int(params["lun"]), normal(str(params["disk_id"]))
     held = next((one for one in _data(model) if one.get("lun") == lun), None)
     old = _disk_of(held) if held else ""
     if not held or old == new:
-        return f"{machine_id}||{lun}|", "", {}
+        was = (params.get("was") or {}).get(f"lun-{lun}", {})
+        return f"{machine_id}|{was.get('disk', '')}|{lun}|{was.get('caching', '')}", "", {}
     place = f"{machine_id}|{old}|{lun}|{held.get('caching') or 'None'}"
     return (
         place,
@@ -93,10 +104,10 @@ def _detach(
 def _swap_os(
     clients: Clients, machine_id: str, model: Model, params: Mapping[str, Any]
 ) -> tuple[str, str, dict[str, Any]]:
-    """Put a new system disk in the place of the old one, which the machine's tags do not tell: the step before did."""
+    """Put a new system disk in the place of the old one; which one that was, once it is done, the stop has noted."""
     new, old = normal(str(params["disk_id"])), _disk_of(_system(model))
     if old == new:
-        old = normal(str(params.get("old_disk_id", "")))
+        old = str((params.get("was") or {}).get("os", {}).get("disk", ""))
         return f"{machine_id}|{new}|{old}", "", {}
     return f"{machine_id}|{new}|{old}", _put_os(clients, read_id(machine_id), new), {"old_disk_id": old}
 
