@@ -161,6 +161,30 @@ def test_everything_goes_back_in_place_in_one_stop_and_the_old_volumes_stay(rig:
     assert len(rig.sandbox.boots(PROD, HOME, was.external_id)) == boots + 1
 
 
+def test_a_second_restore_in_place_from_an_older_look_leaves_the_machine_running_as_it_is(rig: Restoring) -> None:
+    """And from a new look it takes off what the first one brought."""
+    was = rig.instance("web-1")
+    point = rig.back_up(was)
+    rig.carry_out(rig.plan(point, was, kind="in-place"), point)
+    before = rig.state()
+    held = {device: one["id"] for device, one in volumes_of(rig.instance("web-1")).items()}
+    again = restored_again(rig)
+    with pytest.raises(Invalid, match="has vol-.* at /dev/.*, where vol-.* was expected") as refusal:
+        again.carry_out(again.plan(point, was, kind="in-place"), point)
+    assert refusal.value.code == "plan-outdated"
+    assert {one.kind for one in again.created} == {"volume"}
+    again.undo()
+    now = rig.instance("web-1")
+    assert (now.attributes["state"], {device: one["id"] for device, one in volumes_of(now).items()}) == (
+        "running",
+        held,
+    )
+    assert rig.state() == before
+    third = restored_again(rig, "restore-3")
+    third.carry_out(third.plan(point, now, kind="in-place"), point)
+    assert set(held.values()).isdisjoint(one["id"] for one in volumes_of(rig.instance("web-1")).values())
+
+
 def test_a_root_is_replaced_while_the_data_stays(rig: Restoring) -> None:
     was = rig.instance("web-1")
     point = rig.back_up(was)
