@@ -1,13 +1,16 @@
 """Restores, step by step through coordinators and workers: the chain, the undo, and what ends neither well."""
 
+import threading
 from typing import Any
 
 import pytest
 
 from coordinator.alerts import evaluate
+from coordinator.recover import begin_restore
 from coordinator.restore_claims import claims_of
 from coordinator.restore_plan import PlannedStep, RestorePlan, ref
 from tasks.catalog import Creation, Job, Point, Resource, Restore, RestoreStep, Scan, session, transaction
+from tasks.errors import Refused
 from tasks.states import JobState, PointState, RequestState, RestoreState
 from tests.coordinator.house import HOME, MINUTE, House
 
@@ -175,6 +178,27 @@ def test_one_restore_at_a_time_writes_into_a_machine_until_it_is_over_or_undone(
             ended = RestoreState.FAILED if outcome == "undone" else RestoreState.DONE
             Restore.update(state=ended).where(Restore.id == first).execute()
     house.wished("restore", **wish)
+
+
+def test_of_two_restores_asked_for_at_the_same_moment_one_is_refused(house: House) -> None:
+    """By two coordinators: the second decides when the first has written its own."""
+    point, told = machine_point(house), []
+
+    def begin() -> None:
+        try:
+            with transaction():
+                begin_restore(point.id, {"kind": "in-place"}, False, "ann", house.clock.timer())
+        except Refused as error:
+            told.append(error.code)
+
+    second = threading.Thread(target=begin)
+    with transaction():
+        begin()
+        second.start()
+        second.join(0.2)
+        assert second.is_alive()
+    second.join(20)
+    assert told == ["restore-under-way"]
 
 
 @pytest.mark.parametrize("ends", [RestoreState.DONE, RestoreState.FAILED])
