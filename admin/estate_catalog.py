@@ -20,9 +20,11 @@ from admin.estate_schedules import join_schedules, reset_schedules
 from admin.estate_secrets import FIELDS, Place, Secrets, collect_secrets
 from admin.estate_sections import AZURE_ONLY, SECRETS
 from coordinator.facts import resource_facts
+from coordinator.rules import let_go, remembered_rules
 from tasks.catalog import (
     Account,
     Audit,
+    Meta,
     Point,
     Policy,
     PolicySchedule,
@@ -151,7 +153,29 @@ def _plan(
     costs = [{"policy": name, **cost} for name in touched for cost in costs_of(wanted.policies[name], TYPES)]
     accounts = {**current.accounts, **wanted.accounts}
     missing = [{"policy": name, **one} for name in touched for one in _unmet(wanted.policies[name], accounts)]
-    return replace(plan, costs=tuple(costs), unmet=tuple(missing)), wanted, secrets
+    kept = [{"policy": name, **one} for name in touched for one in _kept(name, wanted.policies[name])]
+    return replace(plan, costs=tuple(costs), unmet=tuple(missing), kept=tuple(kept)), wanted, secrets
+
+
+def _kept(name: str, spec: Spec) -> list[dict[str, Any]]:
+    """What lies in places that a policy stops naming, and how it goes on ageing there."""
+    with session():
+        policy = Policy.get_or_none(Policy.name == name)
+        if policy is None:
+            return []
+        places = let_go(policy, spec)
+        there = Point.state.in_([PointState.GOOD, PointState.CREATING])
+        counted = Point.select(Point.destination, fn.COUNT(Point.id)).where(Point.policy == policy.id, there)
+        counts = dict(rows(counted.group_by(Point.destination)))
+    texts = {
+        place: f"keep the rule they have: {rule.text}." if rule else "go on by the policy's own rule."
+        for place, rule in places.items()
+    }
+    return [
+        {"destination": place, "points": counts[place], "rule": rule.text if rule else "", "text": texts[place]}
+        for place, rule in sorted(places.items(), key=lambda item: item[0])
+        if place in counts
+    ]
 
 
 def _unmet(spec: Spec, accounts: Mapping[str, Spec]) -> list[dict[str, Any]]:
@@ -254,6 +278,12 @@ class _Writer:
         kept = {key: value for key, value in spec.items() if key not in _POLICY_COLUMNS}
         columns = {"enabled": spec["enabled"], "priority": spec["priority"], "spec": kept}
         columns |= {"changed_at": self.now, "deleted_at": None}
+        before = Policy.get_or_none(Policy.name == change.name)
+        if before is not None:
+            key, rules = remembered_rules(before, kept, self.now)
+            Meta.insert(key=key, value=rules).on_conflict(
+                conflict_target=[Meta.key], update={Meta.value: rules}
+            ).execute()
         row = _upsert(Policy, change.name, columns, created_at=self.now)
         if change.action == "change":
             Policy.update(version=Policy.version + 1).where(Policy.id == row.id).execute()

@@ -37,13 +37,15 @@ class EstatePlan:
     """Changes in the order in which they are made; `left` names what is absent from the file and stays.
 
     `costs` are those of the policies among the changes: {policy, destination, full, text}; `unmet` is what these ask
-    for and would not be carried out for what they mean just now: {policy, what, type, count, example, text}.
+    for and would not be carried out for what they mean just now: {policy, what, type, count, example, text}; `kept` are
+    recovery points in places that a policy stops naming: {policy, destination, points, rule, text}.
     """
 
     changes: tuple[Change, ...]
     left: tuple[tuple[str, str], ...] = ()
     costs: tuple[Mapping[str, Any], ...] = ()
     unmet: tuple[Mapping[str, Any], ...] = ()
+    kept: tuple[Mapping[str, Any], ...] = ()
 
     def of(self, section: str, *actions: str) -> list[Change]:
         """The changes of one section with one of these actions."""
@@ -56,6 +58,7 @@ class EstatePlan:
             "left": [{"section": section, "name": name} for section, name in self.left],
             "costs": [dict(one) for one in self.costs],
             "unmet": [dict(one) for one in self.unmet],
+            "kept": [dict(one) for one in self.kept],
         }
 
 

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 from admin.queries import Row, find_policy, near
 from coordinator.due import Grid, count_slots, slots_between
-from coordinator.facts import rules_of
 from coordinator.retention import PointFact, Rule, plan_expiry, simulate
+from coordinator.rules import rules_of
 from tasks.catalog import Policy, PolicySchedule, Schedule, session
 from tasks.errors import Invalid
 from tasks.states import PointState
@@ -38,6 +38,7 @@ def list_rules() -> list[Row]:
             "destination": place,
             "generations": used.generations,
             "keep": dict(used.keep),
+            "keep_days": used.keep_for.days if used.keep_for else None,
             "time_zone": used.zone,
         }
         for name, rule, places in found

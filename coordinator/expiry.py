@@ -52,7 +52,8 @@ class Rule:
 
     `keep` maps hourly, daily, weekly, monthly, yearly to how many such periods keep their newest good point, by the
     calendar of `zone`. The `floor` newest good generations of a line never go; it is at least 1, because retention is
-    never the way to remove the last good point of anything.
+    never the way to remove the last good point of anything. `former` says why a rule counts whose place the policy
+    does not name any more; '' for any other.
     """
 
     generations: int | None = None
@@ -60,6 +61,7 @@ class Rule:
     keep_for: timedelta | None = None
     floor: int = 1
     zone: str = "UTC"
+    former: str = ""
 
     def __post_init__(self) -> None:
         if self.generations is not None and self.generations < 1:
@@ -79,6 +81,14 @@ class Rule:
     def tiers(self) -> int:
         """How many clauses the rule has: a new good generation displaces at most one older one from each."""
         return (self.generations is not None) + len(self.keep) + (self.keep_for is not None)
+
+    @property
+    def text(self) -> str:
+        """The clauses as a person reads them."""
+        clauses = [f"generations {self.generations}"] if self.generations is not None else []
+        clauses += [f"{kind} {count}" for kind, count in self.keep.items()]
+        clauses += [f"{self.keep_for.days} days"] if self.keep_for is not None else []
+        return ", ".join(clauses)
 
 
 @dataclass(frozen=True)

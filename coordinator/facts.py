@@ -8,9 +8,7 @@ from typing import Any
 from peewee import SQL
 
 from coordinator.archive import held_bases
-from coordinator.expiry import PointFact, Rule
-from coordinator.exports import export_destination
-from coordinator.interval import Interval
+from coordinator.expiry import PointFact
 from coordinator.plan import PolicyFacts
 from coordinator.restore_facts import HostFacts, PointFacts, RestoreRequest, host_facts, part_facts
 from coordinator.restore_facts import PartFacts as RestorePart
@@ -24,14 +22,12 @@ from tasks.catalog import (
     Part,
     Point,
     Policy,
-    PolicySchedule,
     Resource,
     Restore,
     Run,
-    Schedule,
     rows,
 )
-from tasks.catalog.archives import ARCHIVE, repository_destination, repository_of
+from tasks.catalog.archives import ARCHIVE, repository_of
 from tasks.catalog.era import read_era
 from tasks.catalog.images import RESTORING, base_image_of, images_in_use
 from tasks.catalog.job import UNSETTLED
@@ -115,58 +111,6 @@ def token_base() -> str:
 def installation() -> str:
     """This installation's id: part of every derived key, so that two installations never adopt each other's work."""
     return str(Meta.get_by_id("installation").value)
-
-
-def rules_of(policy: Policy) -> tuple[Rule, dict[str, Rule]]:
-    """A policy's retention rule, and those of its copies' places by 'ACCOUNT/REGION' where a DR entry has its own.
-
-    An entry's own `generations` take the place of the policy's there; `keep` stands beside either. An entry without
-    an account keeps copies in the source's, so its rule is written for every account it can mean.
-    """
-    spec = policy.spec
-    zone = _zone_of(policy)
-    keep = {kind: int(count) for kind, count in (spec.get("keep") or {}).items()}
-    rule = Rule(generations=spec.get("generations"), keep=keep, zone=zone)
-    names = [row.name for row in Account.select(Account.name)]
-    places: dict[str, Rule] = {}
-    for entry in spec.get("dr") or ():
-        if entry.get("generations"):
-            own = Rule(generations=int(entry["generations"]), keep=keep, zone=zone)
-            accounts = [entry["account"]] if entry.get("account") else names
-            places |= {f"{account}/{entry['region']}": own for account in accounts}
-    export = spec.get("export") or {}
-    if export:
-        stay = Interval.parse(export["keep"], "export.keep").duration if export.get("keep") else None
-        own = Rule(keep_for=stay, zone=zone) if stay else Rule(generations=export.get("generations", 1), zone=zone)
-        places[export_destination(export["bucket"])] = own
-    archives = rule_of_archives(spec.get("repository") or {}, zone)
-    if archives is not None:
-        places[repository_destination(spec["repository"]["name"])] = archives
-    return rule, places
-
-
-def rule_of_archives(block: Mapping[str, Any], zone: str) -> Rule | None:
-    """The retention of a policy's `repository` block: generations, and a span or counts of periods, each of which keeps
-    an archive; None where it says nothing, so that archives age by the policy's own."""
-    count, stay = block.get("generations"), (block.get("archive") or {}).get("keep") or block.get("keep")
-    if not count and not stay:
-        return None
-    if isinstance(stay, Mapping):
-        return Rule(generations=count, keep={kind: int(most) for kind, most in stay.items()}, zone=zone)
-    kept_for = Interval.parse(stay, "repository.keep").duration if stay else None
-    return Rule(generations=count, keep_for=kept_for, zone=zone)
-
-
-def _zone_of(policy: Policy) -> str:
-    """The zone whose calendar the policy's days and weeks follow: its first schedule's."""
-    first = (
-        Schedule.select()
-        .join(PolicySchedule)
-        .where(PolicySchedule.policy == policy.id)
-        .order_by(PolicySchedule.id)
-        .first()
-    )
-    return str(first.spec.get("time_zone", "UTC")) if first else "UTC"
 
 
 def retention_facts(policy: Policy) -> list[PointFact]:

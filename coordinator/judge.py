@@ -9,8 +9,9 @@ from datetime import datetime
 
 from coordinator.brake import Brake, brake
 from coordinator.expiry import ExpiryPlan, PointId
-from coordinator.facts import retention_facts, rules_of
+from coordinator.facts import retention_facts
 from coordinator.retention import plan_expiry
+from coordinator.rules import rules_of
 from tasks.catalog import Meta, Policy
 from tasks.errors import Refused
 

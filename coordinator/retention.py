@@ -149,7 +149,7 @@ def _judge_line(points: Sequence[PointFact], rule: Rule, now: datetime) -> list[
     for generation in newest_first:
         if generation in wanted:
             why, want = wanted[generation], bool(wanted[generation])
-            outcome = why or [_outlived(rule)]
+            outcome = [*(why or [_outlived(rule)]), *([Reason("former_rule", rule.former)] if rule.former else [])]
         else:
             want, reason = _unfinished(generation, newest_first[0], good)
             outcome = [reason]
@@ -211,10 +211,7 @@ def _newest_of_periods(
 
 
 def _outlived(rule: Rule) -> Reason:
-    clauses = [f"generations {rule.generations}"] if rule.generations is not None else []
-    clauses += [f"{kind} {count}" for kind, count in rule.keep.items()]
-    clauses += [f"{rule.keep_for.days} days"] if rule.keep_for is not None else []
-    return Reason("outlived", f"nothing of the rule wants it any more ({', '.join(clauses)})")
+    return Reason("outlived", f"nothing of the rule wants it any more ({rule.text})")
 
 
 def _unfinished(generation: _Generation, newest: _Generation, good: Sequence[_Generation]) -> tuple[bool, Reason]:

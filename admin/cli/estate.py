@@ -25,7 +25,8 @@ def apply(at: Context, file: str, dry_run: bool, prune: bool) -> None:
 
     Everything in the file is checked before anything is written: a wrong file changes nothing. Applying the same file
     twice changes nothing. What the file does not name stays, unless --prune is given. Of what changed policies mean
-    just now it says what would not be copied or kept as they ask, with the cloud's reason.
+    just now it says what would not be copied or kept as they ask, with the cloud's reason; and of places that a policy
+    stops naming how many points lie there and by which rule they go on.
     """
     text = _read(file)
     clock = at.clock
@@ -57,6 +58,8 @@ def _print(at: Context, plan: EstatePlan, dry_run: bool) -> None:
     for one in plan.unmet:
         some = f"{one['count']} of {one['type']}, as {one['example']}"
         at.output.line(f"! {one['policy']}, {one['what']}: not for {some}: {one['text']}")
+    for one in plan.kept:
+        at.output.line(f"! {one['policy']}, {one['destination']}: {one['points']} points there {one['text']}")
     if not plan.changes:
         at.output.line("Nothing to change.")
         return

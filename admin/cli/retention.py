@@ -14,7 +14,7 @@ from coordinator.retention import Rule
 from tasks.errors import Invalid
 
 _KEPT = columns("slot=slot_at", "local", "kept as=why")
-_RULES = columns("policy", "destination", "generations#", "keep", "zone=time_zone")
+_RULES = columns("policy", "destination", "generations#", "keep", "days#=keep_days", "zone=time_zone")
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M"]
 
 
@@ -22,8 +22,9 @@ _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M"]
 def retention(at: Context) -> None:
     """List retention rules.
 
-    One line for each policy and each place whose copies have a rule of their own. `retention simulate` prints what a
-    rule would keep; `cleanup --dry-run` shows what retention does now.
+    One line for each policy and each place whose copies or archives have a rule of their own, or had one when the
+    policy last named that place. `retention simulate` prints what a rule would keep; `cleanup --dry-run` shows what
+    retention does now.
     """
     at.open()
     at.output.rows(list_rules(), _RULES, "There is no policy; write one in a file and `snapfleet apply` it.")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from coordinator.expiry import Rule
-from coordinator.facts import rule_of_archives
 from coordinator.repositories import SHARES, look_after_repositories
+from coordinator.rules import rule_of_archives
 from tasks.catalog import Account, Job, Point, Repository, Resource, session, transaction
 from tasks.states import JobState, PointState
 from tests.coordinator.house import DAY, HOME, House

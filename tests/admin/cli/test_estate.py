@@ -41,6 +41,7 @@ def test_an_estate_is_applied_once_and_then_there_is_nothing_to_change(cli: Cli,
         "left": [],
         "costs": [],
         "unmet": [],
+        "kept": [],
         "dry_run": False,
     }
 
