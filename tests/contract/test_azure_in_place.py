@@ -146,6 +146,27 @@ def test_an_undo_puts_the_machine_back_as_it_was_wherever_it_stopped(shop: Works
     assert len(shop.azure.cloud.things("disks")) == 5
 
 
+def test_a_machine_starts_again_when_somebody_elses_disk_has_the_place_of_its_own(
+    azure: AzureRig, shop: Workshop
+) -> None:
+    """The undo says which disk is where, and does not wait for it to leave by itself."""
+    shop.carry_out("attach-0")
+    plan = plan_restore(facts(shop.point, shop.machine), RestoreRequest("in-place", settings={"name": "other"}))
+    make = next(step for step in plan.steps if step.kind == "azure-create-disk" and "lun-0" in step.params["name"])
+    other = azure.driver.start_restore(shop.point, RestoreStep(make.kind, make.params), "other", TAGS).outputs[
+        "disk_id"
+    ]
+    place = {"vm_id": shop.machine.external_id, "disk_id": other, "lun": 0}
+    azure.driver.start_restore(shop.point, RestoreStep("azure-attach-disk", place), "other", TAGS)
+    for _ in range(4):
+        answers = azure.driver.undo_restore(azure.account, seed.HOME, shop.created)
+    kept = [one for one in answers if one.outcome == "kept"]
+    assert [one.error.code for one in kept if one.error] == ["place-taken"]
+    assert "at LUN 0 of az-db-1, so az-db-1-1 cannot go back there" in str(kept[0].error)
+    assert shop.power() == "running"
+    assert shop.disks()["lun-0"] == other
+
+
 def test_a_machine_that_is_gone_is_told(azure: AzureRig, shop: Workshop) -> None:
     azure.cloud.destroy(shop.machine.external_id)
     step = RestoreStep("azure-deallocate", {"vm_id": shop.machine.external_id})

@@ -76,7 +76,8 @@ def undo(clients: Clients, created: Sequence[Created], pace: Pace) -> list[Delet
     answers: list[Deleted] = []
     for one in reversed(created):
         if one.kind in in_place.CREATED_KINDS:
-            answers.append(in_place.undo(clients, one, any(answer.outcome == "kept" for answer in answers)))
+            waiting = any(answer.outcome == "kept" for answer in answers)
+            answers.append(in_place.undo(clients, one, created, waiting))
         else:
             answers.append(_undo_one(clients, one))
     return [_patient(one, pace) for one in answers]

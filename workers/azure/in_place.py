@@ -6,7 +6,7 @@ disks stay, unattached. Every step looks first and takes what it finds already s
 'azure-stop' by the machine's id, 'azure-detachment' as MACHINE|DISK|LUN|CACHING, 'azure-os-swap' as MACHINE|NEW|OLD.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -175,13 +175,19 @@ def _why(clients: Clients, operation: Operation, parts: ArmId) -> SnapfleetError
     return lro.failure(resume, str(token), f"to change the machine {parts.name}")
 
 
-def undo(clients: Clients, one: Created, waiting: bool) -> Deleted:
-    """Take one step back. `waiting`: something that was made later is not gone yet, so that the machine waits too."""
+def undo(clients: Clients, one: Created, created: Sequence[Created], waiting: bool) -> Deleted:
+    """Take one step back. `waiting`: something that was made later is not gone yet, so that the machine waits too.
+
+    It waits no longer when somebody else's disk has the place of its own, if it then is whole: it has its system disk,
+    no place is empty, and nothing of this restore's `created` is in it.
+    """
     machine_id, *rest = one.external_id.split("|")
     parts = read_id(machine_id)
     try:
         model = _machine(clients, machine_id)
-        begun = _undo(clients, one.kind, parts, rest, model, waiting)
+        begun = _undo(clients, one, parts, rest, model, created, waiting)
+    except NotReady as error:
+        return Deleted(one.external_id, "kept", error)
     except Gone:
         return Deleted(one.external_id, "already-gone")
     except AzureError as error:
@@ -192,10 +198,34 @@ def undo(clients: Clients, one: Created, waiting: bool) -> Deleted:
     return Deleted(one.external_id, "kept", told)
 
 
-def _undo(clients: Clients, kind: str, parts: ArmId, rest: list[str], model: Model, waiting: bool) -> bool:
+def _made(created: Sequence[Created]) -> set[str]:
+    """The disks of a restore, of what it reported as created."""
+    disks = {one.external_id for one in created if one.kind == "azure-disk"}
+    exchanged = [one for one in created if one.kind in ("azure-attachment", "azure-os-swap")]
+    return disks | {one.external_id.split("|")[1] for one in exchanged}
+
+
+def _is_whole(model: Model, created: Sequence[Created]) -> bool:
+    held = {str(one.get("lun")): _disk_of(one) for one in _data(model)} | {"os": _disk_of(_system(model))}
+    taken_off = [one.external_id.split("|") for one in created if one.kind == "azure-detachment"]
+    emptied = {lun for _, disk, lun, _ in taken_off if disk}
+    settled = str(model.get("properties", {}).get("provisioningState", "")) == "Succeeded"
+    return settled and emptied <= held.keys() and all(held.values()) and not _made(created) & set(held.values())
+
+
+def _undo(
+    clients: Clients,
+    one: Created,
+    parts: ArmId,
+    rest: list[str],
+    model: Model,
+    created: Sequence[Created],
+    waiting: bool,
+) -> bool:
     """Whether there is something to wait for."""
+    kind = one.kind
     if kind == "azure-stop":
-        return waiting or bool(_power(clients, parts, _RUNNING))
+        return (waiting and not _is_whole(model, created)) or bool(_power(clients, parts, _RUNNING))
     if kind == "azure-os-swap":
         new, old = rest
         if not old or _disk_of(_system(model)) != new:
@@ -208,7 +238,11 @@ def _undo(clients: Clients, kind: str, parts: ArmId, rest: list[str], model: Mod
     disk, lun, caching = rest
     if not disk or disk in [_disk_of(one) for one in _data(model)]:
         return False
-    if waiting or any(one.get("lun") == int(lun) for one in _data(model)):
+    there = next((_disk_of(held) for held in _data(model) if held.get("lun") == int(lun)), "")
+    if there and there not in _made(created):  # it does not leave by waiting: this counts as an attempt
+        text = f"{read_id(there).name} is at LUN {lun} of {parts.name}, so {read_id(disk).name} cannot go back there."
+        raise NotReady(text, code="place-taken")
+    if waiting or there:
         return True  # the new disk leaves the place first
     wish = {"diskId": disk, "lun": int(lun), "caching": caching, "deleteOption": "Detach"}
     return bool(_exchange(clients, parts, {"dataDisksToAttach": [wish]}))
