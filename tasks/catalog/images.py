@@ -42,15 +42,18 @@ def images_in_use(which: Any) -> dict[int, set[str]]:
     and only marked; and whatever image an unfinished restore launches from.
     """
     place = (Point.resource, Point.account, Point.region)
+    images = Point.select(*place, Point.taken_at, Point.id).where(_IMAGE)
+    there = rows(images.where(which, _GOOD | (Point.state == PointState.EXPIRING)))
+    if not there:
+        return {}
     imaged = Point.resource.in_(Point.select(Point.resource).where(which, _IMAGE))
     standing = Point.select(*place, fn.MAX(Point.id)).where(
         imaged, ~_IMAGE, Point.kind != "intermediate", Point.state.in_(_STANDING)
     )
     needy = {tuple(where): number for *where, number in rows(standing.group_by(*place))}
-    images = Point.select(*place, Point.taken_at, Point.id).where(_IMAGE)
     newest = {tuple(row[:3]): tuple(row[3:]) for row in sorted(rows(images.where(imaged, _GOOD)))}
     used: dict[int, set[str]] = {}
-    for *where, taken_at, number in rows(images.where(which, _GOOD | (Point.state == PointState.EXPIRING))):
+    for *where, taken_at, number in there:
         needs = needy.get(tuple(where))
         if needs and (taken_at, number) >= newest.get(tuple(where), (taken_at, number)):
             used.setdefault(number, set()).add(f"restores of rp-{needs} as an instance")
