@@ -1,7 +1,8 @@
 """Who is a target of which policy, and since when not any more: facts for retention and for `backup_on_add`.
 
-A look is taken at every policy once an hour of the calendar, and, where a policy backs up at once what joins it,
-whenever an account was looked at. Nothing leaves because an account is switched off or cannot be entered.
+A look is taken at every policy once an hour of the calendar, and, where a policy backs up at once what joins it or
+means a place that was never looked at, whenever an account was looked at. Nothing leaves because an account is switched
+off or cannot be entered.
 """
 
 import hashlib
@@ -30,8 +31,9 @@ def note_members(held: Held, looks: Looks, now: datetime, at: datetime) -> int:
     started = 0
     for policy in Policy.select().where(Policy.deleted_at.is_null()).order_by(Policy.id):
         key = f"members:{policy.id}"
-        mark = f"{policy.version}:{newest if _wants_at_once(policy) else format(now, '%Y-%m-%dT%H')}"
-        before = marks.get(key, "")
+        mark, before = f"{policy.version}:{format(now, '%Y-%m-%dT%H')}", marks.get(key, "")
+        if before != mark and (_wants_at_once(policy) or _unlooked(policy, looks)):
+            mark = f"{policy.version}:{newest}"
         if before == mark:
             continue
         same_version = before.startswith(f"{policy.version}:")
