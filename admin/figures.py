@@ -118,11 +118,11 @@ class Slow:
     targets: Sequence[TargetFreshness] = ()
 
 
-def read_slow() -> Slow:
-    """Read it now."""
+def read_slow(now: datetime) -> Slow:
+    """Read it at calendar time `now`."""
     with session():
         total, protected = resources_protected()
-        return Slow(total, protected, point_states(), freshness(), target_freshness())
+        return Slow(total, protected, point_states(), freshness(now), target_freshness(now))
 
 
 class Estate:
@@ -137,19 +137,19 @@ class Estate:
         self._known: Slow | None = None
         self._read_at = 0.0
 
-    def slow(self) -> Slow:
-        """The figures. Raises Unavailable when they were never read and the catalog is away."""
+    def slow(self, now: datetime) -> Slow:
+        """The figures at calendar time `now`. Raises Unavailable when they were never read and the catalog is away."""
         with self._first:
             if self._known is None:
-                self._known, self._read_at = read_slow(), time.monotonic()
+                self._known, self._read_at = read_slow(now), time.monotonic()
                 return self._known
         if time.monotonic() - self._read_at >= SLOW_SECONDS and self._reading.acquire(blocking=False):
-            threading.Thread(target=self._read, name="estate figures", daemon=True).start()
+            threading.Thread(target=self._read, args=[now], name="estate figures", daemon=True).start()
         return self._known
 
-    def _read(self) -> None:
+    def _read(self, now: datetime) -> None:
         try:
-            self._known = read_slow()
+            self._known = read_slow(now)
         except (SnapfleetError, PeeweeException) as error:
             log.warning("estate figures could not be read again: %s", type(error).__name__)
         finally:

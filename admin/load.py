@@ -12,7 +12,7 @@ from admin.queries import Row
 from coordinator.due import Grid
 from coordinator.elastic_facts import mean_seconds
 from coordinator.load import Crowded, Hour, Place, PolicyLoad, forecast
-from tasks.catalog import Account, Job, Policy, PolicySchedule, Run, Schedule, session
+from tasks.catalog import Account, Job, Membership, Policy, PolicySchedule, Resource, Run, Schedule, session
 from tasks.catalog.pools import read_fleet
 from tasks.clock import Clock
 
@@ -73,10 +73,10 @@ def _policies() -> list[PolicyLoad]:
 
 
 def _targets() -> dict[int, dict[Place, int]]:
-    """How many targets each policy had in each place in its newest planned run that looked at all of them."""
-    newest: Any = (
-        Run.select(fn.MAX(Run.id)).where(Run.planned_at.is_null(False), Run.trigger == "schedule").group_by(Run.policy)
-    )
+    """How many targets each policy had in each place in its newest planned run that looked at all of them; its members
+    where there was no such run yet."""
+    planned = (Run.planned_at.is_null(False)) & (Run.trigger == "schedule")
+    newest: Any = Run.select(fn.MAX(Run.id)).where(planned).group_by(Run.policy)
     query: Any = (
         Job.select(Run.policy, Account.name, Job.region, fn.COUNT(Job.id))
         .join(Run)
@@ -85,8 +85,17 @@ def _targets() -> dict[int, dict[Place, int]]:
         .where(Job.run.in_(newest), Job.kind == "snapshot")
         .group_by(Run.policy, Account.name, Job.region)
     )
+    members: Any = (
+        Membership.select(Membership.policy, Account.name, Resource.region, fn.COUNT(Membership.id))
+        .join(Resource)
+        .join(Account)
+        .where(
+            Membership.left_at.is_null(), ~fn.EXISTS(Run.select(Run.id).where(Run.policy == Membership.policy, planned))
+        )
+        .group_by(Membership.policy, Account.name, Resource.region)
+    )
     found: dict[int, dict[Place, int]] = defaultdict(dict)
-    for policy, account, region, count in query.tuples():
+    for policy, account, region, count in [*query.tuples(), *members.tuples()]:
         found[policy][account, region] = count
     return found
 

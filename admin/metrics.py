@@ -67,7 +67,7 @@ class CatalogCollector(Collector):
         """The families; read at most every FRESH_SECONDS however many ask. Raises Unavailable without a catalog."""
         with self._lock:
             if time.monotonic() - self._read_at >= FRESH_SECONDS:
-                self._families = list(families(self._clock, self._estate.slow()))
+                self._families = list(families(self._clock, self._estate.slow(self._clock.now())))
                 self._read_at = time.monotonic()
             return self._families
 

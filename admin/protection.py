@@ -19,7 +19,7 @@ STATES = (*map(str, RpoState), UNPROTECTED)
 
 def rpo_of(resources: Collection[int], now: datetime) -> dict[int, str]:
     """The state of each of these resources, of which a catalog's page shows a few hundred."""
-    found = judge_targets(target_freshness(resources), now)
+    found = judge_targets(target_freshness(now, resources), now)
     return {resource: str(found.get(resource, UNPROTECTED)) for resource in resources}
 
 

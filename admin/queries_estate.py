@@ -117,7 +117,7 @@ def _in_state(query: Any, rpo: str, now: datetime, limit: int) -> list[Any]:
     """The first rows that are in a state; without one, the first of all."""
     if not rpo:
         return list(query.limit(limit))
-    found = judge_targets(target_freshness(), now)
+    found = judge_targets(target_freshness(now), now)
     return list(islice((row for row in query if str(found.get(row.id, UNPROTECTED)) == rpo), limit))
 
 

@@ -27,7 +27,7 @@ from tasks.catalog import (
     database,
 )
 from tasks.catalog.fleet import SILENT_AFTER
-from tasks.catalog.freshness import freshness
+from tasks.catalog.freshness import dated, freshness
 from tasks.catalog.pools import COMMON, Pools, due_by_pool, oldest_messages, read_fleet, read_pools
 from tasks.lanes import LANES, Lane
 from tasks.states import AccountState, JobState, RunState
@@ -42,6 +42,7 @@ _NEWEST = """
 SELECT p.name, (
   SELECT r.id FROM run r
   WHERE r.policy_id = p.id AND r.state IN ('done', 'partial', 'failed') AND CAST(r."only" AS TEXT) = '[]'
+    AND r.slot_at <= {latest}
   ORDER BY r.slot_at DESC LIMIT 1
 ) FROM policy p WHERE p.enabled AND p.deleted_at IS NULL
 """
@@ -51,7 +52,7 @@ def read_facts(at: datetime, now: datetime) -> Facts:
     """Everything but stale points, at machine time `at` and calendar time `now`."""
     pools = read_pools()
     due = due_by_pool(pools, at) if pools.names else {}
-    newest = {run: policy for policy, run in database.execute_sql(_NEWEST).fetchall() if run is not None}
+    newest = {run: policy for policy, run in database.execute_sql(dated(_NEWEST, now)).fetchall() if run is not None}
     return Facts(
         targets=_failed_targets(newest),
         given_up=_failed_targets(_open_runs()),
@@ -72,7 +73,7 @@ def read_stale(now: datetime) -> list[StalePolicy]:
     joins: Any = PolicySchedule.select(PolicySchedule.policy, PolicySchedule.schedule).tuples()
     slots = slots_by_policy(list(specs), list(joins), now)
     found = []
-    for one in freshness():
+    for one in freshness(now):
         due = due_since(slots.get(one.policy_id, ()), one.first_slot_at)
         if due is not None and one.newest_point_at is not None and one.newest_point_at < due:
             found.append(StalePolicy(one.policy, one.newest_point_at, due, one.targets))

@@ -10,15 +10,18 @@ from peewee import fn
 from coordinator.detectors import NEVER_AFTER, PAUSED_AFTER, Coverage, Doubts, NewestPoints, UnreadTags
 from coordinator.targets import may_choose
 from tasks.catalog import Account, Policy, PolicySchedule, Resource, Run, database
+from tasks.catalog.freshness import dated
 
 # The newest two scheduled runs of each policy that came to know their targets.
 _COVERAGE = """
 WITH pair AS (
   SELECT p.name, (
     SELECT r.id FROM run r WHERE r.policy_id = p.id AND r.trigger = 'schedule' AND r.planned_at IS NOT NULL
+      AND r.slot_at <= {latest}
     ORDER BY r.slot_at DESC LIMIT 1
   ) AS newest_id, (
     SELECT r.id FROM run r WHERE r.policy_id = p.id AND r.trigger = 'schedule' AND r.planned_at IS NOT NULL
+      AND r.slot_at <= {latest}
     ORDER BY r.slot_at DESC LIMIT 1 OFFSET 1
   ) AS before_id
   FROM policy p WHERE p.enabled AND p.deleted_at IS NULL
@@ -32,13 +35,15 @@ _POINTS = """
 WITH newest AS (
   SELECT p.id AS policy_id, p.name, (
     SELECT r.id FROM run r WHERE r.policy_id = p.id AND r.trigger = 'schedule' AND r.planned_at IS NOT NULL
+      AND r.slot_at <= {latest}
     ORDER BY r.slot_at DESC LIMIT 1
   ) AS run_id
   FROM policy p WHERE p.enabled AND p.deleted_at IS NULL
 ), target AS (
   SELECT n.name, (
     SELECT o.id FROM point o WHERE o.policy_id = n.policy_id AND o.resource_id = j.resource_id
-      AND o.destination = '' AND o.state = 'good' ORDER BY o.taken_at DESC LIMIT 1
+      AND o.destination = '' AND o.state = 'good'
+      AND o.taken_at <= {latest} ORDER BY o.taken_at DESC LIMIT 1
   ) AS point_id
   FROM newest n JOIN job j ON j.run_id = n.run_id AND j.kind = 'snapshot'
 ), seen AS (
@@ -59,8 +64,8 @@ def read_doubts(now: datetime) -> Doubts:
     return Doubts(
         idle=_idle(now),
         paused=_paused(now),
-        coverage=[Coverage(*row) for row in database.execute_sql(_COVERAGE).fetchall()],
-        points=[NewestPoints(*row) for row in database.execute_sql(_POINTS).fetchall()],
+        coverage=[Coverage(*row) for row in database.execute_sql(dated(_COVERAGE, now)).fetchall()],
+        points=[NewestPoints(*row) for row in database.execute_sql(dated(_POINTS, now)).fetchall()],
         unread=_unread(),
     )
 

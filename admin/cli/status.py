@@ -30,7 +30,8 @@ def status(at: Context) -> None:
     """
     at.open()
     with session():
-        figures: dict[str, Any] = overview(read_slow(), at.clock.timer(), at.clock.now())
+        now = at.clock.now()
+        figures: dict[str, Any] = overview(read_slow(now), at.clock.timer(), now)
         found = read_needs(at.clock.timer(), at.clock.now(), at.settings.threads)
     figures |= {"workers": sum(one.workers for one in found), "workers_needed": sum(one.needed for one in found)}
     if at.output.json:

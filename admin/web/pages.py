@@ -53,7 +53,7 @@ def word(name: str) -> str:
 def overview_page() -> str:
     """How the queue and the fleet are now."""
     estate: Estate = current_app.extensions["snapfleet_estate"]
-    figures = overview(estate.slow(), clock().timer(), clock().now())
+    figures = overview(estate.slow(clock().now()), clock().timer(), clock().now())
     return render_template(
         "overview.html",
         figures=figures,

@@ -1,16 +1,21 @@
 """How fresh the recovery points of each policy are: facts for alerts and metrics, read in two statements.
 
 The targets of a policy are those of its newest scheduled run that was planned; what left the policy or never joined
-it does not count. A target without any good point counts from the first slot at which it was a target.
+it does not count. A target without any good point counts from the first slot at which it was a target. Before such a
+run, targets are the policy's members.
+
+Points and runs that are dated in the future, by a clock that was wrong, are not the newest of anything: they would look
+fresh until that date.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from tasks.catalog.database import database, session
 from tasks.catalog.fields import UtcField
+from tasks.clock import DATED_AHEAD
 
 _POLICIES = """
 SELECT p.id, p.name,
@@ -23,14 +28,14 @@ _WORST = """
 WITH newest AS (
   SELECT p.id AS policy_id, (
     SELECT r.id FROM run r
-    WHERE r.policy_id = p.id AND r.trigger = 'schedule' AND r.planned_at IS NOT NULL
+    WHERE r.policy_id = p.id AND r.trigger = 'schedule' AND r.planned_at IS NOT NULL AND r.slot_at <= {latest}
     ORDER BY r.slot_at DESC LIMIT 1
   ) AS run_id
   FROM policy p WHERE p.enabled AND p.deleted_at IS NULL
 ), target AS (
   SELECT n.policy_id, j.resource_id, COALESCE(
     (SELECT MAX(o.taken_at) FROM point o WHERE o.policy_id = n.policy_id AND o.resource_id = j.resource_id
-       AND o.destination = '' AND o.state = 'good'),
+       AND o.destination = '' AND o.state = 'good' AND o.taken_at <= {latest}),
     (SELECT MIN(r.slot_at) FROM job f JOIN run r ON r.id = f.run_id
        WHERE f.resource_id = j.resource_id AND r.policy_id = n.policy_id)
   ) AS newest_at
@@ -44,15 +49,20 @@ _TARGETS = """
 WITH newest AS (
   SELECT p.id AS policy_id, (
     SELECT r.id FROM run r
-    WHERE r.policy_id = p.id AND r.trigger = 'schedule' AND r.planned_at IS NOT NULL
+    WHERE r.policy_id = p.id AND r.trigger = 'schedule' AND r.planned_at IS NOT NULL AND r.slot_at <= {latest}
     ORDER BY r.slot_at DESC LIMIT 1
   ) AS run_id
   FROM policy p WHERE p.enabled AND p.deleted_at IS NULL
+), pair AS (
+  SELECT n.policy_id, j.resource_id FROM newest n JOIN job j ON j.run_id = n.run_id AND j.kind = 'snapshot'
+  UNION ALL
+  SELECT n.policy_id, m.resource_id FROM newest n JOIN membership m ON m.policy_id = n.policy_id AND m.left_at IS NULL
+  WHERE n.run_id IS NULL
 ), target AS (
-  SELECT n.policy_id, j.resource_id,
-    (SELECT MAX(o.taken_at) FROM point o WHERE o.policy_id = n.policy_id AND o.resource_id = j.resource_id
-       AND o.destination = '' AND o.state = 'good') AS point_at
-  FROM newest n JOIN job j ON j.run_id = n.run_id AND j.kind = 'snapshot'
+  SELECT n.policy_id, n.resource_id,
+    (SELECT MAX(o.taken_at) FROM point o WHERE o.policy_id = n.policy_id AND o.resource_id = n.resource_id
+       AND o.destination = '' AND o.state = 'good' AND o.taken_at <= {latest}) AS point_at
+  FROM pair n
 )
 SELECT t.policy_id, t.resource_id, t.point_at, CASE WHEN t.point_at IS NULL THEN (
   SELECT MIN(r.slot_at) FROM job f JOIN run r ON r.id = f.run_id
@@ -88,10 +98,10 @@ class Freshness:
     targets: int
 
 
-def freshness() -> list[Freshness]:
-    """Every enabled policy, by name."""
+def freshness(now: datetime) -> list[Freshness]:
+    """Every enabled policy at calendar time `now`, by name."""
     with session():
-        worst = {policy: (count, at) for policy, count, at in database.execute_sql(_WORST).fetchall()}
+        worst = {policy: (count, at) for policy, count, at in database.execute_sql(dated(_WORST, now)).fetchall()}
         return [
             Freshness(policy, name, _read(success), _read(first), _read(at), count)
             for policy, name, success, first in database.execute_sql(_POLICIES).fetchall()
@@ -99,13 +109,22 @@ def freshness() -> list[Freshness]:
         ]
 
 
-def target_freshness(resources: Collection[int] | None = None) -> list[TargetFreshness]:
-    """Every target of every enabled policy, or those of some resources. Reads inside the caller's session."""
+def target_freshness(now: datetime, resources: Collection[int] | None = None) -> list[TargetFreshness]:
+    """Every target of every enabled policy at calendar time `now`, or those of some resources.
+
+    Reads inside the caller's session.
+    """
     some = (
         "" if resources is None else f" WHERE t.resource_id IN ({', '.join(map(str, map(int, resources))) or 'NULL'})"
     )
-    found = database.execute_sql(_TARGETS + some).fetchall()
+    found = database.execute_sql(dated(_TARGETS, now) + some).fetchall()
     return [TargetFreshness(policy, resource, _read(point), _read(since)) for policy, resource, point, since in found]
+
+
+def dated(sql: str, now: datetime) -> str:
+    """The statement with `{latest}` written out: what is later is dated in the future of calendar time `now`."""
+    latest = (now + DATED_AHEAD).astimezone(UTC)
+    return sql.format(latest=f"'{latest:%Y-%m-%d %H:%M:%S.%f}+00:00'")  # as `UtcField` writes it
 
 
 def _read(value: Any) -> datetime | None:

@@ -143,7 +143,7 @@ def test_policies_show_the_age_of_their_worst_target_and_when_it_is_too_old(cata
     assert series(found, "resources", protected="yes") == 1
     assert series(found, "resources", protected="no") == 1
     with session():
-        figures = overview(Estate().slow(), AT, AT)
+        figures = overview(Estate().slow(AT), AT, AT)
     assert (figures["protected"], figures["unprotected"], figures["policies_behind"]) == (1, 1, 1)
     assert figures["points_good"] == 3
 
@@ -169,7 +169,7 @@ def test_counters_and_histograms_are_the_sum_of_all_processes_and_begin_at_zero(
 def test_every_metric_of_the_vocabulary_is_exported_and_no_other(embedded_catalog: str) -> None:
     """The vocabulary and the exporter agree."""
     with session():
-        slow = Estate().slow()
+        slow = Estate().slow(AT)
     shown = {family.name + ("_total" if family.type == "counter" else "") for family in families(FixedClock(AT), slow)}
     assert shown == set(METRICS)
 

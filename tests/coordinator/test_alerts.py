@@ -193,6 +193,7 @@ def test_a_target_that_fails_every_night_is_not_told_anew_while_the_next_run_goe
         sick, fresh, well = (estate.volume(f"vol-{name}") for name in ("sick", "fresh", "well"))
         estate.run(AT, {sick: "failed", fresh: "done", well: "done"})
         run = estate.run(AT + HOUR, {sick: "failed", fresh: "failed", well: "done"}, state="open")
+        estate.clock.advance(HOUR)
         evaluate(estate.clock)
         told = {"target-failing:web/prod/us-east-1/vol-sick", "targets-given-up:web/denied"}
         assert open_keys() == told
@@ -309,6 +310,18 @@ def test_points_are_too_old_when_two_slots_came_without_a_new_one(estate: Estate
         estate.clock = FixedClock(AT + timedelta(minutes=123))
         evaluate(estate.clock)
     assert open_keys() == set()
+
+
+def test_what_a_wrong_clock_dated_in_the_future_is_neither_fresh_nor_the_newest(estate: Estate) -> None:
+    """Feature C6: it would hide for a month that nothing succeeds."""
+    with session():
+        a = estate.volume("vol-a")
+        estate.run(AT, {a: "done"})
+        estate.run(AT + timedelta(days=30), {a: "done"})
+        estate.run(AT + HOUR, {a: "failed"})
+        estate.clock = FixedClock(AT + timedelta(minutes=121))
+        evaluate(estate.clock)
+    assert open_keys() == {"points-too-old:web", "target-failing:web/prod/us-east-1/vol-a", "run-failed:web"}
 
 
 def lane(**changed: Any) -> LaneFact:

@@ -1,11 +1,13 @@
 """Whether a resource keeps what its policies promise, from points and slots."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from admin.load import forecast_day
 from admin.protection import STATES, count_states, judge_targets, rpo_of
 from admin.queries_estate import list_resources
 from coordinator.rpo_state import RpoState, rpo_state, worst
@@ -13,6 +15,7 @@ from tasks.catalog import Point, PolicySchedule, Resource, Run, Schedule, sessio
 from tasks.catalog.freshness import target_freshness
 from tasks.telemetry import METRICS
 from tests.admin.catalogue import AT, seed
+from tests.coordinator.house import NIGHTLY, House
 
 HOUR = timedelta(hours=1)
 SLOTS = [AT - 2 * HOUR, AT - HOUR, AT]
@@ -74,7 +77,7 @@ def test_resources_are_counted_and_listed_by_what_their_points_say(catalog: str)
         )
     now = AT + timedelta(minutes=10)
     with session():
-        targets = target_freshness()
+        targets = target_freshness(now)
         states = judge_targets(targets, now)
         counts = count_states(targets, 4, now)
         assert rpo_of([rows[1].id], now) == {rows[1].id: str(states[rows[1].id])}
@@ -85,3 +88,24 @@ def test_resources_are_counted_and_listed_by_what_their_points_say(catalog: str)
         only = list_resources(now, rpo=state)
         assert {row["id"] for row in only} == {name for name, each in listed.items() if each == state}
     assert METRICS["snapfleet_resources_rpo"].values["state"] == set(STATES)
+
+
+def test_what_a_policy_will_back_up_at_its_first_slot_waits_and_is_forecast(house: House) -> None:
+    """From the first look at its accounts on, and not an hour later."""
+    house.account()
+    house.policy(schedules=[NIGHTLY])
+    house.volumes(2)
+    house.step()
+    house.wished("discover", account="prod")
+    house.deliver()
+    house.clock.advance(timedelta(seconds=6))
+    house.step()
+    with session():
+        found = [row.id for row in Resource.select()]
+        assert rpo_of(found, house.clock.now()) == dict.fromkeys(found, "waiting")
+    hours = forecast_day(date(2026, 3, 2), ZoneInfo("UTC"), house.clock)["hours"]
+    assert [hour["snapshots"] for hour in hours[:3]] == [0, 2, 0]
+    house.clock.advance(14 * HOUR)
+    house.work(timedelta(minutes=3))
+    with session():
+        assert rpo_of(found, house.clock.now()) == dict.fromkeys(found, "met")
