@@ -178,7 +178,8 @@ def test_points_of_a_policy_that_the_estate_still_has_age_by_it_and_the_next_arc
 def test_what_cannot_be_taken_over_is_told_and_taken_over_once_it_can(
     archiving: Archiving, after_the_loss: Lose
 ) -> None:
-    """An account that is not in the estate, a point of which a volume is missing."""
+    """An account that is not in the estate, a point of which a volume is missing. A policy that names another
+    repository lets nothing go here."""
     machine = archiving.sandbox.machine(PROD)["InstanceId"]
     archiving.policy("gold", targets=[instance_of(machine)], generations=3, repository={"name": "cold"})
     archiving.back_up()
@@ -196,7 +197,9 @@ def test_what_cannot_be_taken_over_is_told_and_taken_over_once_it_can(
     assert any("1 of 2 volumes are not there" in line for line in found["told"])
     with transaction():
         Account.update(name="prod").where(Account.name == "production").execute()
+    policy = house.policy("gold", targets=[instance_of(machine)], generations=3, repository={"name": "other"})
     assert house.adopt().result["points"] == 1
+    assert [point.policy_id for point in house.archives()] != [policy.id]
 
 
 def _place(house: Archiving) -> Any:

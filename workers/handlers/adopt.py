@@ -139,7 +139,12 @@ def _write_place(context: Context, job: Job, place: Place) -> None:
 
 def _write(context: Context, place: Place, archives: Sequence[Archive], accounts: Mapping[str, Account]) -> int:
     """Points and their parts; resources that discovery has not seen are written as gone. How many points."""
-    policies = {row.name: row.id for row in Policy.select().where(Policy.deleted_at.is_null())}
+    # A policy that names another repository has no rule for what lies here, and its own may be far shorter.
+    policies = {
+        row.name: row.id
+        for row in Policy.select().where(Policy.deleted_at.is_null())
+        if (row.spec.get("repository") or {}).get("name") == place.name
+    }
     for one in archives:
         origin = one.origin
         policy = policies.get(origin.policy) or _keeper(context, place.name)
@@ -163,7 +168,8 @@ def _write(context: Context, place: Place, archives: Sequence[Archive], accounts
 
 
 def _keeper(context: Context, repository: str) -> int:
-    """The policy of points whose own is not in this estate: it has no rule, so nothing of them expires."""
+    """The policy of points whose own is not in this estate, or does not name the repository: it has no rule, so nothing
+    of them expires."""
     at: datetime = context.clock.now()
     columns = {"enabled": False, "deleted_at": at, "created_at": at, "changed_at": at}
     spec = {"targets": [], "repository": {"name": repository}}
