@@ -124,8 +124,8 @@ def test_data_and_root_are_swapped_in_one_stop_and_the_old_volumes_are_kept() ->
         "Restore point 7 of instance i-web 'web' in place on i-web",
         "  1. create-volume    Make a 8 GiB gp3 volume from snap-root, as vol-root was.",
         "  2. create-volume    Make a 500 GiB io2 volume from snap-data, as vol-data was.",
-        "  3. check-volumes    Make sure that i-web still has vol-root at /dev/xvda, vol-data at /dev/sdf; if not, it is "
-        "left as it is.",
+        "  3. check-volumes    Make sure that i-web still has vol-root at /dev/xvda, vol-data at /dev/sdf; if not, it "
+        "is left as it is.",
         "  4. stop-instance    Stop i-web, so that nothing writes during the swap.",
         "  5. detach-volume    Detach vol-root from /dev/xvda; it is kept.",
         "  6. attach-volume    Attach the new volume to i-web as /dev/xvda.",

@@ -169,7 +169,7 @@ def test_a_second_restore_in_place_from_an_older_look_leaves_the_machine_running
     before = rig.state()
     held = {device: one["id"] for device, one in volumes_of(rig.instance("web-1")).items()}
     again = restored_again(rig)
-    with pytest.raises(Invalid, match="has vol-.* at /dev/.*, where vol-.* was expected") as refusal:
+    with pytest.raises(Invalid, match=r"has vol-.* at /dev/.*, where vol-.* was expected") as refusal:
         again.carry_out(again.plan(point, was, kind="in-place"), point)
     assert refusal.value.code == "plan-outdated"
     assert {one.kind for one in again.created} == {"volume"}
