@@ -82,6 +82,9 @@ def test_a_slot_that_came_while_the_clock_was_ahead_runs_late(house: House) -> N
     excursion(house)
     steps(house, 10 * SECOND, 2)
     assert slots(house) == ["03-31 01:00", "04-01 01:00", "03-02 01:00"]
+    assert "slots-missed:gold" not in open_alerts(house)
+    with session():
+        assert not MissedSlots.select().exists()
 
 
 def test_a_policy_that_is_new_runs_no_slot_from_before_it(house: House) -> None:
