@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from coordinator.due import Grid, next_slot
-from coordinator.rpo import slots_by_policy
+from coordinator.due import next_slot
+from coordinator.rpo import readable_grid, slots_by_policy
 from coordinator.rpo_state import UNPROTECTED, RpoState, rpo_state, worst
 from tasks.catalog import PolicySchedule, Schedule
 from tasks.catalog.freshness import TargetFreshness, target_freshness
@@ -40,7 +40,8 @@ def judge_targets(targets: Sequence[TargetFreshness], now: datetime) -> dict[int
 
 def _next_slots(grids: Mapping[int, Any], pairs: Sequence[tuple[int, int]], now: datetime) -> dict[int, datetime]:
     """The next slot of each policy; a schedule that many policies share is worked out once."""
-    upcoming = {schedule: next_slot(Grid.from_spec(spec), now) for schedule, spec in grids.items()}
+    readable = {schedule: readable_grid(spec) for schedule, spec in grids.items()}
+    upcoming = {schedule: next_slot(grid, now) if grid else None for schedule, grid in readable.items()}
     found: dict[int, datetime] = {}
     for policy, schedule in pairs:
         slot = upcoming[schedule]

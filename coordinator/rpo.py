@@ -40,10 +40,20 @@ def slots_by_policy(
 ) -> dict[int, list[datetime]]:
     """The newest two slots of each schedule of each policy. `specs` are schedules by id, `joins` (policy, schedule).
 
-    A schedule that many policies share is worked out once.
+    A schedule that many policies share is worked out once. One that cannot be read has no slots: its policies are told
+    of elsewhere, and it keeps nobody else's lateness from being seen.
     """
-    newest = {schedule: newest_slots(Grid.from_spec(spec), now) for schedule, spec in specs}
+    grids = {schedule: readable_grid(spec) for schedule, spec in specs}
+    newest = {schedule: newest_slots(grid, now) if grid else [] for schedule, grid in grids.items()}
     found: dict[int, list[datetime]] = defaultdict(list)
     for policy, schedule in joins:
         found[policy] += newest[schedule]
     return found
+
+
+def readable_grid(spec: Mapping[str, Any]) -> Grid | None:
+    """A schedule as the catalog has it; None for one of another version, or that somebody wrote there."""
+    try:
+        return Grid.from_spec(spec)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None

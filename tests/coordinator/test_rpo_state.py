@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from admin.load import forecast_day
 from admin.protection import STATES, count_states, judge_targets, rpo_of
 from admin.queries_estate import list_resources
+from coordinator.rpo import slots_by_policy
 from coordinator.rpo_state import RpoState, rpo_state, worst
-from tasks.catalog import Point, PolicySchedule, Resource, Run, Schedule, session, transaction
+from tasks.catalog import Point, Policy, PolicySchedule, Resource, Run, Schedule, session, transaction
 from tasks.catalog.freshness import target_freshness
 from tasks.telemetry import METRICS
 from tests.admin.catalogue import AT, seed
@@ -109,3 +110,23 @@ def test_what_a_policy_will_back_up_at_its_first_slot_waits_and_is_forecast(hous
     house.work(timedelta(minutes=3))
     with session():
         assert rpo_of(found, house.clock.now()) == dict.fromkeys(found, "met")
+
+
+@pytest.mark.parametrize("spec", [{"every": "soon"}, {}, {**NIGHTLY, "time_zone": "Nowhere/At_All"}])
+def test_a_schedule_that_cannot_be_read_hides_no_other_policys_lateness(house: House, spec: dict[str, str]) -> None:
+    account = house.account()
+    house.resources(1, account)
+    house.policy("bad", [NIGHTLY])
+    house.policy("good", [NIGHTLY])
+    with transaction():
+        Schedule.update(spec=spec).where(Schedule.name == "bad-0").execute()
+        policies = {row.name: row.id for row in Policy.select()}
+        specs, joins = Schedule.select(Schedule.id, Schedule.spec), PolicySchedule.select()
+        slots = slots_by_policy(
+            [(one.id, one.spec) for one in specs],
+            [(one.policy_id, one.schedule_id) for one in joins],
+            house.clock.now(),
+        )
+        assert len(slots[policies["good"]]) == 1
+        assert slots[policies["bad"]] == []
+        assert judge_targets([], house.clock.now()) == {}
