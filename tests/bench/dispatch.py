@@ -56,9 +56,6 @@ class Bench:
         open_catalog(url)
         migrate()
         estate.move_in(self.connection, schedules, database_time())
-        self.connection.execute(
-            "insert into lease (name, holder, fence, until_at) values ('sweep', 'other', 1, now() + interval '1 day')"
-        )
         self.home = tempfile.TemporaryDirectory()
         self.confirmed = Confirmed()
         self.coordinator = engaged(url, amqp, self.home.name, self.confirmed.note, "bench:1:coordinator")
@@ -125,10 +122,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--schedules", type=int, default=1_000_000)
     parser.add_argument("--coordinators", type=int, default=2, help="as the fleet's compose file has them")
     parser.add_argument("--due", type=int, default=1_000)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--herd", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=20.0, help="over which slots become due for the p99")
     parser.add_argument("--no-peers", action="store_true")
     given = parser.parse_args(arguments)
+    needed = (given.rounds + 2) * given.due + given.herd
+    if given.schedules < needed:
+        parser.error(f"--schedules: each comes due once, and {needed} do")
     with _servers() as (postgres, rabbit):
         servers = {"postgresql": postgres.pid, "rabbitmq": rabbit.pid}
         bench = Bench(postgres.url(postgres.new_database()), rabbit.url(rabbit.new_vhost()), given.schedules, servers)
@@ -139,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 peers = {} if given.no_peers else {name: stack.enter_context(one) for name, one in _peers(url).items()}
                 report = idle(bench)
                 bench.start(given.coordinators)
-                report |= due(bench, given.due, peers)
+                report |= due(bench, given.due, peers, given.rounds)
             report |= steady(bench, given.due, given.seconds)
             report |= herd(bench, given.herd)
         finally:
@@ -177,16 +178,16 @@ def idle(bench: Bench) -> dict[str, Any]:
     return report
 
 
-def due(bench: Bench, count: int, peers: Mapping[str, "Peer"]) -> dict[str, Any]:
+def due(bench: Bench, count: int, peers: Mapping[str, "Peer"], turns: int) -> dict[str, Any]:
     """So many at once, from due to confirmed, in turns with the peers: medians, and what ours spent in its median
     round after a first one, in which PostgreSQL knows nothing of the tables yet."""
     _round(bench, count)
     rounds, others = [], {name: [] for name in peers}
-    for _ in range(ROUNDS):
+    for _ in range(turns):
         rounds.append(_round(bench, count))
         for name, peer in peers.items():
             others[name].append(peer.round())
-    rate, stages, cpu = sorted(rounds, key=lambda one: one[0])[ROUNDS // 2]
+    rate, stages, cpu = sorted(rounds, key=lambda one: one[0])[turns // 2]
     report = {
         "due_per_s": rate,
         "due_per_s_rounds": [one[0] for one in rounds],

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from coordinator.admission import Admission
-from coordinator.main import Coordinator, _loop, _spare_the_collector
+from coordinator.main import _loop, _spare_the_collector
 from coordinator.rabbitmq import ConfirmingPublisher
 from tasks.catalog import database_time, open_catalog
 from tasks.clock import SystemClock
@@ -20,6 +20,7 @@ from tasks.limits import Pace
 from tasks.messages import JobMessage, SignedEncoder
 from tasks.settings import Settings
 from tasks.telemetry import Counters
+from tests.bench.unswept import Unswept
 
 OPEN = Admission(capacity=dict.fromkeys(Lane, 10**9), starts=Pace(per_second=1e6, burst=10**9))
 Note = Callable[[Sequence[int], datetime], None]
@@ -74,7 +75,7 @@ class Confirmed:
                 self.enough.set()
 
 
-class Timed(Coordinator):
+class Timed(Unswept):
     """The production coordinator, noting what each part of its rounds takes."""
 
     spent: Counter[str] = Counter()

@@ -38,6 +38,7 @@ from tasks.secrets import MasterKey
 from tasks.settings import FLEET_THREADS, load_settings
 from tasks.telemetry import Counters
 from tests.bench.stages import cpu_of, read
+from tests.bench.unswept import Unswept
 from tests.bench.watch import machine
 from tests.services import PostgresServer, RabbitServer
 
@@ -74,9 +75,6 @@ class Site:
         migrate()
         self.connection = psycopg.connect(self.url, autocommit=True)
         self.connection.execute("insert into meta (key, value) values ('installation', 'bench')")
-        self.connection.execute(
-            "insert into lease (name, holder, fence, until_at) values ('sweep', 'other', 1, now() + interval '1 day')"
-        )
         with transaction():
             from tasks.catalog import Account
 
@@ -86,7 +84,7 @@ class Site:
         self.publisher = ConfirmingPublisher(settings.broker_url, SignedEncoder(settings.message_keys()))
         self.publisher.wait_available(timedelta(seconds=30))
         self.clock = SystemClock(database_time)
-        self.coordinator = Coordinator(settings, self.clock, self.publisher, Counters(), admission=BRISK)
+        self.coordinator = Unswept(settings, self.clock, self.publisher, Counters(), admission=BRISK)
         self.workers: list[subprocess.Popen[bytes]] = []
 
     def fill(self, count: int, seconds: float = 0.0) -> None:

@@ -21,7 +21,18 @@ def report(*words: str) -> dict[str, Any]:
 
 def test_every_slot_of_a_wave_is_published_and_a_restore_does_not_wait_for_it() -> None:
     found = report(
-        "tests.bench.dispatch", "--schedules", "3000", "--due", "100", "--herd", "2000", "--seconds", "1", "--no-peers"
+        "tests.bench.dispatch",
+        "--schedules",
+        "3000",
+        "--rounds",
+        "1",
+        "--due",
+        "100",
+        "--herd",
+        "2000",
+        "--seconds",
+        "1",
+        "--no-peers",
     )
     assert found["due_per_s"] > 0
     assert found["herd_restore_published_s"] < found["herd_s"]
