@@ -20,11 +20,10 @@ from admin.estate_schedules import join_schedules, reset_schedules
 from admin.estate_secrets import FIELDS, Place, Secrets, collect_secrets
 from admin.estate_sections import AZURE_ONLY, SECRETS
 from coordinator.facts import resource_facts
-from coordinator.rules import let_go, remembered_rules
+from coordinator.rules import let_go, remember_rules
 from tasks.catalog import (
     Account,
     Audit,
-    Meta,
     Point,
     Policy,
     PolicySchedule,
@@ -280,10 +279,7 @@ class _Writer:
         columns |= {"changed_at": self.now, "deleted_at": None}
         before = Policy.get_or_none(Policy.name == change.name)
         if before is not None:
-            key, rules = remembered_rules(before, kept, self.now)
-            Meta.insert(key=key, value=rules).on_conflict(
-                conflict_target=[Meta.key], update={Meta.value: rules}
-            ).execute()
+            remember_rules(before, kept, self.now)
         row = _upsert(Policy, change.name, columns, created_at=self.now)
         if change.action == "change":
             Policy.update(version=Policy.version + 1).where(Policy.id == row.id).execute()

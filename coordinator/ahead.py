@@ -20,7 +20,6 @@ from typing import Any
 from peewee import SQL
 
 from coordinator.due import Grid, Track, next_slot, set_back, start_of
-from coordinator.judge import meta, set_meta
 from coordinator.lease import CLOCKS_DIFFER, Held, still_held
 from tasks.catalog import (
     Budget,
@@ -34,7 +33,9 @@ from tasks.catalog import (
     Process,
     Run,
     Scan,
+    meta,
     rows,
+    set_meta,
     transaction,
 )
 from tasks.catalog.bulk import find_rows, update_rows

@@ -12,7 +12,7 @@ from coordinator.alert_facts import read_facts, read_stale
 from coordinator.alert_rules import FAMILIES, STALE_FAMILY, Condition, Facts, conditions, family_of
 from coordinator.detector_facts import read_doubts
 from coordinator.detectors import DETECTOR_FAMILIES, detect
-from tasks.catalog import Alert, Delivery, Meta, session, transaction
+from tasks.catalog import Alert, Delivery, meta, session, set_meta, transaction
 from tasks.clock import Clock
 
 # Looking at every target takes a second in a large estate; points do not grow old faster than this matters.
@@ -94,11 +94,9 @@ def _differs(alert: Alert, condition: Condition) -> bool:
 
 def _stale_is_due(at: datetime) -> bool:
     """Whether it is time for a look at every target; the time is kept in the catalog, for all coordinators."""
-    row = Meta.get_or_none(Meta.key == STALE_KEY)
-    if row is not None and at - STALE_EVERY < datetime.fromisoformat(row.value) <= at:
+    looked = meta(STALE_KEY)
+    if looked and at - STALE_EVERY < datetime.fromisoformat(looked) <= at:
         return False
     with transaction():
-        Meta.insert(key=STALE_KEY, value=at.isoformat()).on_conflict(
-            conflict_target=[Meta.key], update={Meta.value: at.isoformat()}
-        ).execute()
+        set_meta(STALE_KEY, at.isoformat())
     return True

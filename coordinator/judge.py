@@ -12,7 +12,7 @@ from coordinator.expiry import ExpiryPlan, PointId
 from coordinator.facts import retention_facts
 from coordinator.retention import plan_expiry
 from coordinator.rules import rules_of
-from tasks.catalog import Meta, Policy
+from tasks.catalog import Meta, Policy, meta, set_meta
 from tasks.errors import Refused
 
 # A person reads an alert, asks, and confirms: meanwhile later passes have stopped with a few points more.
@@ -36,17 +36,6 @@ def judge(policy: Policy, now: datetime) -> PolicyPass:
     confirmed = frozenset(json.loads(meta(f"confirm:{policy.id}") or "[]"))
     stopped = brake(plan, datetime.fromisoformat(last) if last else None, confirmed=confirmed)
     return PolicyPass(policy.name, plan, stopped)
-
-
-def meta(key: str) -> str:
-    """What a Meta row says; '' when there is none."""
-    row = Meta.get_or_none(Meta.key == key)
-    return row.value if row else ""
-
-
-def set_meta(key: str, value: str) -> None:
-    """Write a Meta row."""
-    Meta.insert(key=key, value=value).on_conflict(conflict_target=[Meta.key], update={Meta.value: value}).execute()
 
 
 def remember_stop(policy: Policy, found: PolicyPass) -> None:

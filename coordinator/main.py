@@ -26,7 +26,6 @@ from coordinator.admission import USUAL, Admission
 from coordinator.advance import ask_about_operations, close_runs
 from coordinator.ahead import mend_times, set_schedules_back
 from coordinator.archive_parts import look_after_parts
-from coordinator.judge import meta
 from coordinator.lease import Held, give_back, take
 from coordinator.letters import drain
 from coordinator.publish import BATCH as PUBLISHED
@@ -46,7 +45,7 @@ from coordinator.tick import due_in, tick
 from coordinator.watch import watch_additions
 from coordinator.webhook import Notifier
 from tasks.broker import Publisher
-from tasks.catalog import Meta, Process, Restore, close_catalog, open_catalog, rows, session, transaction
+from tasks.catalog import Meta, Process, Restore, close_catalog, meta, open_catalog, rows, session, transaction
 from tasks.catalog.fleet import BEAT
 from tasks.catalog.migrate import require_current
 from tasks.clock import Clock

@@ -17,7 +17,7 @@ from coordinator.lease import Held, still_held
 from coordinator.looks import Looks
 from coordinator.targets import resolve, scopes_of
 from coordinator.tick import start_run
-from tasks.catalog import Account, Job, Membership, Meta, Point, Policy, Resource, Run, rows, transaction
+from tasks.catalog import Account, Job, Membership, Meta, Point, Policy, Resource, Run, rows, set_meta, transaction
 from tasks.catalog.transitions import BATCH
 from tasks.states import AccountState
 
@@ -47,9 +47,7 @@ def note_members(held: Held, looks: Looks, now: datetime, at: datetime) -> int:
             # A policy that is new or was changed starts with its next slot, as operators expect.
             if same_version and _wants_at_once(policy):
                 started += _back_up(policy, [matched[number] for number in joined], now, at)
-            Meta.insert(key=key, value=mark).on_conflict(
-                conflict_target=[Meta.key], update={Meta.value: mark}
-            ).execute()
+            set_meta(key, mark)
     return started
 
 

@@ -13,14 +13,14 @@ from coordinator.adoption import ask_adopt
 from coordinator.archive_now import ask_archive
 from coordinator.deletion import ask_deletion
 from coordinator.importing import ask_import
-from coordinator.judge import points_of_plan, set_meta
+from coordinator.judge import points_of_plan
 from coordinator.looks import Looks, Scope, ask_for_looks, read_looks, services_of
 from coordinator.recover import begin_restore
 from coordinator.repositories import KEY_FIELDS, ask_keys, ask_repository
 from coordinator.standing import Place, wake_all
 from coordinator.tick import start_run
 from coordinator.tiering import moves_of
-from tasks.catalog import DeadLetter, Job, Point, Policy, Request, Restore, Run, lock_rows, transaction
+from tasks.catalog import DeadLetter, Job, Point, Policy, Request, Restore, Run, lock_rows, set_meta, transaction
 from tasks.catalog.standstill import standstill
 from tasks.catalog.transitions import MAX_TEXT, cancel_jobs, publish_again, requeue
 from tasks.errors import Invalid, Refused, SnapfleetError, Unavailable
@@ -204,11 +204,7 @@ def _hold(wish: Wish) -> Result:
     reason = str(wish.payload["reason"]).strip()
     if not reason:
         raise Invalid("A hold needs a reason.", advice="Give one with --reason.")
-    states = [
-        PointState.GOOD,
-        PointState.CREATING,
-        PointState.FAILED,
-    ]  # orphans are failed points, with parts to look at
+    states = [PointState.GOOD, PointState.CREATING, PointState.FAILED]  # of the last are orphans, which hold data too
     point = (Point.id == int(wish.payload["point"])) & Point.state.in_(states)
     changed = Point.update(held=reason[:MAX_TEXT]).where(point).execute()
     if not changed:

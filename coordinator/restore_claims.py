@@ -9,7 +9,7 @@ from datetime import datetime
 
 from coordinator.looks import ask_for_looks, read_looks
 from coordinator.restore_plan import PlannedStep, RestorePlan
-from tasks.catalog import Meta, Resource, Restore
+from tasks.catalog import Resource, Restore, set_meta
 from tasks.errors import Refused
 from tasks.resources import TYPES
 from tasks.states import RestoreState
@@ -51,9 +51,7 @@ def refuse_second(plan: RestorePlan, at: datetime) -> None:
     wanted = claims_of(plan)
     if not wanted:
         return
-    Meta.insert(key=_LOCK, value=at.isoformat()).on_conflict(
-        conflict_target=[Meta.key], update={Meta.value: at.isoformat()}
-    ).execute()  # the row is ours until the transaction ends
+    set_meta(_LOCK, at.isoformat())  # the row is ours until the transaction ends
     for other in Restore.select(Restore.id, Restore.plan).where(Restore.state.in_(_UNDER_WAY)).order_by(Restore.id):
         for theirs in claims_of(RestorePlan.from_json(other.plan)):
             mine = next((one for one in wanted if one.startswith(theirs) or theirs.startswith(one)), None)

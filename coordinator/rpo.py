@@ -40,8 +40,8 @@ def slots_by_policy(
 ) -> dict[int, list[datetime]]:
     """The newest two slots of each schedule of each policy. `specs` are schedules by id, `joins` (policy, schedule).
 
-    A schedule that many policies share is worked out once. One that cannot be read has no slots: its policies are told
-    of elsewhere, and it keeps nobody else's lateness from being seen.
+    A schedule that many policies share is worked out once. One that cannot be read has no slots (the tick logs it), and
+    keeps nobody else's lateness from being seen.
     """
     grids = {schedule: readable_grid(spec) for schedule, spec in specs}
     newest = {schedule: newest_slots(grid, now) if grid else [] for schedule, grid in grids.items()}

@@ -14,7 +14,7 @@ from typing import Any
 from coordinator.expiry import Rule
 from coordinator.exports import export_destination
 from coordinator.interval import Interval
-from tasks.catalog import Account, Meta, Policy, PolicySchedule, Schedule
+from tasks.catalog import Account, Policy, PolicySchedule, Schedule, meta, set_meta
 from tasks.catalog.archives import repository_destination
 
 
@@ -33,8 +33,8 @@ def let_go(policy: Policy, spec: Mapping[str, Any]) -> dict[str, Rule | None]:
     return {place: rule for place, rule in _places(policy.spec, zone, accounts).items() if place not in wanted}
 
 
-def remembered_rules(policy: Policy, spec: Mapping[str, Any], now: datetime) -> tuple[str, str]:
-    """Key and value of the Meta row to write when `spec` takes the place of the policy's, in the same transaction."""
+def remember_rules(policy: Policy, spec: Mapping[str, Any], now: datetime) -> None:
+    """Note the rules that would be lost when `spec` takes the place of the policy's, in the same transaction."""
     wanted = _places(spec, "UTC", _accounts())
     kept = {place: one for place, one in json.loads(_remembered(policy)).items() if place not in wanted}
     for place, rule in let_go(policy, spec).items():
@@ -42,7 +42,7 @@ def remembered_rules(policy: Policy, spec: Mapping[str, Any], now: datetime) -> 
             stay = rule.keep_for.total_seconds() if rule.keep_for else None
             clauses = {"generations": rule.generations, "keep": dict(rule.keep), "keep_for_s": stay}
             kept[place] = {**clauses, "zone": rule.zone, "until": now.date().isoformat()}
-    return _key(policy), json.dumps(kept)
+    set_meta(_key(policy), json.dumps(kept))
 
 
 def rule_of_archives(block: Mapping[str, Any], zone: str) -> Rule | None:
@@ -103,8 +103,7 @@ def _former(policy: Policy) -> dict[str, Rule]:
 
 
 def _remembered(policy: Policy) -> str:
-    row = Meta.get_or_none(Meta.key == _key(policy))
-    return row.value if row else "{}"
+    return meta(_key(policy)) or "{}"
 
 
 def _key(policy: Policy) -> str:

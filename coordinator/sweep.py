@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from coordinator.alerts import clear_alert, raise_alert
 from coordinator.brake import Brake
 from coordinator.expiry import ExpiryPlan
-from coordinator.judge import forget_stops, judge, remember_stop, set_meta
+from coordinator.judge import forget_stops, judge, remember_stop
 from coordinator.lease import Held, renew, still_held
-from tasks.catalog import Account, Job, Point, Policy, Resource, rows, transaction
+from tasks.catalog import Account, Job, Point, Policy, Resource, rows, set_meta, transaction
 from tasks.catalog.archives import repository_of
 from tasks.catalog.transitions import add_jobs, move_points
 from tasks.clock import Clock

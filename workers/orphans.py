@@ -14,7 +14,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from tasks.catalog import Creation, Job, Meta, Operation, Part, Point, Policy, Resource, rows, session, transaction
+from tasks.catalog import (
+    Creation,
+    Job,
+    Operation,
+    Part,
+    Point,
+    Policy,
+    Resource,
+    meta,
+    rows,
+    session,
+    set_meta,
+    transaction,
+)
 from tasks.errors import SnapfleetError
 from tasks.states import JOB_OPEN, PointState
 from workers import driver
@@ -60,12 +73,10 @@ def _is_due(job: Job, at: datetime) -> bool:
     """Whether the last look here is a day old; then this one is it, so that two polls do not both look."""
     key = f"orphans:{job.account_id}:{job.region}:{job.service}"
     with transaction():
-        row = Meta.get_or_none(Meta.key == key)
-        if row is not None and at - datetime.fromisoformat(row.value) < EVERY:
+        looked = meta(key)
+        if looked and at - datetime.fromisoformat(looked) < EVERY:
             return False
-        Meta.insert(key=key, value=at.isoformat()).on_conflict(
-            conflict_target=[Meta.key], update={Meta.value: at.isoformat()}
-        ).execute()
+        set_meta(key, at.isoformat())
     return True
 
 

@@ -15,7 +15,7 @@ from tasks.catalog.database import (
     session,
     transaction,
 )
-from tasks.catalog.estate import Account, Meta, Resource, Scan
+from tasks.catalog.estate import Account, Meta, Resource, Scan, meta, set_meta
 from tasks.catalog.fleet import Budget, CopySlots, Counter, DeadLetter, Lease, Process, Request, SeatFamily
 from tasks.catalog.job import Job, MissedSlots, Operation, Outbox, Run, Transfer
 from tasks.catalog.ledger import RepositoryLease
@@ -103,8 +103,10 @@ __all__ = [
     "hold_rows",
     "lock_rows",
     "look_up_rows",
+    "meta",
     "open_catalog",
     "rows",
     "session",
+    "set_meta",
     "transaction",
 ]

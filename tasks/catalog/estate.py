@@ -14,6 +14,17 @@ class Meta(CatalogModel):
     value = TextField()
 
 
+def meta(key: str) -> str:
+    """What a Meta row says; '' when there is none."""
+    row = Meta.get_or_none(Meta.key == key)
+    return row.value if row else ""
+
+
+def set_meta(key: str, value: str) -> None:
+    """Write a Meta row. Inside a transaction nobody else writes it until its end."""
+    Meta.insert(key=key, value=value).on_conflict(conflict_target=[Meta.key], update={Meta.value: value}).execute()
+
+
 class Account(CatalogModel):
     """An AWS account or an Azure subscription. Secrets are sealed (tasks.secrets), place `account.COLUMN.NAME`."""
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tasks.catalog.transitions import add_job
 from tasks.errors import Unavailable
 from tasks.lanes import Lane
 from tasks.settings import Settings
-from tests.coordinator.house import House
+from tests.coordinator.house import HOUR, MINUTE, NIGHTLY, House
 from tests.services import wait_until
 
 
@@ -138,3 +139,33 @@ def test_a_restore_is_published_while_a_round_is_held_up(postgres_catalog_url: s
         loop.join(10)
         close_catalog()
     assert not loop.is_alive()
+
+
+def test_the_thread_that_decides_looks_when_the_next_slot_starts(postgres_catalog_url: str, tmp_path: Path) -> None:
+    """Under a clock that stands still a twentieth of a second before a slot it looks again each time that has passed,
+    and under one that stands hours before it as seldom as it would without any slot."""
+    open_catalog(postgres_catalog_url)
+    house = House(tmp_path)
+    house.account()
+    house.policy(schedules=[NIGHTLY])
+    looks: list[str] = []
+
+    class Watched(Coordinator):
+        def _part(self, name: str, work: Callable[[], int | None]) -> int:
+            looks.append(name)
+            return super()._part(name, work)
+
+    def ticks_of_a_second() -> int:
+        looks.clear()
+        settings = Settings(home=tmp_path, broker_url="amqp://127.0.0.1/")
+        with Watched(settings, house.clock, house.queue, house.counters).pipelined():
+            threading.Event().wait(1.0)
+        return looks.count("tick")
+
+    try:
+        assert ticks_of_a_second() <= 2
+        house.clock.advance(12 * HOUR + 59 * MINUTE + timedelta(seconds=59.95))
+        assert ticks_of_a_second() > 4
+        assert house.runs() == []
+    finally:
+        close_catalog()
