@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from coordinator.repositories import ask_repository
 from tasks.catalog import Point, Repository, transaction
 from tasks.resources.repository import rights_of
 from tasks.states import JobState
-from tests.coordinator.house import DAY
+from tests.coordinator.house import DAY, MINUTE
 from tests.deploy.estate import VAULT
 from tests.integration.test_repository_cold import Storing
+from tests.integration.test_repository_keys import keys
 from tests.integration.test_repository_pipeline import Archiving, asked, restored_hash
 from tests.sandbox import Sandbox
 
@@ -32,6 +34,12 @@ class Locking(Storing):
         found = s3.list_objects_v2(Bucket="locked", Prefix="main/").get("Contents", [])
         heads = {one["Key"]: s3.head_object(Bucket="locked", Key=one["Key"]) for one in found}
         return {name.removeprefix("main/"): head.get("ObjectLockRetainUntilDate") for name, head in heads.items()}
+
+    def lock(self) -> None:
+        """What is done by itself once a week."""
+        with transaction():
+            ask_repository("cold", "lock", {}, self.clock.timer())
+        self.work(MINUTE)
 
 
 @pytest.fixture
@@ -68,6 +76,9 @@ def test_what_is_needed_stays_locked_ahead_of_time_and_what_retention_let_go_is_
     assert {first, second} <= set(ends)
     spared, gone = sorted((first, second), key=lambda name: ends[name], reverse=True)
     assert ends[spared] - locking.clock.now() > 30 * DAY
+    opens = [until for name, until in ends.items() if name == "repository.json" or name.startswith("keys/")]
+    assert len(opens) == 2
+    assert min(until - locking.clock.now() for until in opens if until is not None) > 30 * DAY
     seen = asked(locking, "prune", dry_run=True).result
     assert (seen["freed_bytes"], seen["locked"] > 0, seen["locked_bytes"] > 0) == (0, True, True)
     assert seen["locked_until"] == ends[gone].isoformat()
@@ -90,6 +101,25 @@ def test_a_bucket_without_object_lock_is_refused_where_it_is_asked_for(locking: 
     assert asked(locking, "create").state == JobState.DONE
     locking.repository("cold", "a long passphrase")
     assert "no Object Lock" in asked(locking, "create").error_text
+
+
+def test_a_key_whose_slot_is_locked_is_exchanged_and_told_to_open_until_the_lock_ends(locking: Locking) -> None:
+    """feature C20: workers use the new key at once; the old slot is locked on no more, and goes when asked again."""
+    s3: Any = locking.sandbox.client(VAULT, service="s3")
+    s3.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+    asked(locking, "create")
+    (old,) = keys(locking, "list").result["slots"]
+    locking.lock()
+    rotated = keys(locking, "rotate", "a newer passphrase", how="passphrase", reference="env:COLD_KEY_2")
+    assert (rotated.state, rotated.result["removed"], rotated.result["problems"]) == (JobState.DONE, [], 1)
+    assert old["slot"] in rotated.result["told"][0]
+    ends = locking.locks()[f"keys/{old['slot']}"]
+    locking.pass_by(20 * DAY)
+    locking.lock()
+    assert locking.locks()[f"keys/{old['slot']}"] == ends
+    assert keys(locking, "remove", slot=old["slot"]).state == JobState.FAILED
+    locking.pass_by(20 * DAY)
+    assert keys(locking, "remove", slot=old["slot"]).state == JobState.DONE
 
 
 def test_the_parts_of_a_big_volume_are_locked_as_they_are_written(locking: Locking) -> None:

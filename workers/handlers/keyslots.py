@@ -14,6 +14,7 @@ from workers import fence
 from workers.context import Context
 from workers.repokeys import FIELDS, columns_of, given_key
 from workers.repositories import Place, blocks_of, open_place, place_of, translated
+from workers.repository.errors import Unsuitable
 from workers.repository.keys import Key, kinds, opened_by
 from workers.repository.repository import Repository as Opened
 
@@ -81,9 +82,20 @@ def _rotate(context: Context, job: Job, place: Place, opened: Opened) -> Result:
             if not ours:
                 opened.add_key(new)
             _use(context, job, place, old)
-        for slot in job.spec["old"]:
+    kept = [why for slot in job.spec["old"] if (why := _kept(opened, slot))]
+    removed = [slot for slot in job.spec["old"] if slot not in opened.key_slots()]
+    told = {"problems": len(kept), "told": kept} if kept else {}
+    return {"removed": removed, FIELDS[job.spec["how"]]: job.spec["reference"], **told}
+
+
+def _kept(opened: Opened, slot: str) -> str:
+    """Remove a slot of the old key; why the store keeps it, '' when it is gone. The new key is in use either way."""
+    with translated():
+        try:
             opened.remove_key(slot)
-    return {"removed": job.spec["old"], FIELDS[job.spec["how"]]: job.spec["reference"]}
+        except Unsuitable as error:
+            return str(error)
+    return ""
 
 
 def _use(context: Context, job: Job, place: Place, old: list[str]) -> None:

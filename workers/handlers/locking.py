@@ -17,7 +17,7 @@ _STEP, _TOGETHER = 1024, 32
 
 
 def lock(context: Context, place: Place, job: Job) -> dict[str, Any] | None:
-    """Lock packs, maps and manifests of all generations for `lock_days`; None when the next message does the rest.
+    """Lock what all generations need, and what opens them, for `lock_days`; None when the next message does the rest.
 
     A lock that lasts longer already stays (S3 refuses to shorten one). What retention has let go is not extended:
     it goes when its lock is over. Raises Denied when nothing at all can be locked.
@@ -25,7 +25,7 @@ def lock(context: Context, place: Place, job: Job) -> dict[str, Any] | None:
     repository, late = open_place(context, place), slice_end(context)
     until = locked_until(context, job)
     with translated():
-        names = lockable(repository, read_index(repository).generations)
+        names = lockable(repository, read_index(repository).generations, place.key)
     going = dict(job.spec.get("going") or {"after": "", "locked": 0, "kept": 0})
     left = [name for name in names if name > going["after"]]
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from workers.repository.errors import Archived, Missing, Unsuitable
 from workers.repository.generations import manifest_name
+from workers.repository.keys import Key, opened_by
 from workers.repository.liveness import Live
 from workers.repository.manifest import Generation
-from workers.repository.names import DATA, MAP, PACKS
+from workers.repository.names import CONFIG, DATA, KEYS, MAP, PACKS
 from workers.repository.repository import Repository
 
 
@@ -64,13 +65,17 @@ def execute_move(repository: Repository, plan: MovePlan) -> dict[str, str]:
     return kept
 
 
-def lockable(repository: Repository, generations: Iterable[Generation]) -> list[str]:
-    """Names of all that these generations need: packs, maps and manifests. Leases and tombstones are never locked."""
+def lockable(repository: Repository, generations: Iterable[Generation], key: Key) -> list[str]:
+    """Names of all that restoring these generations by `key` needs: packs, maps and manifests, repository.json and the
+    key's slots, without which what is locked would be locked noise. Leases and tombstones are never locked: repair
+    writes a lost lease anew, and other keys' slots must be removable."""
     chosen, live = list(generations), Live()
     for generation in chosen:
         live.add(repository, generation)
     names = {pack.name(DATA) for pack in live.places} | {pack.name(MAP) for pack in live.maps}
-    return sorted(names | {manifest_name(repository, generation) for generation in chosen})
+    names |= {manifest_name(repository, generation) for generation in chosen}
+    slots = opened_by(repository.store, repository.config.id, key)
+    return sorted({*names, CONFIG, *(KEYS + slot for slot in slots)})
 
 
 def monthly_prices(path: Path | None = None) -> dict[str, float]:

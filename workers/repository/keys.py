@@ -183,10 +183,13 @@ def opened_by(store: Store, repository: str, key: Key) -> list[str]:
 
 
 def remove_slot(store: Store, slot: str) -> None:
-    """Remove a slot; refused (Unsuitable) when it is the last, as nobody could open the repository again."""
+    """Remove a slot. Raises Unsuitable when it is the last, as nobody could open the repository again, and when the
+    store keeps it."""
     if set(slots(store)) <= {slot}:
         raise Unsuitable("The last key slot stays: without it the repository could never be opened again.")
-    store.delete([KEYS + slot])
+    for why in store.delete([KEYS + slot]).values():
+        advice = "Its key opens the repository until then: remove it again when its lock is over."
+        raise Unsuitable(f"The store keeps the key slot {slot} ({why}).", advice=advice)
 
 
 def unlock(store: Store, repository: str, keys: tuple[Key, ...]) -> bytes:

@@ -55,6 +55,19 @@ def test_the_last_key_is_never_removed() -> None:
         repo.remove_key(repo.key_slots()[0])
 
 
+def test_a_slot_that_the_store_keeps_is_never_said_to_be_removed() -> None:
+    clock = Hand()
+    store = MemoryStore(clock)
+    repo = create(store, KEY, clock)
+    slot = repo.add_key(Passphrase("leaked"))
+    store.extend_lock(f"keys/{slot}", clock() + timedelta(days=9))
+    with pytest.raises(Unsuitable, match=r"locked until 2026-11-10.*again when its lock is over"):
+        repo.remove_key(slot)
+    clock.pass_by(days=10)
+    repo.remove_key(slot)
+    assert slot not in repo.key_slots()
+
+
 def test_a_key_service_opens_with_the_repositorys_own_context() -> None:
     store, service = MemoryStore(), Service()
     create(store, ServiceKey(service))

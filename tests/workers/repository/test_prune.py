@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.workers.repository.volumes import BLOCK, TUNING, Disk, Hand, Snapshot, content, repository
+from tests.workers.repository.volumes import BLOCK, KEY, TUNING, Disk, Hand, Snapshot, content, repository
 from workers.repository.archive import archive, archive_slice, commit_archive, start_archive
 from workers.repository.cold import execute_move, lockable, plan_move
 from workers.repository.compact import compact, plan_compaction
@@ -132,10 +132,10 @@ def test_a_worker_that_says_it_is_alive_is_not_given_up() -> None:
 
 
 def test_locked_packs_stay_with_the_reason_and_go_when_the_lock_is_over() -> None:
-    """feature C20: a lock is extended over everything a generation needs, and deletion waits for it."""
+    """feature C20: a lock is extended over everything a generation needs, also what opens it; deletion waits for it."""
     repo, clock, contents = chain(2)
-    names = lockable(repo, generations(repo))
-    assert len(names) >= 4
+    names = lockable(repo, generations(repo), KEY)
+    assert {"repository.json", f"keys/{repo.key_slots()[0]}"} < set(names)
     for name in names:
         repo.store.extend_lock(name, clock() + timedelta(days=30))
     report = execute_prune(repo, plan_prune(repo, list(contents), AT_ONCE))
