@@ -40,6 +40,16 @@ class Index:
     lost: set[str] = field(default_factory=set)
     unreadable: dict[str, RepositoryError] = field(default_factory=dict)
 
+    def broken(self) -> set[str]:
+        """What is damaged, lost or without its lease, and may be needed; what a tombstone hides is not."""
+        unreadable = {name for name in self.unreadable if identity_of(name) not in self.tombs}
+        return unreadable | self.lost | self.unowned
+
+    def doubtful(self, label: str) -> set[str]:
+        """Manifests of a lineage, by its label, that may be generations and do not count: its newest may be one."""
+        unsure = {name for name, job in self.jobs.items() if lease_name(job) in self.unreadable}
+        return {name for name in self.broken() | unsure if name.startswith(f"{GENERATIONS}{label}/")}
+
     def open_jobs(self) -> list[Lease]:
         """Jobs that are under way, or died without a word."""
         return [lease for lease in self.leases.values() if lease.state == OPEN]

@@ -158,9 +158,7 @@ def hide(repository: Repository, manifest: str, reason: str) -> None:
 
 def _sound(found: Survey) -> None:
     """Refuse while anything that might be needed cannot be understood."""
-    index = found.index
-    broken = {name for name in index.unreadable if identity_of(name) not in found.tombed} | index.lost
-    broken |= index.unowned
+    broken = found.index.broken()
     if broken:
         raise PruneRefused(f"{len(broken)} objects cannot be understood, the first is {min(broken)}.")
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from workers.repository.archive import new_job_id
+from workers.repository.errors import Newer
 from workers.repository.generations import Index, manifest_name, read_index
-from workers.repository.lease import COMMITTED, OPEN, Lease
+from workers.repository.lease import COMMITTED, OPEN, REVOKED, Lease
 from workers.repository.manifest import Generation, SegmentRef
 from workers.repository.mapwriter import MapWriter
-from workers.repository.names import generation_name, lease_name
+from workers.repository.names import generation_name
 from workers.repository.prune import hide
 from workers.repository.repository import Repository
 from workers.repository.segment import BLOCKS, Segment
@@ -31,10 +32,11 @@ class Repaired:
 
 
 def repair(repository: Repository, found: Verified) -> Repaired:
-    """Act on what a verification found (best a full one). Raises Fenced, StoreUnavailable."""
+    """Act on what a verification found (best a full one). Raises Newer, Fenced, StoreUnavailable."""
     repository.assert_writable()
     done = Repaired()
     index = read_index(repository)
+    _all_known(index, found)
     _leases(repository, index, done)
     for name in sorted(index.lost):
         hide(repository, name, "lost")
@@ -51,19 +53,28 @@ def repair(repository: Repository, found: Verified) -> Repaired:
     return done
 
 
+def _all_known(index: Index, found: Verified) -> None:
+    """Raises Newer: what a later release wrote looks like damage to this one, and would be given up."""
+    newer = {problem.name for problem in found.problems if problem.kind == "newer"}
+    newer |= {name for name, error in index.unreadable.items() if isinstance(error, Newer)}
+    if newer:
+        text = f"{len(newer)} objects have a newer version, the first is {min(newer)}; nothing was given up."
+        advice = "Repair with a release that knows it. If there is none, that object is damaged: delete it first."
+        raise Newer(text, advice=advice)
+
+
 def _leases(repository: Repository, index: Index, done: Repaired) -> None:
-    """A whole manifest whose lease is gone or unreadable counts again; one that was never committed does not."""
+    """A whole manifest whose lease is gone or unreadable counts again; a job that made nothing is given up: with a
+    lease that nobody can read it would keep every collector away."""
     broken = {name.removeprefix("leases/") for name in index.unreadable if name.startswith("leases/")}
     missing = {index.jobs[name] for name in index.unowned}
     for job in sorted(broken | missing):
         names = tuple(sorted(name for name, owner in index.jobs.items() if owner == job))
         now = repository.clock()
-        if not names:
-            continue  # a job that made nothing: its lease is revoked by nobody, its packs stay until it is removed
-        generation = repository.read_manifest(names[0])
-        lease = Lease(job, "repair", generation.lineage, COMMITTED, now, now, (), names)
-        repository.store.delete([lease_name(job)])
-        repository.leases.open(lease)
+        lineage = repository.read_manifest(names[0]).lineage if names else ""
+        repository.leases.forget([job])
+        state = COMMITTED if names else REVOKED
+        repository.leases.open(Lease(job, "repair", lineage, state, now, now, (), names))
         done.leases.append(job)
 
 

@@ -110,7 +110,8 @@ def _in_share(pack: Pack, share: Share) -> bool:
 
 def _index_problems(index: Index, done: Verified, expected: set[str]) -> None:
     for name, error in index.unreadable.items():
-        done.blame(name, error)
+        if name in index.broken():
+            done.blame(name, error)
     for name in sorted(index.lost):
         done.problems.append(Problem(name, "missing", "a committed job names this manifest"))
     built_on = {g.base for g in index.generations} | {g.replaces for g in index.generations}
@@ -274,7 +275,7 @@ class _Walk:
                     self._bad.setdefault(place.pack, set()).add(frame)
                 self._blame_once(name, error)
         with self._lock:
-            done.read_packs += 1
+            done.read_packs += kind == DATA
             done.read_bytes += place.size
 
     def _blame_once(self, name: str, error: RepositoryError) -> None:

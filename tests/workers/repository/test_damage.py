@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 
 from tests.workers.repository.volumes import BLOCK, KEY, TUNING, Disk, Hand, Snapshot, content, repository
-from workers.repository.archive import archive, archive_slice, start_archive
-from workers.repository.errors import Damaged, Missing, Newer, RepositoryError, WrongKey
+from workers.repository.archive import archive, archive_slice, resume_archive, start_archive
+from workers.repository.errors import Damaged, Fenced, Missing, Newer, RepositoryError, WrongKey
 from workers.repository.generations import read_index
 from workers.repository.keys import KeyFile, Passphrase
 from workers.repository.liveness import Margins
@@ -211,6 +211,41 @@ def test_a_lease_that_is_lost_stops_pruning_until_repair_writes_it_anew(harm: st
     plan_prune(repo, [])
 
 
+def test_an_unreadable_lease_of_a_job_that_made_nothing_stops_pruning_until_repair_gives_the_job_up() -> None:
+    repo, store, contents = built()
+    (job,) = (lease.job for lease in read_index(repo).open_jobs())
+    store.put(f"leases/{job}", flipped(store.get(f"leases/{job}")[0], random.Random(2)))
+    with pytest.raises(PruneRefused):
+        plan_prune(repo, [])
+    assert repair(repo, verify(repo)).leases == [job]
+    assert verify(repo, full=True, expected=contents).sound
+    with pytest.raises(Fenced):
+        resume_archive(repo, job)
+    at_once = Margins(timedelta(0), timedelta(0))
+    execute_prune(repo, plan_prune(repo, [], at_once))
+    assert not [stat.name for stat in store.list("") if stat.name.startswith((f"packs/{job}", f"parts/{job}"))]
+
+
+@pytest.mark.parametrize("folder", ["generations/", "leases/", "maps/", "packs/"])
+def test_repair_gives_nothing_up_that_a_later_release_has_written(folder: str) -> None:
+    """An old copy of the tool in a safe must not clear away what it does not know."""
+    repo, store, _ = built()
+    name = next(stat.name for stat in store.list(folder))
+    body = bytearray(store.get(name)[0])
+    body[-4 - 4 - footer_length(body) + 4 if folder in ("maps/", "packs/") else 4] = 2
+    store.put(name, bytes(body))
+    before = {stat.name: store.get(stat.name) for stat in store.list("")}
+    found = verify(repo, full=True)
+    assert {problem.kind for problem in found.problems} == {"newer"}
+    with pytest.raises(Newer, match="a release that knows"):
+        repair(repo, found)
+    assert {stat.name: store.get(stat.name) for stat in store.list("")} == before
+
+
+def footer_length(pack: bytearray) -> int:
+    return int.from_bytes(pack[-8:-4], "little")
+
+
 def test_a_manifest_that_is_lost_stops_pruning_until_repair_gives_it_up() -> None:
     repo, store, contents = built()
     victim = read_index(repo).generations[1]
@@ -219,6 +254,7 @@ def test_a_manifest_that_is_lost_stops_pruning_until_repair_gives_it_up() -> Non
     with pytest.raises(PruneRefused):
         execute_prune(repo, plan_prune(repo, []))
     assert repair(repo, verify(repo)).given_up == [name]
+    assert verify(repo).sound
     execute_prune(repo, plan_prune(repo, []))
     assert {g.id for g in read_index(repo).generations} == set(contents) - {victim.id}
 
