@@ -27,7 +27,12 @@ PREVIEWS = {
     ).split()
 }
 # What of the engine may speak to AWS with its SDK: the store, the key service, and the tool for when all else is gone.
-SDK = ("workers/repository/s3.py", "workers/repository/kms.py", "workers/repository/__main__.py")
+SDK = (
+    "workers/repository/s3.py",
+    "workers/repository/kms.py",
+    "workers/repository/sdk.py",
+    "workers/repository/__main__.py",
+)
 # library -> the only places that may import it
 LIBRARIES = {
     "boto3": ("workers/aws/", *SDK),

@@ -13,7 +13,7 @@ from tasks.secrets import Secret, seal, unseal
 from workers import driver
 from workers.blocks import Blocks
 from workers.context import Context
-from workers.repository.keys import Key, KeyFile, Passphrase, ServiceKey
+from workers.repository.keys import PUT_BACK, Key, KeyFile, Passphrase, ServiceKey
 
 # How a wish calls each kind of key, and the field of the estate file that names it.
 FIELDS = {"passphrase": "key", "file": "key_file", "kms": "kms_key"}
@@ -65,7 +65,7 @@ def ways_in(kinds: Collection[str]) -> str:
     """What opens a repository with slots of these kinds, as the next step for an operator."""
     known = [_WAYS[kind] for kind in sorted(set(kinds)) if kind in _WAYS]
     if not known:
-        return "None of its key slots can be read: put an exported one back into keys/."
+        return f"None of its key slots can be read. {PUT_BACK}"
     return f"It opens by {' or '.join(f'{what} ({option})' for what, option in known)}."
 
 

@@ -8,7 +8,8 @@ AZURE_STORAGE_ACCESS_TOKEN. Exit 0 done, 1 failed, 2 wrong usage, 3 damage was f
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -16,14 +17,15 @@ from typing import TextIO
 from workers.repository.clock import host_clock
 from workers.repository.delete import execute_deletion, plan_deletion
 from workers.repository.errors import RepositoryError
-from workers.repository.generations import Index, read_index
+from workers.repository.generations import read_index
 from workers.repository.keys import Key, KeyFile, Passphrase, ServiceKey
 from workers.repository.liveness import Margins
 from workers.repository.manifest import Generation
 from workers.repository.places import store_at
 from workers.repository.repair import repair
 from workers.repository.repository import Repository, open_repository
-from workers.repository.restore import packs_of, restore, start_retrieval
+from workers.repository.restore import data_bytes, packs_of, restore, start_retrieval
+from workers.repository.sdk import usable
 from workers.repository.source import FileSink, StreamSink
 from workers.repository.store import Thaw
 from workers.repository.verify import verify
@@ -51,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("url", help="s3://BUCKET/PREFIX, azure://ACCOUNT/CONTAINER/PREFIX or file:///PATH")
     top.add_argument("--passphrase-env", metavar="NAME", help="environment variable with the passphrase")
     top.add_argument("--key-file", type=Path, help="key file")
-    top.add_argument("--kms", action="store_true", help="a key slot that AWS KMS opens, with the SDK's credentials")
+    top.add_argument("--kms", action="store_true", help="a key slot that AWS KMS opens, with the SDK's settings")
     top.add_argument("--endpoint", help="address of another S3 or Azure Blob server")
     verbs = top.add_subparsers(dest="verb", required=True)
     verbs.add_parser("list", help="the generations")
@@ -84,7 +86,7 @@ def main(arguments: Sequence[str], screen: Screen) -> int:
             return _verify(repository, options, screen)
         if options.verb == "repair":
             return _repair(repository, screen)
-        generation = _chosen(read_index(repository), options.generation)
+        generation = _chosen(repository, options.generation)
         if options.verb == "retrieve":
             return _retrieve(repository, generation, options, screen)
         return _restore(repository, generation, options.target, screen)
@@ -130,16 +132,23 @@ def _keys(options: argparse.Namespace) -> list[Key]:
 
         from workers.repository.kms import Kms
 
-        keys.append(ServiceKey(Kms(boto3.client("kms", endpoint_url=options.endpoint))))
+        with usable():
+            keys.append(ServiceKey(Kms(boto3.client("kms"))))
     if not keys:
         raise RepositoryError("No key is given.", advice="Use --passphrase-env, --key-file or --kms.")
     return keys
 
 
-def _chosen(index: Index, wanted: str) -> Generation:
+def _chosen(repository: Repository, wanted: str) -> Generation:
+    """By id, or the latest of a lineage; never an older one in the place of one that is damaged."""
+    index = read_index(repository)
     if not wanted.startswith("latest:"):
         return index.of(wanted)
-    mine = [g for g in index.generations if g.lineage == wanted.removeprefix("latest:")]
+    lineage = wanted.removeprefix("latest:")
+    mine = [g for g in index.generations if g.lineage == lineage]
+    if doubtful := index.doubtful(repository.sealer.label(lineage)):
+        text = f"The latest may be one that cannot be read: {min(doubtful)}."
+        raise RepositoryError(text, advice="Name a generation that `list` shows, or repair first.")
     if not mine:
         raise RepositoryError("There is no generation of that lineage.", advice="List the generations.")
     return mine[-1]
@@ -153,9 +162,13 @@ def _list(repository: Repository, screen: Screen) -> int:
         screen.say(f"{g.id}  {g.taken_at:%Y-%m-%d %H:%M:%S}Z  {g.size:>16} bytes  {name}{lost}")
     for lease in index.open_jobs():
         screen.complain(f"Job {lease.job} is under way since {lease.started_at:%Y-%m-%d %H:%M}Z, or died.")
-    for name, error in index.unreadable.items():
-        screen.complain(f"{name}: {error}")
-    return 3 if index.unreadable or index.lost else 0
+    broken = index.broken()
+    for name in sorted(broken):
+        what = f"leases/{index.jobs.get(name)} is gone"
+        if name in index.lost:
+            what = "a committed job names it, and it is gone"
+        screen.complain(str(index.unreadable.get(name, f"{name}: {what}. Verify, then repair.")))
+    return 3 if broken else 0
 
 
 def _verify(repository: Repository, options: argparse.Namespace, screen: Screen) -> int:
@@ -201,18 +214,39 @@ def _retrieve(repository: Repository, generation: Generation, options: argparse.
 
 def _restore(repository: Repository, generation: Generation, target: str, screen: Screen) -> int:
     if target == "-":
-        restore(repository, generation, StreamSink(sys.stdout.buffer, generation.size, generation.block_bytes))
-        return 0
+        with _written_to("standard output"):
+            restore(repository, generation, StreamSink(sys.stdout.buffer, generation.size, generation.block_bytes))
+        return _told_lost(generation, screen)
     path = Path(target)
     if path.exists():
         raise RepositoryError(f"{target} exists already.", advice="Name a file that does not exist.")
-    figures = restore(repository, generation, FileSink(path, generation.size, generation.block_bytes))
+    with _written_to(target):
+        where = os.statvfs(path.parent)
+    needed, free = data_bytes(repository, generation), where.f_bavail * where.f_frsize
+    if needed > free:
+        text = f"{needed} bytes do not fit beside {target}: {free} are free."
+        raise RepositoryError(text, advice="Name a file elsewhere.")
+    with _written_to(target, f"What was written is in {target}.partial."):
+        figures = restore(repository, generation, FileSink(path, generation.size, generation.block_bytes))
     count = len(packs_of(repository, generation))
     screen.say(f"{generation.size} bytes, {figures.written_bytes} of them data, from {count} packs")
+    return _told_lost(generation, screen)
+
+
+def _told_lost(generation: Generation, screen: Screen) -> int:
     if generation.lost:
         screen.complain("Some blocks were lost before and are zeros here; `list` shows how many.")
         return 3
     return 0
+
+
+@contextmanager
+def _written_to(target: str, advice: str = "") -> Iterator[None]:
+    """What the file system says of the target, as one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise RepositoryError(f"{target} cannot be written: {error.strerror}.", advice=advice) from None
 
 
 if __name__ == "__main__":

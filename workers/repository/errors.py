@@ -60,8 +60,8 @@ class Damaged(RepositoryError):
     code = "object-damaged"
     advice = "Run a full verification, then repair."
 
-    def __init__(self, name: str, detail: str) -> None:
-        super().__init__(f"{name} is damaged: {detail}.")
+    def __init__(self, name: str, detail: str, *, advice: str | None = None) -> None:
+        super().__init__(f"{name} is damaged: {detail}.", advice=advice)
         self.name = name
         self.detail = detail
 

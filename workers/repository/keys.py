@@ -24,6 +24,9 @@ from workers.repository.store import Store
 MASTER_BYTES = 32
 # scrypt with 32 MiB and about 0.1 s a guess (RFC 7914 names N=2^14 for interactive use in 2009; twice that now).
 SCRYPT = {"n": 1 << 15, "r": 8, "p": 1}
+# What opens a repository never changes, so that any older copy is as good.
+PUT_BACK = "Put it back from an older version in the bucket, or from a copy: nobody can read the archives without."
+_KINDS = {"passphrase": "a passphrase", "file": "a key file", "service": "a key of KMS"}
 _SERVICE_ADVICE = "Enable the key, allow kms:Decrypt on it to who opens the repository, or use another slot's key."
 # A slot that asks for more than 1 GiB of memory is hostile.
 _SCRYPT_LIMIT = 1 << 30
@@ -196,11 +199,13 @@ def unlock(store: Store, repository: str, keys: tuple[Key, ...]) -> bytes:
     """The master key, by the first slot that one of the keys opens. Raises WrongKey, Missing."""
     found = slots(store)
     if not found:
-        raise Missing("The repository has no key slot.", advice="Restore an exported key into keys/.")
+        raise Missing("The repository has no key slot.", advice=PUT_BACK)
     refusals: set[str] = set()
+    taken: set[str] = set()
     for slot in found:
         try:
             facts = json.loads(store.get(KEYS + slot)[0])
+            taken.add(_KINDS.get(facts["kind"], "an unknown kind of key"))
             for key in keys:
                 master = key.unwrap(facts, _context(repository, slot)) if facts["kind"] == key.kind else None
                 if master is not None and len(master) == MASTER_BYTES:
@@ -212,7 +217,9 @@ def unlock(store: Store, repository: str, keys: tuple[Key, ...]) -> bytes:
     if refusals:
         reasons = " ".join(sorted(refusals))
         raise WrongKey(f"No key slot opens with what was given. {reasons}", advice=_SERVICE_ADVICE)
-    raise WrongKey("No key slot opens with what was given.")
+    if not taken:
+        raise WrongKey("None of its key slots can be read.", advice=PUT_BACK)
+    raise WrongKey(f"No key slot opens with what was given; there are slots for {' and '.join(sorted(taken))}.")
 
 
 def _context(repository: str, slot: str) -> str:

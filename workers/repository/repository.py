@@ -15,10 +15,31 @@ from typing import Any
 from workers.repository.clock import Clock, host_clock, stamp
 from workers.repository.crypt import GENERATION, VERSION, Sealer, derive
 from workers.repository.errors import AccessRefused, Conflict, Damaged, Missing, Newer, RepositoryError, Unsuitable
-from workers.repository.keys import MASTER_BYTES, Key, KeyFile, add_slot, check_slot, remove_slot, slots, unlock
+from workers.repository.keys import (
+    MASTER_BYTES,
+    PUT_BACK,
+    Key,
+    KeyFile,
+    add_slot,
+    check_slot,
+    remove_slot,
+    slots,
+    unlock,
+)
 from workers.repository.lease import Leases
 from workers.repository.manifest import Generation, SegmentRef, decode_manifest, encode_manifest
-from workers.repository.names import CONFIG, DATA, LEASES, MAP, generation_name, identity_of
+from workers.repository.names import (
+    CONFIG,
+    DATA,
+    GENERATIONS,
+    KEYS,
+    LEASES,
+    MAP,
+    PROBES,
+    generation_name,
+    identity_of,
+    is_ours,
+)
 from workers.repository.pack import TAIL, Footer, open_footer, proved
 from workers.repository.segment import Place, Segment, decode_segment
 from workers.repository.store import PLAIN, CommitStore, MirroredCommits, Put, Store, StoreCommits, probe
@@ -155,11 +176,12 @@ def create(
 ) -> Repository:
     """Make a repository in an empty place. The config is written last: without it there is no repository.
 
-    Raises Unsuitable (no conditional writes and no `commits`; no Object Lock where it is needed; a lifecycle rule
-    that would eat packs; a clock that is off), Conflict (there is one already).
+    Raises Unsuitable (other objects are there; no conditional writes and no `commits`; no Object Lock where it is
+    needed; a lifecycle rule that would eat packs; a clock that is off), Conflict (there is one already).
     """
     if any(True for _ in store.list(CONFIG)):
         raise Conflict(f"{store.url} holds a repository already.")
+    _check_empty(store)
     _check_settings(store, need_object_lock)
     outside = not probe(store)
     if outside and commits is None:
@@ -186,7 +208,7 @@ def open_repository(
     config, body = read_config(store)
     master = unlock(store, config.id, keys)
     if not hmac.compare_digest(body, _encode(config, master)):
-        raise Damaged(CONFIG, "it was changed by somebody without the key")
+        raise Damaged(CONFIG, "it was changed by somebody without the key", advice=PUT_BACK)
     return Repository(store, config, master, clock, commits)
 
 
@@ -195,8 +217,25 @@ def read_config(store: Store) -> tuple[Config, bytes]:
     try:
         body = store.get(CONFIG)[0]
     except Missing:
+        if any(True for _ in store.list(GENERATIONS)):
+            raise Damaged(CONFIG, "it is gone, and archives are there", advice=PUT_BACK) from None
         raise Missing(f"{store.url} holds no repository.", advice="Check the address and the prefix.") from None
     return _decode(body), body
+
+
+def _check_empty(store: Store) -> None:
+    """Raises Unsuitable for a place of another program, or with what is left of a repository. What a creation that
+    died leaves, and the placeholder that consoles make for a folder, are in nobody's way."""
+    for stat in store.list(""):
+        if stat.name.startswith(PROBES) or (stat.name.startswith(KEYS) and is_ours(stat.name)):
+            continue
+        if not stat.size and (not stat.name or stat.name.endswith("/")):
+            continue
+        if is_ours(stat.name):
+            raise Unsuitable(f"{store.url} has archives whose repository.json is gone.", advice=PUT_BACK)
+        raise Unsuitable(
+            f"{store.url} is used by something else: there is {stat.name}.", advice="Choose another prefix."
+        )
 
 
 def _check_settings(store: Store, need_object_lock: bool) -> None:
@@ -254,4 +293,4 @@ def _decode(body: bytes) -> Config:
             raise Newer(f"The repository has version {facts['version']}; this program knows up to {VERSION}.")
         return Config(facts["id"], facts["version"], facts["created_at"], facts["leases"] == "outside")
     except (ValueError, KeyError, TypeError):
-        raise Damaged(CONFIG, "it is no repository's description") from None
+        raise Damaged(CONFIG, "it is no repository's description", advice=PUT_BACK) from None

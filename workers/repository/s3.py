@@ -21,6 +21,7 @@ from workers.repository.errors import AccessRefused, Conflict, Missing, StoreUna
 from workers.repository.http import proxy_for
 from workers.repository.s3locks import ObjectLock, lock_of
 from workers.repository.s3wire import MISSING, REFUSED, Elsewhere, Underway, Wire, error_of, storage_class
+from workers.repository.sdk import usable
 from workers.repository.sigv4 import Credentials
 from workers.repository.store import PLAIN, Body, Features, Put, Stat, Thaw
 
@@ -82,19 +83,22 @@ def s3_store(bucket: str, prefix: str, endpoint: str | None, region: str | None)
     import boto3
 
     endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    session = boto3.Session(region_name=region)
-    place = session.region_name or _REGION
-    held = session.get_credentials()
+    with usable():
+        session = boto3.Session(region_name=region)
+        place = session.region_name or _REGION
+        held = session.get_credentials()
     if held is None:
         raise Unsuitable(
             "There are no AWS credentials.", advice="Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret."
         )
 
     def credentials() -> Credentials:
-        now: Any = held.get_frozen_credentials()
+        with usable():
+            now: Any = held.get_frozen_credentials()
         return Credentials(now.access_key, now.secret_key, now.token or "")
 
-    address = endpoint or f"https://s3.{place}.amazonaws.com"
+    suffix = "amazonaws.com.cn" if place.startswith("cn-") else "amazonaws.com"
+    address = endpoint or f"https://s3.{place}.{suffix}"
     bundle = session._session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE", "")
     wire = Wire(address, bucket, place, credentials, proxy=proxy_for(address), ca_bundle=bundle)
     return S3Store(s3_client(endpoint, place, session), bucket, prefix, wire=wire)

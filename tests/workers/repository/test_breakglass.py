@@ -1,11 +1,13 @@
 """`python -m workers.repository`: list, verify, restore with nothing else running."""
 
+import errno
 import io
 import os
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -13,8 +15,9 @@ from tests.workers.repository.volumes import BLOCK, KEY, TUNING, Disk, Snapshot
 from workers.repository.__main__ import Screen, main
 from workers.repository.archive import archive
 from workers.repository.folder import FolderStore
+from workers.repository.generations import manifest_name, read_index
 from workers.repository.keys import Passphrase
-from workers.repository.repository import create
+from workers.repository.repository import create, open_repository
 
 pytestmark = pytest.mark.unit
 
@@ -60,6 +63,56 @@ def test_a_generation_is_restored_to_a_file_that_did_not_exist(
     assert (code, "exists" in err) == (1, True)
 
 
+@pytest.mark.parametrize("folder", ["generations", "leases"])
+@pytest.mark.parametrize("harm", ["missing", "damaged"])
+def test_the_latest_is_never_an_older_one_in_the_place_of_one_that_cannot_be_read(
+    place: tuple[Path, list[str], Disk], tmp_path: Path, folder: str, harm: str
+) -> None:
+    root, arguments, disk = place
+    older, newest = (line.split()[0] for line in command(*arguments, "list")[1].splitlines())
+    repo = open_repository(FolderStore(root), KEY)
+    name = manifest_name(repo, read_index(repo).of(newest)) if folder == "generations" else f"leases/{newest}"
+    (root / name).unlink() if harm == "missing" else (root / name).write_bytes(b"noise")
+    code, out, err = command(*arguments, "list")
+    assert (code, newest in out, name.rpartition("/")[2] in err or newest in err) == (3, False, True)
+    latest = ["restore", "latest:vol-1\x1b[31m", str(tmp_path / "disk")]
+    code, _, err = command(*arguments, *latest)
+    assert (code, "latest may be one" in err, (tmp_path / "disk").exists()) == (1, True, False)
+    command(*arguments, "repair")
+    assert command(*arguments, *latest)[0] == 0
+    assert ((tmp_path / "disk").read_bytes() == disk.bytes()) == (folder == "leases")
+    assert command(*arguments, "restore", older, str(tmp_path / "older"))[0] == 0
+
+
+def test_what_the_file_system_refuses_is_one_sentence_and_nothing_looks_whole(
+    place: tuple[Path, list[str], Disk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = command(*place[1], "list")[1].splitlines()[-1].split()[0]
+
+    def refused(target: Path, *words: str) -> None:
+        code, _, err = command(*place[1], "restore", newest, str(target))
+        assert (code, len(err.splitlines()), target.exists()) == (1, 1, False)
+        assert all(word in err for word in words)
+
+    refused(tmp_path / "nowhere" / "disk", "cannot be written", "No such file")
+    real = os.statvfs(tmp_path)
+    with monkeypatch.context() as small:
+        small.setattr(os, "statvfs", lambda _: os.statvfs_result((*real[:4], 1, *real[5:])))
+        refused(tmp_path / "disk", "do not fit")
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as small:
+        small.setattr(os, "pwrite", Mock(side_effect=full))
+        refused(tmp_path / "disk", "No space left on device", "disk.partial")
+
+
+def test_settings_of_the_sdk_that_cannot_be_used_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    for arguments in (["s3://acme/cold", "--passphrase-env", "PATH", "list"], ["file:///nowhere", "--kms", "list"]):
+        code, _, err = command(*arguments)
+        assert (code, len(err.splitlines()), "nobody" in err, "AWS_PROFILE" in err) == (1, 1, True, True)
+
+
 def test_damage_is_told_with_an_exit_code_of_its_own(place: tuple[Path, list[str], Disk]) -> None:
     assert command(*place[1], "verify", "--full")[0] == 0
     pack = next((place[0] / "packs").rglob("*-*"))
@@ -99,7 +152,7 @@ def test_a_wrong_key_or_place_is_one_sentence_with_the_next_step(
     wrong = tmp_path / "wrong"
     wrong.write_bytes(bytes(40))
     for arguments, text in (
-        ([place[1][0], "--key-file", str(wrong), "list"], "key slots"),
+        ([place[1][0], "--key-file", str(wrong), "list"], "slots for a key file and a passphrase"),
         ([place[1][0], "list"], "--key-file"),
         ([f"file://{tmp_path}/nothing", *place[1][1:], "list"], "prefix"),
         ([*place[1], "restore", "latest:vol-9", "x"], "List the generations"),

@@ -6,7 +6,7 @@ import pytest
 
 from tests.workers.repository.volumes import KEY, TUNING, Disk, Hand, Snapshot, content, repository
 from workers.repository.archive import archive
-from workers.repository.errors import Conflict, Unsuitable, WrongKey
+from workers.repository.errors import Conflict, RepositoryError, Unsuitable, WrongKey
 from workers.repository.generations import read_index
 from workers.repository.keys import KeyFile, Passphrase, ServiceKey
 from workers.repository.memory import MemoryStore
@@ -118,6 +118,33 @@ def test_a_place_that_is_taken_is_refused() -> None:
     create(store, KEY)
     with pytest.raises(Conflict, match="already"):
         create(store, KEY)
+
+
+def test_a_place_with_anything_else_in_it_is_refused_and_not_touched() -> None:
+    """Another program's keys/ and ours would be mixed; archives without their description need it, not a new one."""
+    for names, words in (
+        (["config", "data/00/00", "keys/11"], "used by something else: there is config"),
+        ([f"leases/{'0' * 32}"], "whose repository.json is gone"),
+    ):
+        store = MemoryStore()
+        for name in names:
+            store.put(name, b"x")
+        with pytest.raises(Unsuitable, match=words):
+            create(store, KEY)
+        assert [stat.name for stat in store.list("")] == names
+    store = MemoryStore()
+    for name, body in (("", b""), ("keys/0123456789abcdef", b"of a creation that died"), ("probe/00", b"x")):
+        store.put(name, body)
+    create(store, KEY)
+
+
+def test_a_description_or_key_that_is_lost_says_what_to_put_back() -> None:
+    for name in ("repository.json", "keys/"):
+        repo = repository()
+        archive(repo, "v", Snapshot(Disk(20).bytes()), repo.clock(), tuning=TUNING)
+        repo.store.delete([stat.name for stat in repo.store.list(name)])
+        with pytest.raises(RepositoryError, match="older version in the bucket"):
+            open_repository(repo.store, KEY)
 
 
 class Careless(MemoryStore):
