@@ -15,7 +15,7 @@ from typing import Any
 from admin.setup import KEY_ID, sqlite_path
 from tasks.broker import FleetBroker, build_broker
 from tasks.catalog import Account, DeadLetter, Meta, Process, User, database_time, open_catalog, session
-from tasks.catalog.fleet import SILENT_AFTER
+from tasks.catalog.fleet import DRAIN, SILENT_AFTER
 from tasks.catalog.migrate import pending, unknown
 from tasks.catalog.pools import COMMON, read_fleet, read_pools
 from tasks.clock import Clock, host_time
@@ -29,6 +29,7 @@ CLOCK_FAIL = timedelta(seconds=60)
 CLOCK_WARN = timedelta(seconds=2)
 # A catalog of 50,000 resources grows by some 100 MB a month; below this there is no room to react.
 FREE_BYTES = 1 << 30
+_UNDRAIN = "`snapfleet worker undrain NAME`; `snapfleet worker list` names them."
 
 
 @dataclass(frozen=True)
@@ -168,21 +169,33 @@ def _processes(_settings: Settings, clock: Clock) -> list[Finding]:
     start = "Start `snapfleet up`, or a coordinator and workers."
     if not any(row.role == "coordinator" for row in rows):
         return [Finding("processes", WARN, "no coordinator runs, so nothing starts", start)]
-    served = {lane for row in rows for lane in row.lanes if row.pool == COMMON}
+    with session():
+        served = {lane for lane, pool in read_fleet(clock.timer()).served if pool == COMMON}
     idle = [str(lane) for lane in Lane if lane not in served]
+    if len(idle) == len(Lane) and _all_drained(rows, COMMON):
+        return [Finding("processes", WARN, "all workers of the common pool are drained", _UNDRAIN)]
     if idle:
         return [Finding("processes", WARN, f"no worker takes {', '.join(idle)}", start)]
     return [Finding("processes", OK, f"{len(rows)} run")]
+
+
+def _all_drained(rows: Iterable[Any], pool: str) -> bool:
+    """Whether a pool has workers, and an operator has drained each of them."""
+    wishes = {row.wanted for row in rows if row.role == "worker" and row.pool == pool}
+    return wishes == {DRAIN}
 
 
 def _pools(_settings: Settings, clock: Clock) -> list[Finding]:
     """Nothing to say where no account is bound to a worker pool and no worker is in one."""
     with session():
         pools, served = read_pools(), read_fleet(clock.timer()).served
+        rows: Any = list(Process.select().where(Process.seen_at >= clock.timer() - SILENT_AFTER))
     found = []
     for pool in pools.names:
         missing = [str(lane) for lane in Lane if (str(lane), pool) not in served]
-        if missing:
+        if _all_drained(rows, pool):
+            found.append(Finding(f"pool {pool}", WARN, "all its workers are drained", _UNDRAIN))
+        elif missing:
             seen = "no worker is in it" if len(missing) == len(Lane) else f"no worker takes {', '.join(missing)}"
             advice = f"Start `snapfleet worker --pool {pool}`, or bind its accounts to another pool."
             found.append(Finding(f"pool {pool}", WARN, seen, advice))

@@ -234,7 +234,8 @@ def _lanes(lanes: Sequence[LaneFact], at: datetime) -> Iterator[Condition]:
                 f"no-worker:{lane.lane}",
                 "critical",
                 f"No worker takes the lane {lane.lane}",
-                f"Work has been due since {lane.due_at:%H:%M:%S} UTC; start `snapfleet worker --lanes {lane.lane}`.",
+                f"Work has been due since {lane.due_at:%H:%M:%S} UTC; start `snapfleet worker --lanes {lane.lane}` "
+                "or undrain one (`snapfleet worker list`).",
                 {"lane": lane.lane},
             )
         if lane.unsent_at is None or not lane.has_room or at - lane.unsent_at <= STUCK_AFTER:
@@ -269,8 +270,8 @@ def _pools(pools: Sequence[PoolFact], at: datetime) -> Iterator[Condition]:
                 f"pool-without-worker:{one.pool}",
                 "critical",
                 f"No worker of the pool {one.pool} takes {', '.join(one.lanes)}",
-                f"Work has been due since {one.due_at:%H:%M:%S} UTC; start `snapfleet worker --pool {one.pool}`, "
-                "or bind its accounts to another pool.",
+                f"Work has been due since {one.due_at:%H:%M:%S} UTC; start `snapfleet worker --pool {one.pool}` or "
+                "undrain one (`snapfleet worker list`), or bind its accounts to another pool.",
                 {"pool": one.pool, "lanes": list(one.lanes)},
             )
 

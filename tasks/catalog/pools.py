@@ -14,14 +14,15 @@ from typing import Any, NamedTuple
 from peewee import SQL, fn
 
 from tasks.catalog.estate import Account
-from tasks.catalog.fleet import SILENT_AFTER, Process
+from tasks.catalog.fleet import DRAIN, SILENT_AFTER, Process
 from tasks.catalog.job import Job, Outbox
 from tasks.lanes import Lane
 from tasks.states import JobState
 
 COMMON = ""  # the pool of whatever is bound to none
 Served = frozenset[tuple[str, str]]
-"""(lane, pool) that a live worker takes, also one that drains: it was there a moment ago and comes back."""
+"""(lane, pool) that a live worker takes, also one that stops: another takes its place. Not one that was drained by hand:
+it stays for hours, and what is sent to it meanwhile would use up the room of the lane for all pools."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ class Fleet(NamedTuple):
 def read_fleet(at: datetime) -> Fleet:
     """The workers that live at machine time `at`. Reads inside the caller's session."""
     alive: Any = Process.select(Process.lanes, Process.pool, Process.threads, Process.draining)
-    alive = alive.where(Process.role == "worker", Process.seen_at > at - SILENT_AFTER).tuples()
-    workers = list(alive)
+    alive = alive.where(Process.role == "worker", Process.seen_at > at - SILENT_AFTER, Process.wanted != DRAIN)
+    workers = list(alive.tuples())
     served = frozenset((lane, pool) for lanes, pool, _, _ in workers for lane in lanes)
     return Fleet(served, sum(threads for *_, threads, draining in workers if not draining))
 

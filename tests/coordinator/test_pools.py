@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from admin.doctor import WARN, _pools
+from admin.doctor import WARN, _pools, _processes
 from admin.estate import read_estate, write_estate
 from admin.estate_catalog import apply_estate, current_estate
 from admin.estate_yaml import EstateRefused
 from coordinator.alert_facts import read_facts
 from coordinator.alert_rules import conditions
 from tasks.catalog import Account, Process, session, transaction
-from tasks.catalog.pools import Pools, read_pools
+from tasks.catalog.fleet import DRAIN
+from tasks.catalog.pools import Pools, read_fleet, read_pools
 from tasks.catalog.transitions import add_job
 from tasks.lanes import Lane, lane_of, pool_of, queue_name
 from tasks.messages import JobMessage, SignedEncoder, envelope
@@ -99,3 +100,38 @@ def test_a_pool_with_work_and_without_workers_is_an_alert_and_a_line_of_the_doct
         Process.create(name="site", role="worker", lanes=list(Lane), pool="site-a", started_at=at, seen_at=at)
     with session():
         assert conditions(read_facts(at, at), at) == []
+
+
+def test_a_pool_whose_workers_an_operator_has_drained_has_none_while_one_that_stops_is_still_there(
+    catalog: str, tmp_path: Path
+) -> None:
+    """A drained worker stays for hours: messages sent to it would fill the lane for all pools, and nobody is told. One
+    that got SIGTERM is replaced within seconds."""
+    at = datetime.now(UTC)
+    settings = replace(Settings(home=tmp_path), catalog_url=catalog)
+    late = {
+        "lane": Lane.SNAPSHOT,
+        "at": at - timedelta(minutes=5),
+        "kind": "snapshot",
+        "region": "us-east-1",
+        "key": "k",
+    }
+    with transaction():
+        add_job(account=Account.create(name="gov", regions=["us-east-1"], settings={"pool": "site-a"}), **late)
+        Process.create(name="c", role="coordinator", started_at=at, seen_at=at)
+        for name, pool in (("common", ""), ("site", "site-a")):
+            Process.create(name=name, role="worker", lanes=list(Lane), pool=pool, started_at=at, seen_at=at)
+        Process.update(draining=True).where(Process.name == "site").execute()
+    with session():
+        assert (Lane.SNAPSHOT, "site-a") in read_fleet(at).served
+    with transaction():
+        Process.update(wanted=DRAIN).where(Process.role == "worker").execute()
+    with session():
+        assert read_fleet(at).served == frozenset()
+        assert [one.key for one in conditions(read_facts(at, at), at)] == ["pool-without-worker:site-a"]
+    (line,) = _pools(settings, settings.clock())
+    assert (line.outcome, line.text) == (WARN, "all its workers are drained")
+    assert "snapfleet worker undrain" in line.advice
+    (line,) = _processes(settings, settings.clock())
+    assert (line.outcome, line.text) == (WARN, "all workers of the common pool are drained")
+    assert "snapfleet worker undrain" in line.advice
