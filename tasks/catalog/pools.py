@@ -21,8 +21,8 @@ from tasks.states import JobState
 
 COMMON = ""  # the pool of whatever is bound to none
 Served = frozenset[tuple[str, str]]
-"""(lane, pool) that a live worker takes, also one that stops: another takes its place. Not one that was drained by hand:
-it stays for hours, and what is sent to it meanwhile would use up the room of the lane for all pools."""
+"""(lane, pool) that a live worker takes, also one that stops: another takes its place. Not one that an operator has
+drained: it stays for hours, and what is sent to it meanwhile would use up the room of the lane for all pools."""
 
 
 @dataclass(frozen=True)
