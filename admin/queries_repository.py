@@ -9,7 +9,7 @@ from admin.costs import Load
 from admin.progress import progress_row
 from admin.queries import Row, find_point
 from tasks.catalog import Job, Part, Point, Policy, Repository, Request, Resource, Transfer, session
-from tasks.catalog.archives import ARCHIVE, IMPORT, parts_of_archives, repository_destination
+from tasks.catalog.archives import ARCHIVE, IMPORT, damage_of, parts_of_archives, repository_destination
 from tasks.errors import Invalid
 from tasks.resources import TYPES
 from tasks.states import JOB_OPEN, JobState, PointState
@@ -67,7 +67,7 @@ def _row(row: Repository) -> Row:
         "newest_at": newest,
         "stored_bytes": stats.get("stored_bytes"),
         "verified_at": checked.get("at", ""),
-        "problems": checked.get("problems"),
+        "problems": damage_of(row.facts)[0] if checked else None,
     }
 
 

@@ -12,6 +12,7 @@ from coordinator.alert_facts import read_facts, read_stale
 from coordinator.alert_rules import FAMILIES, STALE_FAMILY, Condition, Facts, conditions, family_of
 from coordinator.detector_facts import read_doubts
 from coordinator.detectors import DETECTOR_FAMILIES, detect
+from coordinator.repository_alerts import REPOSITORY_FAMILIES, read_repositories, repository_conditions
 from tasks.catalog import Alert, Delivery, meta, session, set_meta, transaction
 from tasks.clock import Clock
 
@@ -60,13 +61,14 @@ def evaluate(clock: Clock) -> dict[str, int]:
     at, now = clock.timer(), clock.now()
     with session():
         facts = read_facts(at, now)
-        families: Collection[str] = FAMILIES
+        families: Collection[str] = (*FAMILIES, *REPOSITORY_FAMILIES)
         detected: list[Condition] = []
         if _stale_is_due(at):
             facts = Facts(**{**vars(facts), "stale": read_stale(now)})
             detected = detect(read_doubts(now), now)
-            families = (*FAMILIES, STALE_FAMILY, *DETECTOR_FAMILIES)
-        return reconcile([*conditions(facts, at), *detected], families, at)
+            families = (*families, STALE_FAMILY, *DETECTOR_FAMILIES)
+        kept = repository_conditions(read_repositories())
+        return reconcile([*conditions(facts, at), *kept, *detected], families, at)
 
 
 def reconcile(found: Sequence[Condition], families: Collection[str], at: datetime) -> dict[str, int]:

@@ -147,10 +147,16 @@ def _tier(row: Repository, now: datetime, at: datetime) -> int:
 def _look_after(row: Repository, verb: str, at: datetime) -> int:
     if not _is_due(row, verb, at):
         return 0
-    share = int(at.timestamp() // EVERY.total_seconds()) % SHARES
     with transaction():
-        ask_repository(row.name, verb, {"share": [share, SHARES]} if verb == "verify" else {}, at)
+        ask_repository(row.name, verb, _share(row, at) if verb == "verify" else {}, at)
     return 1
+
+
+def _share(row: Repository, at: datetime) -> dict[str, Any]:
+    """The share after the last that was read, so that none is left out whatever the days bring: verifications that
+    take half a day would never meet some by the date."""
+    today = int(at.timestamp() // EVERY.total_seconds())
+    return {"share": [(row.facts.get("scrub") or {}).get("next", today) % SHARES, SHARES], "daily": True}
 
 
 def _is_due(row: Repository, verb: str, at: datetime, every: timedelta = EVERY) -> bool:

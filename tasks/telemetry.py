@@ -96,7 +96,8 @@ _EXPIRY = _set("superseded outlived failed_superseded intermediate intermediate_
 _FAMILIES = _set(
     "target-failing targets-failing targets-given-up run-failed slots-missed account-unreachable dead-letters "
     "no-worker pool-without-worker outbox-stuck points-too-old never-ran paused-too-long coverage-dropped zero-data "
-    "completed-with-warnings tags-unread brake clock-wrong restore-left-over"
+    "completed-with-warnings tags-unread brake clock-wrong restore-left-over repository-damaged "
+    "repository-failing"
 )
 _STATES = _set("ready published delayed running waiting")
 

@@ -1,6 +1,6 @@
 """What archives in repositories need of other points: asked when retention plans, and again before a deletion."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from peewee import fn
@@ -84,3 +84,13 @@ def bases_in_use(which: Any) -> dict[int, int]:
         for number, base, destination, spec in rows(query)
         if repository_of(destination) == (spec.get("repository") or {}).get("name")
     }
+
+
+def damage_of(facts: Mapping[str, Any]) -> tuple[int, tuple[str, ...]]:
+    """How many problems a repository has by what was last found there, and the first of them: those of the last
+    verification, and of earlier shares of the scrub what no repair has mended since."""
+    last = facts.get("verify") or {}
+    told = list(last.get("told") or ())
+    shares = (facts.get("scrub") or {}).get("found") or {}
+    found = tuple(dict.fromkeys([*told, *(line for lines in shares.values() for line in lines)]))
+    return int(last.get("problems") or 0) + len(found) - len(told), found

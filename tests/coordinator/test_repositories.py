@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from coordinator.alerts import evaluate
 from coordinator.expiry import Rule
 from coordinator.repositories import SHARES, look_after_repositories
 from coordinator.rules import rule_of_archives
@@ -62,9 +63,59 @@ def test_what_holds_archives_is_pruned_counted_and_scrubbed_a_share_a_day_until_
         asked = woken(house)
         assert set(asked) - {"cold compact"} == {"cold prune", "cold verify", "cold stats"}
         shares.append(tuple(asked["cold verify"]["share"]))
+        read(house, shares[-1][0])
         assert woken(house) == {}
-        house.clock.advance(DAY)
+        house.clock.advance(1.5 * DAY)
     assert sorted(shares) == [(number, SHARES) for number in range(SHARES)]
+
+
+def read(house: House, number: int) -> None:
+    """A worker has read that share."""
+    with transaction():
+        Repository.update(facts={"scrub": {"next": (number + 1) % SHARES}}).where(Repository.name == "cold").execute()
+
+
+def test_a_share_that_could_not_be_read_is_the_next_days_again(embedded_catalog: str, tmp_path: Path) -> None:
+    """feature C13: a store that was away for a day leaves no pack unread."""
+    assert embedded_catalog
+    house = House(tmp_path)
+    keep(house, "cold")
+    read(house, 4)
+    assert woken(house)["cold verify"]["share"] == [5, SHARES]
+    house.clock.advance(DAY)
+    assert woken(house)["cold verify"]["share"] == [5, SHARES]
+
+
+def test_damage_and_standing_work_that_fails_are_told_until_they_are_over(
+    embedded_catalog: str, tmp_path: Path
+) -> None:
+    """feature C13: one share's damage is told however clean the next one is, and a verification that never ran too."""
+    assert embedded_catalog
+    house = House(tmp_path)
+    keep(house, "cold")
+
+    def alerts(**facts: Any) -> list[tuple[str, str]]:
+        with transaction():
+            Repository.update(facts=facts).where(Repository.name == "cold").execute()
+        evaluate(house.clock)
+        return [(alert.key, alert.text) for alert in house.alerts("repository-") if alert.open_key]
+
+    assert alerts() == []
+    bad = {"verify": {"problems": 1, "told": ["packs/a: damaged: truncated"]}}
+    ((key, text),) = alerts(**bad)
+    assert (key, "packs/a" in text) == ("repository-damaged:cold", True)
+    clean = {"problems": 0, "told": []}
+    ((key, text),) = alerts(verify=clean, scrub={"next": 6, "found": {"5/30": ["packs/a: damaged: truncated"]}})
+    assert (key, "packs/a" in text) == ("repository-damaged:cold", True)
+    assert alerts(verify=clean, scrub={"next": 6, "found": {}}) == []
+    woken(house)
+    with transaction():
+        columns = {"state": JobState.FAILED, "error_code": "prune-refused", "error_text": "1 object."}
+        Job.update(**columns).where(Job.key.startswith("repository-prune:")).execute()
+    assert alerts() == [("repository-failing:cold", "The last prune ended with prune-refused: 1 object.")]
+    with transaction():
+        Job.update(state=JobState.DONE).where(Job.key.startswith("repository-prune:")).execute()
+    assert alerts() == []
 
 
 def test_locks_are_extended_once_a_week_and_reach_over_the_week(embedded_catalog: str, tmp_path: Path) -> None:

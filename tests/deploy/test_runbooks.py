@@ -10,6 +10,7 @@ import yaml
 from admin.cli.reference import walk
 from coordinator.alert_rules import FAMILIES, STALE_FAMILY
 from coordinator.detectors import DETECTOR_FAMILIES
+from coordinator.repository_alerts import REPOSITORY_FAMILIES
 
 pytestmark = pytest.mark.unit
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -24,7 +25,7 @@ def rules() -> set[str]:
 
 
 def test_every_alert_and_rule_has_one_runbook_and_every_runbook_one_of_them() -> None:
-    families = {*FAMILIES, STALE_FAMILY, *DETECTOR_FAMILIES, *RAISED_ELSEWHERE}
+    families = {*FAMILIES, STALE_FAMILY, *DETECTOR_FAMILIES, *REPOSITORY_FAMILIES, *RAISED_ELSEWHERE}
     named = [word for text in RUNBOOKS.values() for word in re.findall(r"(?:alert|rule) `([\w-]+)`", text)]
     assert len(named) > 30
     assert sorted(named) == sorted(families | rules())
@@ -38,7 +39,7 @@ def test_alerts_raised_in_the_code_are_those_families() -> None:
         found |= set(
             re.findall(r"f\"([a-z]+(?:-[a-z]+)*):\{[^\"]*\",\n\s+\"(?:critical|warning|info)\"", path.read_text())
         )
-    assert found - {"targets-failing"} <= {*FAMILIES, *DETECTOR_FAMILIES, *RAISED_ELSEWHERE}
+    assert found - {"targets-failing"} <= {*FAMILIES, *DETECTOR_FAMILIES, *REPOSITORY_FAMILIES, *RAISED_ELSEWHERE}
     assert "brake" in found
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from admin.queries_repository import list_repositories
+from coordinator.alerts import evaluate
 from tasks.catalog import Job, session, transaction
 from tasks.states import JobState
 from tests.deploy.estate import PROD, VAULT
@@ -60,6 +62,27 @@ def test_one_flipped_bit_costs_one_block_which_repair_lists_and_the_next_archive
     again = archiving.back_up()
     assert "lost blocks" in again.result["full"][0]
     assert restored_hash(archiving, archiving.archives()[-1]) == was
+
+
+def test_what_one_share_found_damaged_is_told_through_clean_shares_until_a_repair(archiving: Archiving) -> None:
+    """feature C13: a scrub reads another thirtieth tomorrow, and the flipped bit is still there."""
+    archiving.write(1)
+    archiving.back_up()
+    (pack,) = objects(archiving, "packs/")
+    flip(archiving, pack, 5000)
+
+    def problems() -> int:
+        evaluate(archiving.clock)
+        (row,) = list_repositories()
+        assert (row["problems"] > 0) == bool([one for one in archiving.alerts("repository-damaged") if one.open_key])
+        return int(row["problems"])
+
+    found = [(asked(archiving, "verify", share=[number, 2]).result["problems"], problems()) for number in (0, 1, 0, 1)]
+    hit, miss = (0, 1) if found[0][0] else (1, 0)
+    assert [found[hit], found[miss + 2], found[hit + 2]] == [(1, 1), (0, 1), (1, 1)]
+    asked(archiving, "repair")
+    asked(archiving, "verify")
+    assert problems() == 0
 
 
 def test_a_long_repair_goes_on_message_by_message(archiving: Archiving) -> None:

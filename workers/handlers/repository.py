@@ -63,8 +63,29 @@ def run(context: Context, job: Job) -> None:
         fence.keep(job)
         row = Repository.get_or_none(Repository.name == name)
         if row is not None:
-            Repository.update(facts={**row.facts, verb: facts}).where(Repository.id == row.id).execute()
+            told = {**row.facts, verb: facts, **_scrubbed(row.facts, job.spec, facts)}
+            Repository.update(facts=told).where(Repository.id == row.id).execute()
         finish_job(job, at, result=facts)
+
+
+def _scrubbed(before: Facts, spec: Mapping[str, Any], facts: Facts) -> Facts:
+    """Where the daily shares are, and which packs they found damaged: a clean share says nothing of the others, so what
+    one found stays until it is clean itself, or a repair or a full verification looked at everything."""
+    scrub = dict(before.get("scrub") or {})
+    found = dict(scrub.get("found") or {})
+    packs = [line for line in facts.get("told", ()) if line.startswith((PACKS, MAPS))]
+    if spec["verb"] == "verify" and spec.get("share"):
+        number, shares = spec["share"]
+        found |= {f"{number}/{shares}": packs}
+        if spec.get("daily"):
+            scrub["next"] = (number + 1) % shares
+    elif spec["verb"] == "verify" and spec.get("full"):
+        found = {"full": packs}
+    elif spec["verb"] == "repair" and not spec.get("dry_run"):
+        found = {}
+    else:
+        return {}
+    return {"scrub": {**scrub, "found": {name: lines for name, lines in found.items() if lines}}}
 
 
 def _create(context: Context, place: Place, job: Job) -> Facts:
