@@ -32,7 +32,7 @@ def from_repository(
         for part in parts
     ]
     note = f"All blocks are read from the repository {point.repository} first, so this takes as long as that."
-    return replace(plan, steps=tuple(steps), notes=(*plan.notes, note))
+    return replace(plan, steps=tuple(steps), notes=(*plan.notes, note, *_losses(parts)))
 
 
 def into_disks(plan: RestorePlan, point: PointFacts) -> RestorePlan:
@@ -41,7 +41,7 @@ def into_disks(plan: RestorePlan, point: PointFacts) -> RestorePlan:
     sizes = {part.snapshot_id: part for part in point.parts}
     steps = tuple(_filled(step, sizes, point) for step in plan.steps)
     note = f"All blocks are read from the repository {point.repository} first, so this takes as long as that."
-    return replace(plan, steps=steps, notes=(*plan.notes, note))
+    return replace(plan, steps=steps, notes=(*plan.notes, note, *_losses(point.parts)))
 
 
 def into_files(draft: Draft, parts: Sequence[PartFacts]) -> RestorePlan:
@@ -61,9 +61,19 @@ def into_files(draft: Draft, parts: Sequence[PartFacts]) -> RestorePlan:
         source = part.source_id or part.device
         why = f"Write {part.size_gib} GiB of {source} from the repository {point.repository} into a sparse raw file."
         draft.add(f"write-{slug(part)}", "restore-file", params, why, ("file",))
+    draft.notes += _losses(parts)
     draft.notes.append("The worker that begins a file goes on with it; `restores show` names its host and path.")
     draft.notes.append("What is read out of the repository's region is billed as transfer by its cloud, too.")
     return draft.plan(parts)
+
+
+def _losses(parts: Sequence[PartFacts]) -> list[str]:
+    """What a repair gave up of these archives, before somebody relies on it."""
+    return [
+        f"{part.lost_blocks} blocks of {part.source_id or part.device} were lost, and come back as zeros."
+        for part in parts
+        if part.lost_blocks
+    ]
 
 
 def _filled(step: PlannedStep, parts: Mapping[str, PartFacts], point: PointFacts) -> PlannedStep:

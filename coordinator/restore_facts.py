@@ -41,6 +41,7 @@ class PartFacts:
     kms_key_id: str = ""
     delete_on_termination: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
+    lost_blocks: int = 0  # of an archive: what a repair gave up
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def part_facts(
         kms_key_id=str(facts.get("kms_key_id", "")),
         delete_on_termination=bool(facts.get("delete_on_termination")),
         tags=dict(facts.get("tags") or {}),
+        lost_blocks=int(found.get("lost_blocks") or 0),
     )
 
 

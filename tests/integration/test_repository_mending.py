@@ -8,7 +8,7 @@ import pytest
 
 from admin.queries_repository import list_repositories
 from coordinator.alerts import evaluate
-from tasks.catalog import Job, session, transaction
+from tasks.catalog import Job, Restore, RestoreStep, session, transaction
 from tasks.states import JobState
 from tests.deploy.estate import PROD, VAULT
 from tests.integration.test_repository_pipeline import BLOCK, HOME, Archiving, asked, made, parts_of, restored_hash
@@ -58,10 +58,34 @@ def test_one_flipped_bit_costs_one_block_which_repair_lists_and_the_next_archive
     assert set(before) <= set(objects(archiving, ""))
     assert asked(archiving, "verify", full=True).result["affected"] == []
     was = archiving.sandbox.fingerprint(PROD, HOME, archiving.disk)
+    assert parts_of(point)[0].attributes["lost_blocks"] == 1
     assert restored_hash(archiving, point) != was
+    with session():
+        (plan,) = [row.plan for row in Restore.select()]
+        (fetched,) = RestoreStep.select().where(RestoreStep.kind == "restore-snapshot")
+    assert "1 blocks of" in str(plan)
+    assert fetched.outputs["lost_blocks"] == 1
     again = archiving.back_up()
     assert "lost blocks" in again.result["full"][0]
     assert restored_hash(archiving, archiving.archives()[-1]) == was
+
+
+def test_a_point_of_which_nothing_is_left_is_lost_once_repair_gave_it_up(archiving: Archiving) -> None:
+    """feature C13: retention counts it no more, so that the last one that can be restored stays."""
+    archiving.write(1)
+    archiving.back_up()
+    (manifest,) = objects(archiving, "generations/")
+    archiving.write(2)
+    archiving.back_up()
+    first, second = archiving.archives()
+    (newest,) = objects(archiving, "generations/").keys() - {manifest}
+    s3: Any = archiving.sandbox.client(VAULT, service="s3")
+    s3.put_object(Bucket="cold", Key=newest, Body=b"noise")
+    assert asked(archiving, "repair", dry_run=True).result["given_up"] == []
+    assert asked(archiving, "repair").result["points_lost"] == [f"rp-{second.id}"]
+    assert [point.id for point in archiving.archives()] == [first.id]
+    assert asked(archiving, "verify").result["problems"] == 0
+    assert "not in the repository" not in str(archiving.back_up().result["full"])
 
 
 def test_what_one_share_found_damaged_is_told_through_clean_shares_until_a_repair(archiving: Archiving) -> None:

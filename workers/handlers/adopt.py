@@ -199,6 +199,8 @@ def _part(point: int, origin: Origin, disk: Generation) -> dict[str, Any]:
         "lineage": disk.lineage,
         "stored_bytes": int(disk.figures.get("stored_bytes", 0)),
     }
+    if disk.lost:
+        attributes["lost_blocks"] = sum(count for _, count in disk.lost)
     return {
         "point": point,
         "external_id": disk.id,

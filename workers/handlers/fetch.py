@@ -105,7 +105,7 @@ def _begin(work: _Work, tags: dict[str, str]) -> None:
         where = (work.account, job.region, work.size)
         made = work.target.begin(*where, token(job), tags, params.get("kms_key_id", ""), **more)
     reach("fetch.begun")
-    _record(context, job, work.target, made)
+    _record(context, job, work.target, made, sum(count for _, count in work.generation.lost))
     checkpoint(context, job, work.transfer, snapshot_id=made)
 
 
@@ -159,12 +159,13 @@ def _lineage(point: driver.Point, generation: str) -> str | None:
     return str(part.attributes["lineage"]) if part is not None and part.attributes.get("lineage") else None
 
 
-def _record(context: Context, job: Job, target: Target, made: str) -> None:
-    """What was made is known before a block is in it, so that an undo finds it."""
+def _record(context: Context, job: Job, target: Target, made: str, lost: int) -> None:
+    """What was made is known before a block is in it, so that an undo finds it; and what repair had lost of it."""
+    known = {target.output: made, **({"lost_blocks": lost} if lost else {})}
     with transaction():
         fence.keep(job)
         steps.record_creations(context, job, [driver.Created(target.makes, made)])
-        RestoreStep.update(outputs={target.output: made}).where(
+        RestoreStep.update(outputs=known).where(
             RestoreStep.restore == job.restore_id, RestoreStep.number == job.spec["step"]
         ).execute()
         steps.mirror(job)

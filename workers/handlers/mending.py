@@ -6,7 +6,10 @@ turn goes on with.
 
 from typing import Any
 
-from tasks.catalog import Job, transaction
+from tasks.catalog import Job, Part, Point, session, transaction
+from tasks.catalog.archives import repository_destination
+from tasks.catalog.transitions import move_parts, move_points
+from tasks.states import PointState
 from workers import fence
 from workers.context import Context
 from workers.repositories import Place, go_on_later, locked_until, open_place, slice_end, translated
@@ -22,6 +25,7 @@ from workers.repository.verify import verify
 TURN_BYTES = 8 << 30
 # Lost generations, locked packs and objects that are told one by one.
 _TOLD = 50
+_GIVEN_UP = "A repair of the repository found nothing of it that can be restored."
 Facts = dict[str, Any]
 
 
@@ -99,7 +103,36 @@ def repairing(context: Context, place: Place, job: Job) -> Facts | None:
             _later(context, job, going)
             return None
     lost = dict(sorted(going["facts"]["lost"].items()))
+    if not spec.get("dry_run"):
+        going["facts"]["points_lost"] = _noted(job, place.name, opened)
     return {**going["facts"], "generations": len(lost), "lost": {name: lost[name] for name in list(lost)[:_TOLD]}}
+
+
+def _noted(job: Job, name: str, opened: Repository) -> list[str]:
+    """The catalog knows what was given up: blocks at their parts, and points of which nothing is left as lost, so that
+    retention counts them no more; the latter by name."""
+    query = (
+        Part.select(Part, Point)
+        .join(Point)
+        .where(Point.destination == repository_destination(name), Point.state == PointState.GOOD)
+    )
+    with session():
+        parts = list(query)
+    with translated():  # after the parts: what is good in the catalog was committed before
+        blocks = {one.id: sum(count for _, count in one.lost) for one in read_index(opened).generations}
+    gone = [part for part in parts if part.external_id not in blocks]
+    with transaction():
+        fence.keep(job)
+        for part in parts:
+            if blocks.get(part.external_id, 0) != part.attributes.get("lost_blocks", 0):
+                known = {**part.attributes, "lost_blocks": blocks.get(part.external_id, 0)}
+                Part.update(attributes=known).where(Part.id == part.id).execute()
+        for part in gone:
+            move_parts(part.point_id, PointState.LOST, [part.external_id])
+        whole = {part.point_id for part in parts if part not in gone}
+        lost = sorted({part.point_id for part in gone} - whole)
+        move_points(lost, PointState.LOST, error_code="object-missing", error_text=_GIVEN_UP)
+    return [f"rp-{number}" for number in lost]
 
 
 def _mended(opened: Repository, turn: tuple[int, int], dry_run: bool) -> Facts:
