@@ -18,6 +18,7 @@ from tasks.catalog import Account, DeadLetter, Meta, Process, User, database_tim
 from tasks.catalog.fleet import DRAIN, SILENT_AFTER
 from tasks.catalog.migrate import pending, unknown
 from tasks.catalog.pools import COMMON, read_fleet, read_pools
+from tasks.catalog.standstill import standstill
 from tasks.clock import Clock, host_time
 from tasks.errors import SnapfleetError
 from tasks.lanes import Lane
@@ -53,7 +54,7 @@ def examine(settings: Settings) -> list[Finding]:
     found += catalog
     if all(item.outcome != FAIL for item in catalog):
         clock = settings.clock()
-        for check in (_belongs, _clock_difference, _processes, _pools, _people, _letters, _accounts):
+        for check in (_belongs, _clock_difference, _standstill, _processes, _pools, _people, _letters, _accounts):
             found += _guarded(check.__name__.strip("_"), lambda check=check: check(settings, clock))  # type: ignore[misc]
     return found
 
@@ -177,6 +178,16 @@ def _processes(_settings: Settings, clock: Clock) -> list[Finding]:
     if idle:
         return [Finding("processes", WARN, f"no worker takes {', '.join(idle)}", start)]
     return [Finding("processes", OK, f"{len(rows)} run")]
+
+
+def _standstill(_settings: Settings, _clock: Clock) -> list[Finding]:
+    """Nothing to say while work goes on."""
+    with session():
+        still = standstill()
+    if still is None:
+        return []
+    seen = f"the fleet stands still since {still.since:%Y-%m-%d %H:%M} UTC, asked for by {still.who}"
+    return [Finding("standstill", WARN, seen, "End it with `snapfleet resume`.")]
 
 
 def _all_drained(rows: Iterable[Any], pool: str) -> bool:

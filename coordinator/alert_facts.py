@@ -29,6 +29,7 @@ from tasks.catalog import (
 from tasks.catalog.fleet import SILENT_AFTER
 from tasks.catalog.freshness import dated, freshness
 from tasks.catalog.pools import COMMON, Pools, due_by_pool, oldest_messages, read_fleet, read_pools
+from tasks.catalog.standstill import standstill
 from tasks.lanes import LANES, Lane
 from tasks.states import AccountState, JobState, RunState
 
@@ -64,6 +65,7 @@ def read_facts(at: datetime, now: datetime) -> Facts:
         pools=_pools(at, pools, due),
         undos=read_failed_undos(at),
         clock=read_wrong_clock(now),
+        still=standstill(),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from coordinator.ahead import WrongClock
 from coordinator.undone import FailedUndo
+from tasks.catalog.standstill import Standstill
 
 # Above this many failing targets of one policy, one alert tells of all: the cause is common, and hundreds of calls to
 # a pager hide it.
@@ -110,6 +111,7 @@ class Facts:
     stale: Sequence[StalePolicy] = ()
     undos: Sequence[FailedUndo] = ()
     clock: WrongClock | None = None
+    still: Standstill | None = None  # an operator wants that nothing begins
 
 
 def conditions(facts: Facts, at: datetime) -> list[Condition]:
@@ -121,7 +123,7 @@ def conditions(facts: Facts, at: datetime) -> list[Condition]:
         *_missed(facts.missed),
         *_accounts(facts.accounts),
         *_letters(facts.letters),
-        *_lanes(facts.lanes, at),
+        *_lanes(facts.lanes, facts.still, at),
         *_pools(facts.pools, at),
         *_stale(facts.stale),
         *_undos(facts.undos),
@@ -227,7 +229,10 @@ def _letters(letters: Mapping[str, int]) -> Iterator[Condition]:
     )
 
 
-def _lanes(lanes: Sequence[LaneFact], at: datetime) -> Iterator[Condition]:
+def _lanes(lanes: Sequence[LaneFact], still: Standstill | None, at: datetime) -> Iterator[Condition]:
+    what = "check the broker."
+    if still is not None:
+        what = f"{still.who} let the fleet stand still at {still.since:%Y-%m-%d %H:%M} UTC; `snapfleet resume` ends it."
     for lane in lanes:
         if not lane.workers and lane.due_at is not None and at - lane.due_at > UNSERVED_AFTER:
             yield Condition(
@@ -243,9 +248,9 @@ def _lanes(lanes: Sequence[LaneFact], at: datetime) -> Iterator[Condition]:
         if lane.moved_at is None or at - lane.moved_at > STUCK_AFTER:
             yield Condition(
                 f"outbox-stuck:{lane.lane}",
-                "critical",
+                "warning" if still else "critical",
                 f"Nothing is published in the lane {lane.lane}",
-                f"A message has been due since {lane.unsent_at:%H:%M:%S} UTC; check the broker.",
+                f"A message has been due since {lane.unsent_at:%H:%M:%S} UTC; {what}",
                 {"lane": lane.lane},
             )
 

@@ -14,6 +14,7 @@ from admin.load import forecast_day
 from coordinator.elastic import Need
 from coordinator.elastic_facts import read_needs
 from tasks.catalog import session
+from tasks.catalog.standstill import standstill
 from tasks.errors import Invalid
 
 _HOURS = columns("hour", "runs#", "snapshots#", "copies#", "archives#", "calls#", "work", "too much=note")
@@ -33,6 +34,8 @@ def status(at: Context) -> None:
         now = at.clock.now()
         figures: dict[str, Any] = overview(read_slow(now), at.clock.timer(), now)
         found = read_needs(at.clock.timer(), at.clock.now(), at.settings.threads)
+        still = standstill()
+    figures["standstill_since"] = still.since if still else None
     figures |= {"workers": sum(one.workers for one in found), "workers_needed": sum(one.needed for one in found)}
     if at.output.json:
         at.output.value(figures)

@@ -13,6 +13,7 @@ from admin.rights import last_checks
 from admin.web import lists
 from admin.web.guard import clock
 from tasks.catalog.fleet import SILENT_AFTER
+from tasks.catalog.standstill import standstill
 from tasks.resources import TYPES
 from tasks.states import JobState, PointState, RunState
 
@@ -57,6 +58,7 @@ def overview_page() -> str:
     return render_template(
         "overview.html",
         figures=figures,
+        still=standstill(),
         lanes=[{**lane, "word": word_of(lane)} for lane in queue_health(clock())],
         processes=processes(),
         alerts=list_alerts(limit=10),

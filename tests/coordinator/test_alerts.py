@@ -35,6 +35,7 @@ from tasks.catalog import (
     session,
     transaction,
 )
+from tasks.catalog.standstill import Standstill
 from tasks.clock import FixedClock
 
 AT = datetime(2026, 11, 2, 12, tzinfo=UTC)
@@ -334,6 +335,15 @@ def failed(number: int, policy: str = "web") -> FailedTarget:
 
 
 LONG_AGO = AT - HOUR
+
+
+@pytest.mark.unit
+def test_what_waits_for_a_standstill_is_not_put_down_to_the_broker() -> None:
+    still = Standstill("ada@cli", AT - HOUR)
+    (found,) = conditions(Facts(lanes=[lane(unsent_at=LONG_AGO)], still=still), AT)
+    assert (found.key, found.severity) == ("outbox-stuck:copy", "warning")
+    assert "ada@cli let the fleet stand still" in found.text
+    assert "snapfleet resume" in found.text
 
 
 @pytest.mark.unit

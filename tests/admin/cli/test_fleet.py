@@ -63,6 +63,10 @@ def test_a_standstill_lets_nothing_begin_and_follows_what_was_begun(cli: Cli) ->
     publisher = LocalPublisher(build_broker("", KEYS))  # type: ignore[arg-type]
     assert "1 jobs are still on their way" in cli("drain").out
     assert cli("drain").code == 4
+    (line,) = [row for row in cli("doctor", "--wait", "0", "-o", "json").json if row["name"] == "standstill"]
+    assert "stands still since" in line["text"]
+    assert "snapfleet resume" in line["advice"]
+    assert cli("status", "-o", "json").json["standstill_since"] is not None
     with session():
         assert publish(publisher, Counters(), at()) == 1
         Request.create(kind="run", payload={"policy": "web"}, requested_by="ada", created_at=at())
@@ -71,6 +75,7 @@ def test_a_standstill_lets_nothing_begin_and_follows_what_was_begun(cli: Cli) ->
         assert (refused.state, refused.error_code) == (RequestState.REFUSED, "standstill")
         assert [job.lane for job in Job.select().where(Job.state == JobState.QUEUED)] == ["poll"]
     assert cli("resume").code == 0
+    assert cli("status", "-o", "json").json["standstill_since"] is None
     with session():
         assert publish(publisher, Counters(), at()) == 1
     assert cli("resume").code == 4

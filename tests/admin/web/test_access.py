@@ -15,6 +15,7 @@ from admin.web.guard import ABSOLUTE, IDLE
 from admin.web.passwords import AT_ONCE, hash_password, verify_password
 from admin.web.tokens import new_token
 from tasks.catalog import Audit, DeadLetter, Process, Request, Token, User, session, transaction
+from tasks.catalog.standstill import begin_standstill, end_standstill
 from tasks.errors import Invalid, Unavailable
 from tasks.secrets import Secret
 from tests.admin.web.site import PASSWORD, Site, fill, now, settings_for
@@ -171,7 +172,8 @@ def test_an_admin_requeues_and_drops_letters_as_wishes_with_an_audit_trail(site:
 
 
 def test_an_admin_drains_a_worker_from_the_page_and_lets_it_go_on(site: Site) -> None:
-    """Feature C21: a button for each live worker, with the token that other sites do not have; the audit says who."""
+    """Feature C21: a button for each live worker, with the token that other sites do not have; the audit says who. The
+    page also says when the whole fleet stands still."""
     at = now()
     working = {"jobs": [{"job": 7, "kind": "snapshot", "lane": "snapshot", "since": at.isoformat()}]}
     with session():
@@ -185,6 +187,12 @@ def test_an_admin_drains_a_worker_from_the_page_and_lets_it_go_on(site: Site) ->
     with session():
         assert Process.get_by_id("host:1:worker").wanted == "drain"
     assert "draining" in admin.get("/").text
+    with transaction():
+        assert begin_standstill("eve@cli", at)
+    assert "asked for by <bdi>eve@cli</bdi>" in admin.get("/").text
+    with transaction():
+        assert end_standstill()
+    assert "stands still" not in admin.get("/").text
     assert admin.submit("/workers/undrain", "/", name="host:1:worker").status_code == 200
     assert admin.submit("/workers/drain", "/", name="nobody").status_code == 400
     viewer = site.client("vic")
