@@ -9,7 +9,7 @@ import pytest
 from tasks.catalog import Job, Point, Policy, Resource, session
 from tasks.states import JobState, PointState, RequestState, RestoreState
 from tests.deploy.estate import PROD
-from tests.integration.test_repository_pipeline import HOME, Archiving, made, parts_of, volume_of
+from tests.integration.test_repository_pipeline import BLOCK, HOME, Archiving, made, parts_of, volume_of
 from tests.sandbox import Sandbox
 
 
@@ -104,6 +104,26 @@ def test_a_snapshot_that_cannot_be_read_keeps_no_other_from_being_taken_in_and_i
     assert [job.state for job in importing.jobs("import")] == [JobState.DONE] * 3
     found = {parts_of(point)[0].attributes["snapshot_id"] for point in importing.points(Point.kind == "archive")}
     assert found == {name for name, _ in history}
+
+
+def test_what_is_stored_is_not_stored_again_when_its_owner_deletes_the_snapshot_before(importing: Importing) -> None:
+    """feature 7: what changed cannot be told then, so the whole volume is read, and the job says so."""
+    history = importing.history()
+    importing.imported()
+    stored = sum(job.result["figures"]["stored_bytes"] for job in importing.jobs("import"))
+    for name, _ in history:
+        importing.ec2.delete_snapshot(SnapshotId=name)
+    importing.write(9)
+    importing.snapshot()
+    importing.imported()
+    last = importing.jobs("import")[-1]
+    assert (last.state, "not stored again" in last.result["full"]) == (JobState.DONE, True)
+    assert last.result["figures"]["stored_bytes"] < stored / 2
+    assert last.result["figures"]["read_bytes"] == 4 * BLOCK
+    done = importing.restored(importing.points(Point.kind == "archive")[-1], zone=f"{HOME}a")
+    assert importing.sandbox.fingerprint(PROD, HOME, volume_of(done)) == importing.sandbox.fingerprint(
+        PROD, HOME, importing.disk
+    )
 
 
 def test_imported_points_age_by_the_time_that_was_asked_for_and_else_never(importing: Importing) -> None:

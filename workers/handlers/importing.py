@@ -148,17 +148,16 @@ def _source(work: _Work, repository: Repository) -> tuple[Generation | None, Sou
         return None, work.blocks.source(*where), "It is the oldest generation of this volume here."
     try:
         base = read_index(repository, work.lineage).of(before.external_id)
-        source = work.blocks.source(*where, str(before.attributes["snapshot_id"]))
-    except (Missing, KeyError):
-        why = "The generation before, or the snapshot it was read of, is not there any more."
-    except Unrelated as error:
-        why = error.text
+    except Missing:
+        return None, work.blocks.source(*where), "The generation before is not in the repository any more."
+    try:
+        source = work.blocks.source(*where, str(before.attributes.get("snapshot_id", "")))
+    except (Missing, Unrelated) as error:
+        why = f"{error.text} So the whole volume is read, and what is in the repository is not stored again."
         return base, work.blocks.source(*where), why
-    else:
-        if source.size == base.size:
-            return base, source, ""
-        why = "The volume has another size than before."
-    return None, work.blocks.source(*where), why
+    if source.size == base.size:
+        return base, source, ""
+    return None, work.blocks.source(*where), "The volume has another size than before."
 
 
 def _conclude(work: _Work, point_id: int, transfer: Transfer) -> None:
