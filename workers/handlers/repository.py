@@ -99,7 +99,12 @@ def _create(context: Context, place: Place, job: Job) -> Facts:
             columns = columns_of(context, place.name, row.spec, job.spec)
             Repository.update(**columns).where(Repository.id == row.id).execute()
     leases = "catalog" if opened.config.outside else "store"
-    return {"id": opened.config.id, "created": made, "leases": leases, "warnings": list(features.warnings)}
+    return {
+        "id": opened.config.id,
+        "created": made,
+        "leases": leases,
+        "warnings": [*features.warnings, *features.notes],
+    }
 
 
 def _stats(context: Context, place: Place, _job: Job) -> Facts:

@@ -119,13 +119,16 @@ class BlobStore:
     def features(self) -> Features:
         container = self._wire.call("GET", "", {"restype": "container"}).headers
         locks = container.get("x-ms-immutable-storage-with-versioning-enabled", "").lower() == "true"
-        return Features(locks, tuple(TIERS), tuple(self._dangers(container)), COLD)
+        return Features(locks, tuple(TIERS), tuple(self._dangers(container)), COLD, tuple(self._notes()))
 
     def _dangers(self, container: Mapping[str, str]) -> Iterator[str]:
-        """Settings that keep what is deleted, or forbid what a repository must do."""
+        """Settings that forbid what a repository must do."""
         held = "x-ms-has-immutability-policy", "x-ms-has-legal-hold"
         if any(container.get(name, "").lower() == "true" for name in held):
             yield "The container has a policy or hold of its own: leases cannot be replaced there. Use another one."
+
+    def _notes(self) -> Iterator[str]:
+        """Settings that keep what is deleted."""
         try:
             body = self._wire.call("GET", "", {"restype": "service", "comp": "properties"}, service=True).body
         except (RepositoryError, ValueError):

@@ -224,6 +224,8 @@ def _forget(repository: Repository, found: Survey, report: PruneReport) -> None:
         and all(identity_of(name) in found.tombed for name in lease.manifests)
     ]
     repository.leases.forget(gone)
+    kept = set(repository.leases.jobs()) if gone else set()  # by a lock of the bucket: it needs its tombstones still
+    gone = [job for job in gone if job not in kept]
     named = {name for job, lease in leases.items() if job not in gone for name in lease.manifests}
     needed = {identity_of(name) for name in named | left}
     repository.store.delete([tomb_name(identity) for identity in found.tombed if identity not in needed])

@@ -19,7 +19,7 @@ from isal import isal_zlib
 
 from workers.repository.errors import AccessRefused, Conflict, Missing, StoreUnavailable, Unsuitable
 from workers.repository.http import proxy_for
-from workers.repository.s3locks import ObjectLock, lock_of
+from workers.repository.s3locks import ObjectLock, default_lock, lock_of
 from workers.repository.s3wire import MISSING, REFUSED, Elsewhere, Underway, Wire, error_of, storage_class
 from workers.repository.sdk import usable
 from workers.repository.sigv4 import Credentials
@@ -139,6 +139,7 @@ class S3Store:
         self._encryption = encryption or {}
         self._versions: bool | None = None
         self._locks: bool | None = None
+        self._notes: tuple[str, ...] = ()
         self.url = f"s3://{bucket}/{self._prefix}".rstrip("/")
 
     def put(self, name: str, body: Body, how: Put = PLAIN) -> str:
@@ -275,7 +276,7 @@ class S3Store:
     def features(self) -> Features:
         on = self._has_locks()
         rules = self._setting(lambda: self._client.get_bucket_lifecycle_configuration(Bucket=self._bucket))
-        return Features(on, CLASSES, tuple(self._dangers((rules or {}).get("Rules", []))), COLD)
+        return Features(on, CLASSES, tuple(self._dangers((rules or {}).get("Rules", []))), COLD, self._notes)
 
     def _dangers(self, rules: Iterable[dict[str, Any]]) -> Iterator[str]:
         """Lifecycle rules that would delete or move objects behind the repository's back."""
@@ -393,6 +394,7 @@ class S3Store:
     def _has_locks(self) -> bool:
         if self._locks is None:
             facts = self._setting(lambda: self._client.get_object_lock_configuration(Bucket=self._bucket))
+            self._notes = default_lock(facts or {})
             self._locks = (facts or {}).get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled"
         return self._locks
 

@@ -32,6 +32,16 @@ class ObjectLock:
         return datetime.max.replace(tzinfo=UTC) if self.held else self.until
 
 
+def default_lock(settings: dict[str, Any]) -> tuple[str, ...]:
+    """What a bucket's own default retention means for a repository, as a sentence; nothing without one."""
+    rule = settings.get("ObjectLockConfiguration", {}).get("Rule", {}).get("DefaultRetention", {})
+    if not rule:
+        return ()
+    spell = f"{rule['Days']} days" if rule.get("Days") else f"{rule.get('Years')} years"
+    text = f"The bucket itself locks each object for {spell} ({rule.get('Mode')})"
+    return (f"{text}: what is pruned or taken away before stays, and is billed, until then.",)
+
+
 def lock_of(client: Any, bucket: str, key: str, version: str = "") -> ObjectLock:
     """How an object, or one version of it, is locked. Two requests.
 

@@ -48,12 +48,14 @@ class Put:
 
 @dataclass(frozen=True)
 class Features:
-    """What a store's settings allow. `warnings` are sentences for the operator: what would endanger a repository."""
+    """What a store's settings allow. Sentences for the operator: `warnings` say what would endanger a repository, so
+    that none is made there, `notes` what only costs."""
 
     object_lock: bool = False
     storage_classes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     cold_classes: frozenset[str] = field(default_factory=frozenset)
+    notes: tuple[str, ...] = ()
 
 
 PLAIN = Put()

@@ -240,4 +240,5 @@ def test_what_is_deleted_in_a_container_with_versions_is_gone_for_good(server: B
 
 def test_soft_delete_is_told_because_it_bills(server: BlobServer) -> None:
     server.soft_delete_days = 14
-    assert any("14 days" in text for text in _store(server).features().warnings)
+    assert any("14 days" in text for text in _store(server).features().notes)
+    create(_store(server), KEY)

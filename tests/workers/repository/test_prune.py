@@ -148,6 +148,19 @@ def test_locked_packs_stay_with_the_reason_and_go_when_the_lock_is_over() -> Non
     assert not list(repo.store.list("generations/"))
 
 
+def test_a_lease_that_the_store_keeps_keeps_its_tombstones() -> None:
+    """Under a legal hold, or a bucket's own retention: else it would name a generation that was lost."""
+    repo, clock, contents = chain(1)
+    (lease,) = (stat.name for stat in repo.store.list("leases/"))
+    repo.store.extend_lock(lease, clock() + timedelta(days=30))
+    execute_prune(repo, plan_prune(repo, list(contents), AT_ONCE))
+    assert not list(repo.store.list("packs/"))
+    assert verify(repo).sound
+    clock.pass_by(days=31)
+    execute_prune(repo, plan_prune(repo, [], AT_ONCE))
+    assert not [stat.name for stat in repo.store.list("") if stat.name.startswith(("leases/", "tombs/"))]
+
+
 def test_cold_packs_are_spared_until_their_billed_time_is_over() -> None:
     repo, clock, contents = chain(2, Put(storage_class="GLACIER"))
     plan = plan_prune(repo, list(contents), AT_ONCE)

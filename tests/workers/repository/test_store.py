@@ -187,6 +187,16 @@ def test_a_locked_object_stays_and_the_reason_is_told(locking: Store) -> None:
     assert locking.features().object_lock
 
 
+def test_a_bucket_that_locks_everything_by_itself_is_told_because_it_bills(moto_endpoint: str) -> None:
+    """A note, no danger: leases are replaced there, and what is pruned goes when its lock ends."""
+    client = bucket(moto_endpoint, "held", ObjectLockEnabledForBucket=True)
+    assert S3Store(client, "held").features().notes == ()
+    rule = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 9}}}
+    client.put_object_lock_configuration(Bucket="held", ObjectLockConfiguration=rule)
+    found = S3Store(client, "held").features()
+    assert (found.warnings, "9 days (GOVERNANCE)" in found.notes[0]) == ((), True)
+
+
 def test_what_is_deleted_in_a_bucket_with_versions_is_gone_for_good(moto_endpoint: str) -> None:
     client = bucket(moto_endpoint, "versions")
     client.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
