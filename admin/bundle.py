@@ -9,6 +9,7 @@ out, exchanged, cut off nor added without being refused.
 """
 
 import base64
+import contextlib
 import json
 import os
 import secrets
@@ -51,10 +52,12 @@ class Writer:
     def __enter__(self) -> "Writer":
         if self._path.exists():
             raise Invalid(f"{self._path} is there already.", advice="Name a new file.")
-        self._part.unlink(missing_ok=True)
-        descriptor = os.open(self._part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        self._file: BinaryIO = os.fdopen(descriptor, "wb")
-        self._file.write(self._head)
+        with self._writing():
+            self._part.unlink(missing_ok=True)
+            descriptor = os.open(self._part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            # Without a buffer of its own, which closing would try to write once more to a disk that is full.
+            self._file: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
+            self._write(self._head)
         return self
 
     def add(self, record: Record) -> None:
@@ -65,19 +68,37 @@ class Writer:
             del self._ready[:_FRAME]
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._frame(bytes(self._ready) + self._zip.flush(), last=True)
-            self._file.flush()
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._file.close()
+            self._part.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        self._frame(bytes(self._ready) + self._zip.flush(), last=True)
+        with self._writing():
             os.fsync(self._file.fileno())
-        self._file.close()
-        if kind is None:
             os.link(self._part, self._path)  # never over a file that somebody made meanwhile
-        self._part.unlink(missing_ok=True)
 
     def _frame(self, data: bytes, *, last: bool) -> None:
         sealed = self._cipher.encrypt(_nonce(self._prefix, self._number), data, _beside(self._head, last=last))
-        self._file.write(struct.pack(">I", len(sealed)) + sealed)
+        self._write(struct.pack(">I", len(sealed)) + sealed)
         self._number += 1
+
+    def _write(self, data: bytes) -> None:
+        with self._writing():
+            left = memoryview(data)
+            while left:
+                left = left[self._file.write(left) :]
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Raises Invalid where the file cannot be written."""
+        try:
+            yield
+        except OSError as error:
+            raise Invalid(f"{self._path} cannot be written: {error.strerror}.", code="bundle-unwritable") from None
 
 
 def read_bundle(path: Path, secret: Secret) -> Iterator[Record]:

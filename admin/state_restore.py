@@ -63,7 +63,6 @@ def restore(settings: Settings, path: Path, secret: Secret, *, force: bool, who:
     if dry_run:
         return summary
     prepare_home(settings.home)
-    _put_files(settings, path, secret)
     open_catalog(settings.catalog)
     migrate()
     _put_rows(settings, path, secret, who)
@@ -71,11 +70,16 @@ def restore(settings: Settings, path: Path, secret: Secret, *, force: bool, who:
 
 
 def _put_files(settings: Settings, path: Path, secret: Secret) -> None:
-    """Each file back into its place, the master key where the settings look for it."""
+    """Each file back into its place, the master key where the settings look for it. Raises Invalid where it cannot be
+    written."""
     for record in read_bundle(path, secret):
         if "file" in record:
             name, data = record["file"]["path"], base64.b64decode(record["file"]["data"])
-            write_private(settings.key_path if name == KEY_FILE else settings.home / name, data)
+            place = settings.key_path if name == KEY_FILE else settings.home / name
+            try:
+                write_private(place, data)
+            except OSError as error:
+                raise Invalid(f"{place} cannot be written: {error.strerror}.") from None
         elif "row" in record or "end" in record:
             return
 
@@ -91,6 +95,7 @@ def _put_rows(settings: Settings, path: Path, secret: Secret, who: str) -> None:
             found = _digest(model)
             if found != digests[model._meta.table_name]:
                 raise Invalid(f"What was written into {model._meta.table_name} is not what was read.")
+        _put_files(settings, path, secret)  # last: a failure leaves the key that the catalog there is sealed with
         _begin(settings, who)
 
 

@@ -1,5 +1,7 @@
 """The whole installation as one file and back, on both databases and from one to the other."""
 
+import resource
+import signal
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from admin.bundle import Writer, read_bundle
-from admin.setup import prepare_catalog
+from admin.setup import prepare_catalog, prepare_home
 from admin.state import KEY_FILE, TABLES, back_up, inspect, table_rows
 from admin.state_restore import restore
 from coordinator.facts import policy_facts
@@ -18,7 +20,7 @@ from coordinator.resolve import resolve_runs
 from tasks.catalog import Job, Policy, Run, close_catalog, open_catalog, session, transaction
 from tasks.catalog.era import read_era
 from tasks.errors import Invalid, Refused
-from tasks.secrets import Secret
+from tasks.secrets import MasterKey, Secret
 from tasks.settings import Settings
 from tasks.states import RunState
 from tests.admin.catalogue import AT, HOSTILE, heartbeat, seed, seed_rest
@@ -96,6 +98,29 @@ def test_a_place_in_use_is_refused_unless_somebody_insists(catalog: str, tmp_pat
         back_up(used, file, SECRET, NOW)
 
 
+def test_a_restore_that_fails_leaves_key_settings_and_catalog_as_they_were(catalog: str, tmp_path: Path) -> None:
+    """Insisted upon over an installation, its key was replaced before its catalog was: the secrets of the one that
+    stayed did not open any more."""
+    lost = installation(tmp_path / "lost", catalog)
+    file, bad = tmp_path / "x.state", tmp_path / "bad.state"
+    back_up(lost, file, SECRET, NOW)
+    names = {"point": "policy", "policy": "point"}
+    with Writer(bad, SECRET) as writer:  # every hash is right, and its rows do not fit into their tables
+        for record in read_bundle(file, SECRET):
+            if record.get("end", {}).get("table") in names:
+                record["end"]["table"] = names[record["end"]["table"]]
+            writer.add(record)
+    used = replace(lost, home=tmp_path / "used")
+    prepare_home(used.home)
+    MasterKey.create(used.key_path)
+    key, before = used.key_path.read_bytes(), everything()
+    with pytest.raises(Invalid, match="another order"):
+        restore(used, bad, SECRET, force=True, who="ada")
+    assert used.key_path.read_bytes() == key
+    assert not (used.home / "snapfleet.toml").exists()
+    assert everything() == before
+
+
 def test_what_was_lost_after_the_backup_is_looked_for_and_not_made_again(catalog: str, tmp_path: Path) -> None:
     """Feature 69: a slot that runs anew has the token it had, whatever numbers its rows get; its attempt is no first
     one, so that it looks; tokens that name rows are other ones."""
@@ -150,6 +175,27 @@ def test_another_secret_and_a_newer_schema_are_refused_before_anything_is_touche
     with pytest.raises(Invalid, match="newer than this version"):
         restore(new, newer, SECRET, force=False, who="ada")
     assert not new.home.exists()
+    close_catalog()
+
+
+@pytest.mark.unit
+def test_a_backup_that_cannot_be_written_says_why_and_leaves_nothing_behind(sqlite_url: str, tmp_path: Path) -> None:
+    open_catalog(sqlite_url)
+    home = installation(tmp_path / "home", sqlite_url)
+    with pytest.raises(Invalid, match="cannot be written: No such file or directory"):
+        back_up(home, tmp_path / "nowhere" / "x.state", SECRET, NOW)
+    folder = tmp_path / "small"
+    folder.mkdir()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 10, limit[1]))  # as a full disk, it takes a part and then no more
+    try:
+        with pytest.raises(Invalid, match="cannot be written: File too large"):
+            back_up(home, folder / "x.state", SECRET, NOW)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    assert list(folder.iterdir()) == []
     close_catalog()
 
 
