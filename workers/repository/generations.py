@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from workers.repository.errors import Damaged, Missing, Newer, RepositoryError
+from workers.repository.errors import Archived, Damaged, Missing, Newer, RepositoryError
 from workers.repository.lease import COMMITTED, OPEN, Lease
 from workers.repository.manifest import Generation
 from workers.repository.names import GENERATIONS, LEASES, TOMBS, generation_name, identity_of, lease_name, tomb_name
@@ -57,9 +57,14 @@ class Index:
     def of(self, generation: str) -> Generation:
         """By id (a unique beginning is enough) or identity. Raises Missing."""
         found = [g for g in self.generations if g.id.startswith(generation) or g.identity == generation]
-        if len(found) != 1:
-            raise Missing(f"No one generation is called {generation}.", advice="List the generations.")
-        return found[0]
+        if len(found) == 1:
+            return found[0]
+        text = (
+            f"{len(found)} generations are called {generation}." if found else f"No generation is called {generation}."
+        )
+        if not found and self.broken():
+            text += f" It may be one that cannot be read: {min(self.broken())}."
+        raise Missing(text, advice="List the generations.")
 
 
 def read_index(repository: Repository, lineage: str | None = None, seen: Index | None = None) -> Index:
@@ -129,7 +134,7 @@ def _is_missing(repository: Repository, name: str) -> bool:
         repository.leases.read(name.removeprefix(LEASES)) if name.startswith(LEASES) else repository.store.stat(name)
     except Missing:
         return True
-    except (Damaged, Newer):
+    except (Archived, Damaged, Newer):
         return False
     return False
 
@@ -159,14 +164,14 @@ T = TypeVar("T")
 
 
 def each(names: Iterable[str], read: Callable[[str], T], index: Index) -> list[tuple[str, T]]:
-    """Read many small objects at once; what is gone is left out, what is damaged is noted in the index."""
+    """Read many small objects at once; what is gone is left out, what cannot be read is noted in the index."""
 
     def one(name: str) -> tuple[str, T | None]:
         try:
             return name, read(name)
         except Missing:
             return name, None  # removed by a collector since it was listed
-        except (Damaged, Newer) as error:
+        except (Archived, Damaged, Newer) as error:
             index.unreadable[name if "/" in name else f"leases/{name}"] = error
             return name, None
 

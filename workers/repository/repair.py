@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from workers.repository.archive import new_job_id
-from workers.repository.errors import Newer
+from workers.repository.errors import Archived, Newer
 from workers.repository.generations import Index, manifest_name, read_index
 from workers.repository.lease import COMMITTED, OPEN, REVOKED, Lease
 from workers.repository.manifest import Generation, SegmentRef
@@ -32,7 +32,7 @@ class Repaired:
 
 
 def repair(repository: Repository, found: Verified) -> Repaired:
-    """Act on what a verification found (best a full one). Raises Newer, Fenced, StoreUnavailable."""
+    """Act on what a verification found (best a full one). Raises Newer, Archived, Fenced, StoreUnavailable."""
     repository.assert_writable()
     done = Repaired()
     index = read_index(repository)
@@ -54,9 +54,15 @@ def repair(repository: Repository, found: Verified) -> Repaired:
 
 
 def _all_known(index: Index, found: Verified) -> None:
-    """Raises Newer: what a later release wrote looks like damage to this one, and would be given up."""
-    newer = {problem.name for problem in found.problems if problem.kind == "newer"}
+    """Raises Newer, Archived: what a later release wrote, or somebody archived, must not be given up as damaged."""
+    kinds = {problem.name: problem.kind for problem in found.problems}
+    newer = {name for name, kind in kinds.items() if kind == "newer"}
     newer |= {name for name, error in index.unreadable.items() if isinstance(error, Newer)}
+    archived = {name for name, kind in kinds.items() if kind == "archived"}
+    archived |= {name for name, error in index.unreadable.items() if isinstance(error, Archived)}
+    if archived:
+        text = f"{len(archived)} objects are archived, the first is {min(archived)}; nothing was given up."
+        raise Archived(text, advice="Have the store retrieve them, and repair when they can be read.")
     if newer:
         text = f"{len(newer)} objects have a newer version, the first is {min(newer)}; nothing was given up."
         advice = "Repair with a release that knows it. If there is none, that object is damaged: delete it first."

@@ -143,7 +143,7 @@ def _small_problems(repository: Repository, done: Verified) -> None:
                 opener(stat.name)
             except Missing:
                 continue  # removed since it was listed
-            except (Damaged, Newer) as error:
+            except (Archived, Damaged, Newer) as error:
                 done.blame(stat.name, error)
 
 
@@ -158,6 +158,7 @@ class _Walk:
         self._bad: dict[Pack, set[int]] = {}
         self._gone: set[Pack] = set()  # packs of which nothing can be read
         self._bad_maps: set[tuple[str, int]] = set()
+        self._unread: set[tuple[str, int]] = set()  # archived segments: nothing of them is lost
         self._segments: set[tuple[Pack, int]] = set()
         self._lock = Lock()
         self._buffers: SimpleQueue[tuple[Buffer, Buffer]] = SimpleQueue()  # for a pack, and for one content of it
@@ -175,8 +176,8 @@ class _Walk:
                 self._footer(name, ref.place)
             try:
                 segment = self._repository.segment(generation, number)
-            except (Damaged, Missing, Newer) as error:
-                self._bad_maps.add((name, ref.offset))
+            except (Archived, Damaged, Missing, Newer) as error:
+                (self._unread if isinstance(error, Archived) else self._bad_maps).add((name, ref.offset))
                 self._blame_once(name, error)
                 continue
             for place in segment.table.places:
@@ -199,7 +200,7 @@ class _Walk:
         for generation in self._generations:
             lost: list[int] = []
             for number, ref in enumerate(generation.segments):
-                if ref is None:
+                if ref is None or (ref.place.pack.name(MAP), ref.offset) in self._unread:
                     continue
                 first = number * BLOCKS
                 if (ref.place.pack.name(MAP), ref.offset) in self._bad_maps:
@@ -229,7 +230,7 @@ class _Walk:
                 self._repository.store.read(name, place.size - length, length),
                 place.footer,
             )
-        except (Damaged, Missing, Newer) as error:
+        except (Archived, Damaged, Missing, Newer) as error:
             self._blame_once(name, error)
 
     def _pack(self, place: Place) -> None:

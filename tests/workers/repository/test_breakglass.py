@@ -75,6 +75,8 @@ def test_the_latest_is_never_an_older_one_in_the_place_of_one_that_cannot_be_rea
     (root / name).unlink() if harm == "missing" else (root / name).write_bytes(b"noise")
     code, out, err = command(*arguments, "list")
     assert (code, newest in out, name.rpartition("/")[2] in err or newest in err) == (3, False, True)
+    code, _, err = command(*arguments, "restore", newest, str(tmp_path / "disk"))
+    assert (code, "may be one that cannot be read" in err) == (1, True)
     latest = ["restore", "latest:vol-1\x1b[31m", str(tmp_path / "disk")]
     code, _, err = command(*arguments, *latest)
     assert (code, "latest may be one" in err, (tmp_path / "disk").exists()) == (1, True, False)

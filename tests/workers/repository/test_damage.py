@@ -9,11 +9,12 @@ import pytest
 
 from tests.workers.repository.volumes import BLOCK, KEY, TUNING, Disk, Hand, Snapshot, content, repository
 from workers.repository.archive import archive, archive_slice, resume_archive, start_archive
-from workers.repository.errors import Damaged, Fenced, Missing, Newer, RepositoryError, WrongKey
-from workers.repository.generations import read_index
+from workers.repository.errors import Archived, Damaged, Fenced, Missing, Newer, RepositoryError, WrongKey
+from workers.repository.generations import manifest_name, read_index
 from workers.repository.keys import KeyFile, Passphrase
 from workers.repository.liveness import Margins
 from workers.repository.memory import MemoryStore
+from workers.repository.names import MAP
 from workers.repository.prune import PruneRefused, execute_prune, hide, plan_prune
 from workers.repository.repair import repair
 from workers.repository.repository import Repository, open_repository
@@ -239,6 +240,31 @@ def test_repair_gives_nothing_up_that_a_later_release_has_written(folder: str) -
     assert {problem.kind for problem in found.problems} == {"newer"}
     with pytest.raises(Newer, match="a release that knows"):
         repair(repo, found)
+    assert {stat.name: store.get(stat.name) for stat in store.list("")} == before
+
+
+@pytest.mark.parametrize("folder", ["generations/", "leases/", "maps/"])
+def test_what_a_lifecycle_rule_has_archived_is_named_keeps_no_other_from_being_restored_and_is_not_given_up(
+    folder: str,
+) -> None:
+    """All but packs must stay readable; where a rule that somebody set has archived them they come back when asked."""
+    repo, store, contents = built()
+    generation = read_index(repo).generations[-1]
+    names = {"generations/": manifest_name(repo, generation), "leases/": f"leases/{generation.id}"}
+    name = names.get(folder) or next(ref.place.pack.name(MAP) for ref in generation.segments if ref is not None)
+    before = {stat.name: store.get(stat.name) for stat in store.list("")}
+    store.reclass(name, "GLACIER")
+    found = verify(repo, full=True)
+    assert (name, "archived") in [(problem.name, problem.kind) for problem in found.problems]
+    others = [one for one in read_index(repo).generations if one.id != generation.id]
+    assert others
+    assert all(content(repo, one) == contents[one.id] for one in others)
+    with pytest.raises(RepositoryError):
+        plan_prune(repo, [])
+    with pytest.raises(Archived, match="retrieve"):
+        repair(repo, found)
+    store.thaw([name], 1, "Bulk")
+    repo.clock.pass_by(hours=6)  # type: ignore[attr-defined]
     assert {stat.name: store.get(stat.name) for stat in store.list("")} == before
 
 
