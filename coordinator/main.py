@@ -138,7 +138,7 @@ class Coordinator:
         return planned
 
     def _publish(self, at: datetime) -> int:
-        return publish(self.publisher, self.counters, at, self.admission, self._memory)
+        return publish(self.publisher, self.counters, at, self.admission, self._memory, self._share)
 
     @contextmanager
     def pipelined(self) -> Iterator[None]:

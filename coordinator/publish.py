@@ -14,6 +14,7 @@ from peewee import fn
 from coordinator.admission import USUAL, Admission, Candidate, InFlight, Place, Turns, choose
 from coordinator.candidates import read_candidates, ready_jobs
 from coordinator.copy_slots import COPY_SLOTS, read_slots
+from coordinator.sharing import ALONE, Share
 from tasks.broker import Publisher
 from tasks.catalog import Job, Outbox, look_up_rows, rows, transaction
 from tasks.catalog.budgets import calls_of, read_limits, read_paces, spend
@@ -70,10 +71,11 @@ def publish(
     at: datetime,
     admission: Admission = USUAL,
     memory: Memory | None = None,
+    share: Share = ALONE,
 ) -> int:
     """Publish what is ready and admitted; how many were confirmed. Raises nothing for a broker that is away.
 
-    `memory` is this coordinator's own, from batch to batch.
+    `memory` is this coordinator's own, from batch to batch; of more than a batch it takes its `share` first.
     """
     memory = memory or Memory()
     due = ready_jobs(at, BATCH + 1)
@@ -90,7 +92,8 @@ def publish(
             return 0
         look_up_rows()
         few = due if len(due) <= BATCH else ()
-        ready = read_candidates(at, {lane: min(room[lane], BATCH) for lane in lanes}, few)  # more would not go now
+        most = BATCH if few else BATCH * share.of  # more would not go now
+        ready = read_candidates(at, {lane: min(room[lane], most) for lane in lanes}, few)
         bound = bool(pools.names)
         candidates = [one for one in ready if not (bound and pools.stranded(one.lane, one.account, one.region, served))]
         # Counted after the candidates were read: what another coordinator has published since is then in the count,
@@ -99,7 +102,8 @@ def publish(
         paces = _Paces(admission, read_paces(at) if metered else {})
         queued = memory.queued(admission, at) or memory.note(_queued(pools, served), at)
         flight = _in_flight(at, queued, candidates, paces)
-        chosen = _locked(choose(candidates, flight, COPY_SLOTS, admission, memory.turns, BATCH), at)
+        chosen = _ours(choose(candidates, flight, COPY_SLOTS, admission, memory.turns, most), share)
+        chosen = _locked(chosen[:BATCH], at)
         if not chosen:
             return 0
         reach("coordinator.before-publish")
@@ -177,6 +181,12 @@ def _stale(at: datetime) -> Counter[Place]:
     for account, region, service, lane, count in rows(old):
         waiting[account, region, family_of_start(service, Lane(lane))] += count
     return waiting
+
+
+def _ours(chosen: Sequence[Candidate], share: Share) -> list[Candidate]:
+    """Our share of the starts before those that another coordinator is about to publish: else all would reach for the
+    same. What somebody waits for stays at the head, whosever it is."""
+    return sorted(chosen, key=lambda item: item.lane in METERED and item.job % share.of != share.rank)
 
 
 def _locked(chosen: Sequence[Candidate], at: datetime) -> list[Candidate]:

@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
@@ -10,14 +11,15 @@ import pytest
 from coordinator.admission import USUAL as USUAL_ADMISSION
 from coordinator.admission import Admission, Candidate
 from coordinator.candidates import read_candidates, ready_jobs
-from coordinator.publish import COUNT_FRESH, Memory, _locked, publish
+from coordinator.publish import BATCH, COUNT_FRESH, Memory, _locked, publish
+from coordinator.sharing import Share
 from tasks.catalog import Budget, Job, Outbox, database, look_up_rows, session, transaction
 from tasks.catalog.budgets import calls_of, lower
 from tasks.catalog.copy_slots import note_others, note_refusal
 from tasks.catalog.transitions import add_job, add_jobs
 from tasks.chains import copy_chain
 from tasks.lanes import LANES, Lane
-from tasks.limits import USUAL
+from tasks.limits import USUAL, Pace
 from tasks.messages import JobMessage
 from tasks.states import JobState
 from tasks.telemetry import Counters
@@ -103,6 +105,49 @@ def test_coordinators_that_publish_at_once_send_each_message_once(house: House) 
     with session():
         queued = Job.select().where(Job.state == JobState.QUEUED).count()
     assert queued == len(sent) == min(300, LANES[Lane.DISCOVER].capacity)
+
+
+OPEN = Admission(capacity=dict.fromkeys(Lane, 10**6), starts=Pace(per_second=1e6, burst=10**6))
+
+
+def send_share(house: House, queue: Queue, share: Share) -> int:
+    with session():
+        return publish(queue, Counters(), house.clock.timer(), OPEN, share=share)
+
+
+def wave(house: House, count: int) -> None:
+    row = {"kind": "snapshot", "lane": str(Lane.SNAPSHOT), "account": house.account(), "service": "ec2"}
+    with transaction():
+        add_jobs([{**row, "region": f"r-{n % 50}"} for n in range(count)], house.clock.timer())
+
+
+@pytest.mark.usefixtures("catalog")
+@pytest.mark.parametrize("catalog", ["postgresql"], indirect=True)
+def test_of_more_than_a_batch_coordinators_that_publish_at_once_send_a_batch_each(tmp_path: Path) -> None:
+    house, other = House(tmp_path), Queue()
+    wave(house, 2 * BATCH + 200)
+
+    class Meanwhile(Queue):
+        def publish(self, messages: list[tuple[Lane, JobMessage]]) -> list[bool]:  # type: ignore[override]
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(send_share, house, other, Share(1, 2)).result(timeout=30) == BATCH
+            return super().publish(messages)
+
+    first = Meanwhile()
+    assert send_share(house, first, Share(0, 2)) == BATCH
+    assert {message.job % 2 for _, message in first.sent} == {0}
+    assert {message.job % 2 for _, message in other.sent} == {1}
+
+
+def test_the_share_of_a_coordinator_that_publishes_nothing_is_sent_by_the_other_and_a_restore_before_all(
+    house: House,
+) -> None:
+    wave(house, 2 * BATCH + 200)
+    urgent = set(jobs(house, 2, kind="restore-step", lane=str(Lane.RESTORE), account=1))
+    while send_share(house, house.queue, Share(0, 2)):
+        assert len(house.queue.sent) % BATCH == 0 or not house.outbox()
+    assert {message.job for _, message in house.queue.sent[:2]} == urgent
+    assert len(house.queue.sent) == 2 * BATCH + 202
 
 
 def test_a_message_put_off_while_it_was_looked_at_is_not_sent(house: House) -> None:
