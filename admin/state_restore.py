@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import tomllib
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from peewee import fn
 
 from admin.bundle import Record, read_bundle
-from admin.setup import KEY_ID, prepare_home, sqlite_path
+from admin.setup import prepare_home, sqlite_path
 from admin.state import KEY_FILE, TABLES, Summary, check, inspect, line_of, table_rows, write_private
 from tasks.catalog import Audit, Job, Lease, Meta, Process, database, open_catalog, session, transaction
 from tasks.catalog.database import CatalogModel
@@ -58,6 +59,7 @@ def restore(settings: Settings, path: Path, secret: Secret, *, force: bool, who:
             f"The bundle's schema is older than this version (it lacks {missing[0]}).",
             advice=f"Restore it with version {summary.version}, then upgrade.",
         )
+    _check_key(settings, summary)
     if not force:
         refuse_if_taken(settings)
     if dry_run:
@@ -67,6 +69,25 @@ def restore(settings: Settings, path: Path, secret: Secret, *, force: bool, who:
     migrate()
     _put_rows(settings, path, secret, who)
     return summary
+
+
+def _check_key(settings: Settings, summary: Summary) -> None:
+    """Raises Invalid where the key that opens the bundle's secrets is neither in it nor printed by the key command."""
+    if settings.key_command:
+        if settings.master_key().key_id != summary.key_id:
+            text = f"The master key {settings.key_place} is not this bundle's."
+            raise Invalid(text, advice="Bring the key that belongs to it.")
+    elif KEY_FILE not in summary.files:
+        text = "The master key is not in this bundle: a key command printed it."
+        raise Invalid(text, advice="Set SNAPFLEET_KEY_COMMAND to that command, and restore again.")
+
+
+def elsewhere(settings: Settings) -> list[str]:
+    """Settings in the restored snapfleet.toml by which a process that has only those would look for catalog or key in
+    another place than they were put back into."""
+    file = settings.home / "snapfleet.toml"
+    read = tomllib.loads(file.read_text()) if file.exists() else {}
+    return [name for name in ("catalog_url", "key_file") if name in read and read[name] != getattr(settings, name)]
 
 
 def _put_files(settings: Settings, path: Path, secret: Secret) -> None:
@@ -150,10 +171,6 @@ def _begin(settings: Settings, who: str) -> None:
                 newest = model.select(fn.MAX(key)).scalar() or 0
                 table = model._meta.table_name
                 database.execute_sql("SELECT setval(pg_get_serial_sequence(%s, 'id'), %s)", (table, max(1, newest)))
-    if Meta.get_by_id(KEY_ID).value != settings.master_key().key_id:
-        raise Invalid(
-            f"The master key {settings.key_place} is not this bundle's.", advice="Bring the key that belongs to it."
-        )
     clock = settings.clock()
     era = begin_era(clock.now())
     Job.update(fence=Job.fence + 1).where(Job.state.in_(list(JOB_OPEN))).execute()

@@ -2,14 +2,16 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import click
 
 from admin.cli.command import command, group
 from admin.cli.context import Context
 from admin.state import Summary, back_up, inspect
-from admin.state_restore import restore
+from admin.state_restore import elsewhere, restore
 from tasks.errors import Invalid
 from tasks.secrets import Secret
 
@@ -64,16 +66,20 @@ def state_restore(at: Context, file: Path, key_file: Path | None, dry_run: bool,
     """
     found = restore(at.settings, file, _secret(key_file), force=force, who=at.who, dry_run=dry_run)
     done = f"{file} is whole, and can be put back here." if dry_run else "Put back, and compared with the backup."
-    _say(at, found, done)
+    others = [] if dry_run else elsewhere(at.settings)
+    _say(at, found, done, {"elsewhere": others})
+    for name in others if not at.output.json else ():
+        variable = f"SNAPFLEET_{name.upper()}"
+        at.output.line(f"snapfleet.toml names another {name} than was used here: correct it, or keep {variable} set.")
 
 
 for _verb in (state_backup, state_show, state_restore):
     state.add_command(_verb)
 
 
-def _say(at: Context, found: Summary, text: str) -> None:
+def _say(at: Context, found: Summary, text: str, more: Mapping[str, object] = MappingProxyType({})) -> None:
     if at.output.json:
-        at.output.value(found.to_json())
+        at.output.value({**found.to_json(), **more})
         return
     at.output.line(text)
     at.output.record(found.to_json(), _SHOWN)
