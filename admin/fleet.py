@@ -4,10 +4,12 @@ A drain is a wish in the worker's own row, which it reads at each heartbeat: it 
 again after a restart under the same name.
 """
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
 from admin.queries import Row, near
+from admin.queries_estate import list_processes
 from tasks.catalog import Audit, Job, Process, Resource, session, transaction
 from tasks.catalog.fleet import DRAIN, SILENT_AFTER
 from tasks.catalog.standstill import begin_standstill, end_standstill
@@ -51,6 +53,21 @@ def _worker(row: Process, known: dict[int, str]) -> Row:
     return {**{key: getattr(row, key) for key in keys}, "state": state_of(row), "working": working}
 
 
+def list_lives(clock: Clock) -> list[Row]:
+    """Every process that is known, each with its `state`: alive, draining, drained, or silent for those that reported
+    nothing lately: a killed one stays known for a day."""
+    since = clock.timer() - SILENT_AFTER
+    return [{**row, "state": _life(row, alive=row["seen_at"] >= since)} for row in list_processes()]
+
+
+def _life(row: Row, *, alive: bool) -> str:
+    if not alive:
+        return "silent"
+    if row["draining"] or row["wanted"]:
+        return "draining" if row["busy"] or not row["draining"] else "drained"
+    return "alive"
+
+
 def state_of(row: Process) -> str:
     """A live worker in a word: working, idle, draining (something is still in hand) or drained."""
     if row.draining or row.wanted == DRAIN:
@@ -75,10 +92,14 @@ def ask_drain(name: str, *, drain: bool, who: str, clock: Clock) -> list[str]:
     return chosen
 
 
-def drained(names: list[str], clock: Clock) -> bool:
+def undrained(names: Collection[str], clock: Clock) -> list[Row]:
+    """Those of these workers that live and have something in hand or may still take something."""
+    return [row for row in list_workers(clock) if row["name"] in names and row["state"] != "drained"]
+
+
+def drained(names: Collection[str], clock: Clock) -> bool:
     """Whether each of these workers has nothing in hand and takes nothing, or is gone."""
-    with session():
-        return all(state_of(row) == "drained" for row in _live(clock) if row.name in names)
+    return not undrained(names, clock)
 
 
 def ask_standstill(*, who: str, clock: Clock) -> None:

@@ -67,7 +67,7 @@ def queue_health(clock: Clock) -> list[LaneHealth]:
                 delayed=counts.delayed.get(lane, 0),
                 running=counts.held.get((lane, JobState.RUNNING), 0),
                 waiting=counts.held.get((lane, JobState.WAITING), 0),
-                oldest_age_s=round(oldest[lane], 3),
+                oldest_age_s=round(oldest[lane], 1),
                 consumers=len(takers),
                 threads=sum(worker.threads for worker in takers),
                 rate_per_min=round(counts.finished.get(lane, 0) / (RATE_WINDOW / timedelta(minutes=1)), 1),

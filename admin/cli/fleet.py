@@ -11,7 +11,7 @@ from admin.cli.command import command, group
 from admin.cli.context import Context
 from admin.cli.output import columns, shown_value
 from admin.cli.status import workers_needed
-from admin.fleet import DRAINED_WITHIN, ask_drain, ask_resume, ask_standstill, drained, list_workers
+from admin.fleet import DRAINED_WITHIN, ask_drain, ask_resume, ask_standstill, drained, list_workers, undrained
 from tasks.catalog import session
 from tasks.catalog.standstill import on_its_way
 from tasks.errors import Exit
@@ -70,8 +70,12 @@ def worker_drain(at: Context, name: str, wait: bool) -> int | None:
     at.open()
     names = ask_drain(name, drain=True, who=at.who, clock=at.clock)
     over = wait and _until(lambda: drained(names, at.clock), DRAINED_WITHIN)
+    left = undrained(names, at.clock) if wait and not over else []
     text = f"Drained: {', '.join(names)}." if over else f"Asked to drain: {', '.join(names)}."
-    at.output.result({"workers": names, "drained": over}, text)
+    waits = [
+        f" {row['name']} still works on {_works_on(at, row['working']) or 'nothing it has reported'}." for row in left
+    ]
+    at.output.result({"workers": names, "drained": over, "left": left}, text + "".join(waits))
     return int(Exit.FAILED) if wait and not over else None
 
 

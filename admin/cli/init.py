@@ -42,15 +42,15 @@ def init(at: Context, home: Path | None, catalog_url: str, broker_url: str, user
         add_user(user, password, "admin", who="init", clock=settings.clock())
         shown = password if own else ""
         made.append(f"user {user}")
-    _say(at, home, found.installation, made, shown)
+    _say(at, home, found.installation, made, shown, embedded=settings.embedded)
 
 
-def _say(at: Context, home: Path, installation: str, made: list[str], password: str) -> None:
+def _say(at: Context, home: Path, installation: str, made: list[str], password: str, *, embedded: bool) -> None:
     elsewhere = home != Path(os.environ.get("SNAPFLEET_HOME", DEFAULT_HOME)).expanduser().absolute()
     steps = [
         *([f"export SNAPFLEET_HOME={home}"] if elsewhere else []),
         "snapfleet doctor",
-        "snapfleet up",
+        *(["snapfleet up"] if embedded else ["snapfleet coordinator", "snapfleet worker", "snapfleet web"]),
         "snapfleet apply -f estate.yaml",
     ]
     if at.output.json:

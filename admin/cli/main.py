@@ -48,7 +48,7 @@ COMMANDS = {
     "status": ("status", "Show whether all is well."),
     "forecast": ("status", "Show the load of a day, hour by hour."),
     "queue": ("queue", "Show how the queue is."),
-    "processes": ("queue", "List processes that run."),
+    "processes": ("queue", "List processes and how they are."),
     "dead": ("queue", "Deal with messages that could not be delivered."),
     "alerts": ("alerts", "List open alerts."),
     "audit": ("alerts", "List who asked for what."),

@@ -1,5 +1,6 @@
 """`snapfleet queue` and `dead`: how the work flows, and messages that could not be delivered."""
 
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,16 +10,18 @@ from admin.cli.command import command, group
 from admin.cli.context import Context
 from admin.cli.follow import settle
 from admin.cli.output import columns
+from admin.fleet import list_lives
 from admin.health import queue_health
 from admin.queries import LIMIT
-from admin.queries_estate import list_letters, list_processes
+from admin.queries_estate import list_letters
 from admin.requests import request_letters
+from tasks.errors import Exit
 
 _LANES = columns(
     "lane", "ready#", "in broker#=in_broker", "delayed#", "running#", "waiting#", "oldest s#=oldest_age_s",
     "workers#=consumers", "threads#", "per min#=rate_per_min", "dead#",
 )  # fmt: skip
-_PROCESSES = columns("process=name", "role", "lanes", "threads#", "busy#", "version", "draining", "seen=seen_at")
+_PROCESSES = columns("process=name", "role", "state", "lanes", "threads#", "busy#", "version", "seen=seen_at")
 _NOBODY = "No process has reported itself; start `snapfleet up`."
 _LETTERS = columns("id#", "lane", "reason", "job#=job_id", "state", "received=received_at")
 
@@ -43,7 +46,7 @@ queue.add_command(queue_status)
 
 def _status(at: Context) -> None:
     lanes: list[Mapping[str, Any]] = [dict(lane) for lane in queue_health(at.clock)]
-    running = list_processes()
+    running = list_lives(at.clock)
     if at.output.json:
         at.output.value({"lanes": lanes, "processes": running})
         return
@@ -53,13 +56,18 @@ def _status(at: Context) -> None:
 
 
 @command(example="snapfleet processes")
-def processes(at: Context) -> None:
-    """List processes that run.
+@click.option("--here", is_flag=True, help="Those of this host only; exit 1 when none of them lives: a health check.")
+def processes(at: Context, here: bool) -> int | None:
+    """List processes and how they are.
 
-    Coordinators, workers and pages report themselves every five seconds.
+    Coordinators, workers and pages report themselves every five seconds. One that was killed is silent, and is shown
+    for a day.
     """
     at.open()
-    at.output.rows(list_processes(), _PROCESSES, _NOBODY)
+    host = socket.gethostname()
+    rows = [row for row in list_lives(at.clock) if not here or row["name"].partition(":")[0] == host]
+    at.output.rows(rows, _PROCESSES, _NOBODY)
+    return int(Exit.FAILED) if here and all(row["state"] == "silent" for row in rows) else None
 
 
 @group(example="snapfleet dead list")

@@ -55,7 +55,14 @@ def workers_needed(at: Context) -> None:
         found = read_needs(at.clock.timer(), at.clock.now(), at.settings.threads)
     rows = [_need(one) for one in found]
     if not at.output.json:
-        rows = [{**row, **{key: shown_span(row[key]) for key in ("backlog", "clears")}} for row in rows]
+        rows = [
+            {
+                **row,
+                "backlog": shown_span(row["backlog"]),
+                "clears": shown_span(row["clears"]) if row["threads"] or not row["backlog"] else "never",
+            }
+            for row in rows
+        ]
     at.output.rows(rows, _NEEDS)
 
 

@@ -5,14 +5,13 @@ from typing import Any
 from flask import Blueprint, abort, current_app, render_template, request
 
 from admin.figures import Estate, overview
-from admin.fleet import list_workers
+from admin.fleet import list_lives, list_workers
 from admin.health import queue_health, word_of
 from admin.progress import moving
-from admin.queries_estate import list_alerts, list_letters, list_processes
+from admin.queries_estate import list_alerts, list_letters
 from admin.rights import last_checks
 from admin.web import lists
 from admin.web.guard import clock
-from tasks.catalog.fleet import SILENT_AFTER
 from tasks.catalog.standstill import standstill
 from tasks.resources import TYPES
 from tasks.states import JobState, PointState, RunState
@@ -23,20 +22,8 @@ LARGEST = 2**63 - 1  # the catalog's numbers are 64-bit integers
 
 def processes() -> list[dict[str, Any]]:
     """Processes, each with whether it reported lately."""
-    since = clock().timer() - SILENT_AFTER
     working = {row["name"]: row["working"] for row in list_workers(clock())}
-    return [
-        {**row, "state": _life(row, row["seen_at"] >= since), "working": working.get(row["name"], [])}
-        for row in list_processes()
-    ]
-
-
-def _life(row: dict[str, Any], alive: bool) -> str:
-    if not alive:
-        return "silent"
-    if row["draining"] or row["wanted"]:
-        return "draining" if row["busy"] or not row["draining"] else "drained"
-    return "alive"
+    return [{**row, "working": working.get(row["name"], [])} for row in list_lives(clock())]
 
 
 def before() -> int | None:

@@ -92,6 +92,8 @@ def test_units_and_containers_start_commands_that_exist_and_hold_no_secret() -> 
             if re.search("PASSWORD|BROKER_URL", variable):
                 assert re.fullmatch(r"\$\{\w+:\?\}", value), variable
         assert not re.search(r"://\w+:[^$@]+@", json.dumps(service)), name
+    for name in ("coordinator", "worker"):  # the process itself is asked for, so that `up --wait` waits for it
+        assert services[name]["healthcheck"]["test"] == ["CMD", "snapfleet", "processes", "--here"]
     assert services["worker"]["stop_signal"] == "SIGTERM"
     assert services["worker"]["stop_grace_period"] == "45s"
     assert services["coordinator"]["deploy"]["replicas"] >= 2

@@ -1,6 +1,7 @@
 """Commands about the fleet: who works, a drain, a standstill."""
 
-from datetime import UTC, datetime
+import socket
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -47,6 +48,44 @@ def test_workers_are_listed_with_what_they_have_in_hand(cli: Cli) -> None:
     assert "copy 5 (" in cli("workers").out
     assert cli("worker", "drain", "a:1:worker").out == "Asked to drain: a:1:worker.\n"
     assert cli("worker", "drain", "a:2:worker").code == 2
+
+
+def test_processes_that_died_are_not_shown_as_running_and_a_host_can_ask_for_its_own(cli: Cli) -> None:
+    """A row of a killed process stays for a day. A health check of a container asks whether its own process lives."""
+    here, long_ago = socket.gethostname(), at() - timedelta(hours=1)
+    with transaction():
+        for name, role, seen in (("a:1:worker", "worker", at()), (f"{here}:1:worker", "worker", long_ago)):
+            Process.create(name=name, role=role, started_at=long_ago, seen_at=seen)
+    said = cli("processes", "-o", "json").json
+    assert {row["name"]: row["state"] for row in said} == {"a:1:worker": "alive", f"{here}:1:worker": "silent"}
+    assert "silent" in cli("processes").out
+    asked = cli("processes", "--here")
+    assert asked.code == 1
+    assert "a:1:worker" not in asked.out
+    with transaction():
+        Process.create(name=f"{here}:2:worker", role="worker", started_at=at(), seen_at=at())
+    asked = cli("processes", "--here", "-o", "json")
+    assert (asked.code, len(asked.json)) == (0, 2)
+
+
+def test_a_drain_that_takes_too_long_says_what_it_waits_for(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    since = at() - timedelta(seconds=90)
+    jobs = {"jobs": [{"job": 5, "kind": "discover", "lane": "discover", "since": since.isoformat()}]}
+    with transaction():
+        Process.create(name="a:1:worker", role="worker", busy=1, detail=jobs, started_at=at(), seen_at=at())
+    monkeypatch.setattr("admin.cli.fleet.DRAINED_WITHIN", timedelta(0))
+    said = cli("worker", "drain", "a:1:worker", "--wait")
+    assert said.code == 1
+    assert "a:1:worker still works on discover 5 (1m" in said.out
+    (left,) = cli("worker", "drain", "a:1:worker", "--wait", "-o", "json").json["left"]
+    assert (left["name"], left["working"][0]["kind"]) == ("a:1:worker", "discover")
+
+
+def test_a_pool_without_workers_is_not_said_to_clear_its_backlog(cli: Cli) -> None:
+    with transaction():
+        account = Account.create(name="prod", regions=["us-east-1"])
+        add_job(lane=Lane.SNAPSHOT, at=at(), kind="snapshot", account=account, region="us-east-1", key="k")
+    assert cli("workers", "needed").out.splitlines()[1].split() == ["common", "0", "1", "0", "2s", "never", "snapshot"]
 
 
 def test_a_standstill_lets_nothing_begin_and_follows_what_was_begun(cli: Cli) -> None:

@@ -103,7 +103,12 @@ def test_a_fleet_catalog_is_set_up_and_asked_like_an_embedded_one(
 ) -> None:
     monkeypatch.setenv("SNAPFLEET_CATALOG_URL", database_url)
     monkeypatch.setenv("SNAPFLEET_ADMIN_PASSWORD", PASSWORD)
+    monkeypatch.setenv("SNAPFLEET_BROKER_URL", "amqp://guest:guest@127.0.0.1:1/")
     assert run(["init", "--yes"]) == run(["init", "--yes"]) == 0
+    said = capsys.readouterr().out
+    assert "snapfleet coordinator" in said
+    assert "snapfleet up" not in said
+    monkeypatch.delenv("SNAPFLEET_BROKER_URL")
     assert run(["doctor", "--wait", "0"]) == run(["upgrade"]) == run(["policies"]) == 0
     assert capsys.readouterr().err == ""
     close_catalog()
