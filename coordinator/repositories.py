@@ -13,7 +13,7 @@ from coordinator.tiering import moves_of
 from tasks.catalog import Account, Job, Point, Repository, rows, transaction
 from tasks.catalog.archives import repository_destination
 from tasks.catalog.transitions import add_jobs, requeue_idle
-from tasks.errors import Invalid
+from tasks.errors import Invalid, Refused
 from tasks.lanes import Lane
 from tasks.states import PointState
 
@@ -28,11 +28,15 @@ COMPACT_EVERY = timedelta(days=7)
 # What a wish that brings a key says of it: the kind, the sealed key or its name in KMS, and the estate's words for it.
 KEY_FIELDS = ("how", "kms_key", "key_sealed", "reference")
 
+# What is in a job's spec beside the options that were asked for.
+_OURS = ("repository", "verb", "lock_days", "going")
+
 
 def ask_repository(name: str, verb: str, options: Mapping[str, Any], at: datetime) -> int:
     """Have a worker do something with a repository; the job's id. Call inside a transaction.
 
-    Raises Invalid for a repository, an account or a verb that there is not.
+    Raises Invalid for a repository, an account or a verb that there is not, Refused while the same verb is under way
+    with other options.
     """
     if verb not in VERBS:
         raise Invalid(f"A repository cannot be asked to {verb!r}.", advice=f"It takes {', '.join(VERBS)}.")
@@ -58,7 +62,11 @@ def ask_repository(name: str, verb: str, options: Mapping[str, Any], at: datetim
             "max_attempts": 3,
         }
         return add_jobs([new], at)[0]
-    requeue_idle([known.id], at, spec=spec, account=account.id, region=row.spec["region"])
+    if not requeue_idle([known.id], at, spec=spec, account=account.id, region=row.spec["region"]):
+        under_way = {key: value for key, value in known.spec.items() if key not in _OURS}
+        if under_way != dict(options):  # its outcome would be taken for that of what was asked
+            text = f"Another {verb} of {name} is under way ({', '.join(under_way) or 'without options'})."
+            raise Refused(text, advice=f"Ask again when it is done: `snapfleet repository show {name}`.")
     return int(known.id)
 
 
@@ -119,18 +127,14 @@ def _lock(row: Repository, at: datetime) -> int:
     """Have the locks of what is still needed extended."""
     if not row.spec.get("lock") or not _is_due(row, "lock", at, LOCK_EVERY):
         return 0
-    with transaction():
-        ask_repository(row.name, "lock", {}, at)
-    return 1
+    return _wake(row, "lock", {}, at)
 
 
 def _compact(row: Repository, at: datetime) -> int:
     """Have sparse packs moved together; those that are locked the worker leaves, and tells until when."""
     if not _is_due(row, "compact", at, COMPACT_EVERY):
         return 0
-    with transaction():
-        ask_repository(row.name, "compact", {}, at)
-    return 1
+    return _wake(row, "compact", {}, at)
 
 
 def _tier(row: Repository, now: datetime, at: datetime) -> int:
@@ -138,17 +142,22 @@ def _tier(row: Repository, now: datetime, at: datetime) -> int:
     if not _is_due(row, "tier", at):
         return 0
     moves = moves_of(row.name, now)
-    if moves:
-        with transaction():
-            ask_repository(row.name, "tier", {"moves": moves}, at)
-    return int(bool(moves))
+    return _wake(row, "tier", {"moves": moves}, at) if moves else 0
 
 
 def _look_after(row: Repository, verb: str, at: datetime) -> int:
     if not _is_due(row, verb, at):
         return 0
-    with transaction():
-        ask_repository(row.name, verb, _share(row, at) if verb == "verify" else {}, at)
+    return _wake(row, verb, _share(row, at) if verb == "verify" else {}, at)
+
+
+def _wake(row: Repository, verb: str, options: Mapping[str, Any], at: datetime) -> int:
+    """Whether it was asked for; not while somebody has asked for it in another way since we looked."""
+    try:
+        with transaction():
+            ask_repository(row.name, verb, options, at)
+    except Refused:
+        return 0
     return 1
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from coordinator.alerts import evaluate
 from coordinator.expiry import Rule
-from coordinator.repositories import SHARES, look_after_repositories
+from coordinator.repositories import SHARES, ask_repository, look_after_repositories
 from coordinator.rules import rule_of_archives
 from tasks.catalog import Account, Job, Point, Repository, Resource, session, transaction
+from tasks.errors import Refused
 from tasks.states import JobState, PointState
 from tests.coordinator.house import DAY, HOME, House
 
@@ -116,6 +117,27 @@ def test_damage_and_standing_work_that_fails_are_told_until_they_are_over(
     with transaction():
         Job.update(state=JobState.DONE).where(Job.key.startswith("repository-prune:")).execute()
     assert alerts() == []
+
+
+def test_a_whole_verification_is_never_answered_by_the_days_share(embedded_catalog: str, tmp_path: Path) -> None:
+    """feature C13: nor a prune by a dry run; what is under way with the same options is joined."""
+    assert embedded_catalog
+    house = House(tmp_path)
+    keep(house, "cold")
+    at = house.clock.timer()
+    with session():
+        look_after_repositories(house.clock.now(), at)
+    with transaction(), pytest.raises(Refused, match=r"Another verify of cold is under way.*share"):
+        ask_repository("cold", "verify", {"full": True}, at)
+    with transaction(), pytest.raises(Refused, match="without options"):
+        ask_repository("cold", "prune", {"dry_run": True}, at)
+    with transaction():
+        job = Job.get(Job.key.startswith("repository-prune:"))
+        Job.update(spec={**job.spec, "going": {"next": 1}}).where(Job.id == job.id).execute()
+        assert ask_repository("cold", "prune", {}, at) == job.id
+    woken(house)
+    with transaction():
+        assert ask_repository("cold", "verify", {"full": True}, at)
 
 
 def test_locks_are_extended_once_a_week_and_reach_over_the_week(embedded_catalog: str, tmp_path: Path) -> None:
