@@ -18,7 +18,7 @@ from workers.repository.clock import host_clock
 from workers.repository.delete import execute_deletion, plan_deletion
 from workers.repository.errors import RepositoryError
 from workers.repository.generations import read_index
-from workers.repository.keys import Key, KeyFile, Passphrase, ServiceKey
+from workers.repository.keys import MASTER_BYTES, Key, KeyFile, Passphrase, ServiceKey
 from workers.repository.liveness import Margins
 from workers.repository.manifest import Generation
 from workers.repository.places import store_at
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m workers.repository", description=__doc__)
     top.add_argument("url", help="s3://BUCKET/PREFIX, azure://ACCOUNT/CONTAINER/PREFIX or file:///PATH")
     top.add_argument("--passphrase-env", metavar="NAME", help="environment variable with the passphrase")
-    top.add_argument("--key-file", type=Path, help="key file")
+    top.add_argument("--key-file", type=Path, help="a file with a key or a passphrase, as `export-key` writes")
     top.add_argument("--kms", action="store_true", help="a key slot that AWS KMS opens, with the SDK's settings")
     top.add_argument("--endpoint", help="address of another S3 or Azure Blob server")
     verbs = top.add_subparsers(dest="verb", required=True)
@@ -123,10 +123,7 @@ def _keys(options: argparse.Namespace) -> list[Key]:
             raise RepositoryError(f"The environment has no {options.passphrase_env}.")
         keys.append(Passphrase(os.environ[options.passphrase_env]))
     if options.key_file:
-        try:
-            keys.append(KeyFile(options.key_file.read_bytes()))
-        except (OSError, ValueError) as error:
-            raise RepositoryError(f"The key file cannot be used: {error}.") from None
+        keys += _in_file(options.key_file)
     if options.kms:
         import boto3
 
@@ -136,6 +133,23 @@ def _keys(options: argparse.Namespace) -> list[Key]:
             keys.append(ServiceKey(Kms(boto3.client("kms"))))
     if not keys:
         raise RepositoryError("No key is given.", advice="Use --passphrase-env, --key-file or --kms.")
+    return keys
+
+
+def _in_file(file: Path) -> list[Key]:
+    """What `export-key` wrote may be either; a passphrase may have got a line's end since."""
+    keys: list[Key] = []
+    try:
+        content = file.read_bytes()
+        if len(content) >= MASTER_BYTES:
+            keys.append(KeyFile(content))
+        text = content.decode()
+        keys += [Passphrase(one) for one in dict.fromkeys([text, text.strip()])]
+    except UnicodeDecodeError:
+        if not keys:
+            raise RepositoryError(f"{file} is too short for a key file, and no passphrase.") from None
+    except OSError as error:
+        raise RepositoryError(f"{file} cannot be read: {error.strerror}.") from None
     return keys
 
 

@@ -165,6 +165,17 @@ def test_a_wrong_key_or_place_is_one_sentence_with_the_next_step(
         assert text in err
 
 
+def test_a_file_with_the_passphrase_opens_it_also_when_an_editor_has_ended_its_line(
+    place: tuple[Path, list[str], Disk], tmp_path: Path
+) -> None:
+    """What `snapfleet repository export-key` wrote is a key file or a passphrase: at night nobody remembers which."""
+    file = tmp_path / "exported"
+    for content, code in ((b"horse", 0), (b"horse\n", 0), (b"house", 1), (b"\xff\xfe", 1)):
+        file.write_bytes(content)
+        assert command(place[1][0], "--key-file", str(file), "list")[0] == code
+    assert "cannot be read" in command(place[1][0], "--key-file", str(tmp_path / "none"), "list")[2]
+
+
 def test_it_runs_as_a_program_with_a_passphrase_and_writes_a_disk_to_standard_output(
     place: tuple[Path, list[str], Disk],
 ) -> None:
