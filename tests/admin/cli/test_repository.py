@@ -30,6 +30,7 @@ from tasks.settings import load_settings
 from tasks.states import JobState
 from tests.admin.catalogue import AT, heartbeat, seed
 from tests.admin.cli.conftest import Cli
+from workers.repository.cold import monthly_prices
 
 pytestmark = pytest.mark.unit
 
@@ -124,7 +125,7 @@ def test_the_key_is_written_to_a_new_private_file_and_nowhere_else(cli: Cli, tmp
 
 def test_an_estimate_names_requests_bytes_and_dollars_for_each_class(cli: Cli) -> None:
     """feature 82: reading 1 TiB costs $6.29 in requests for blocks, as the price list says."""
-    rows = estimate(Load(1, 1024), 1.0, {**prices(), "ebs_list_per_1000_requests": 0.0})
+    rows = estimate(Load(1, 1024), 1.0, prices())
     standard = next(row for row in rows if row["class"] == "STANDARD")
     assert standard["ebs_requests"] == 1024 * BLOCKS_A_GIB + 210
     assert 6.29 < standard["once_usd"] < 6.29 + standard["s3_requests"] * 0.005 / 1000 + 0.01
@@ -133,6 +134,20 @@ def test_an_estimate_names_requests_bytes_and_dollars_for_each_class(cli: Cli) -
     said = cli("repository", "estimate", "web", "-o", "json")
     assert [row["archive"] for row in said.json["costs"]].count("first") == 7
     assert said.json["size_gib"] >= 0
+
+
+def test_listing_what_changed_costs_next_to_nothing_however_many_volumes_there_are() -> None:
+    """feature 82: $0.0006 for a thousand requests, as the price list says, and one such for each volume."""
+    rows = estimate(Load(90_000, 90_000), 0.0, prices())
+    puts = rows[0]["s3_requests"] / 1000 * prices()["classes"]["STANDARD"]["put_per_1000"]
+    assert round(rows[0]["once_usd"] - puts, 3) == 0.054
+
+
+def test_what_keeping_costs_is_the_same_wherever_it_is_told() -> None:
+    """An estimate has its prices from one file, the cost of an early deletion from the engine's."""
+    given = prices()
+    told = {name: row["gib_month"] for name, row in (given["classes"] | given["azure"]["classes"]).items()}
+    assert {name: told[name] for name in monthly_prices()} == monthly_prices()
 
 
 def test_an_estimate_of_azures_disks_has_the_tiers_of_azure_blob_and_no_requests_of_ebs(cli: Cli) -> None:
