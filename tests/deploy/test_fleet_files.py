@@ -69,7 +69,7 @@ def test_compose_accepts_the_fleet_and_refuses_it_without_its_secrets() -> None:
 
     accepted = check(secrets)
     assert (accepted.returncode, accepted.stderr) == (0, "")
-    assert len(secrets) == 4
+    assert len(secrets) == 5
     for missing in secrets:
         refused = check([name for name in secrets if name != missing])
         assert refused.returncode != 0, missing
@@ -78,7 +78,8 @@ def test_compose_accepts_the_fleet_and_refuses_it_without_its_secrets() -> None:
 
 @pytest.mark.unit
 def test_units_and_containers_start_commands_that_exist_and_hold_no_secret() -> None:
-    """Feature 60: every process has a health check, drains when it is stopped, and gets its secrets from outside."""
+    """Feature 60: every process has a health check, drains when it is stopped, and gets its secrets from outside, the
+    broker's account with the rights of its role among them."""
     commands = {name for name, _ in walk()}
     started = {re.findall(r"^ExecStart=\S+ (.+)$", unit.read_text(), re.M)[0] for unit in UNITS}
     assert started == {"coordinator", "worker", "web"} <= commands
@@ -94,6 +95,11 @@ def test_units_and_containers_start_commands_that_exist_and_hold_no_secret() -> 
         assert not re.search(r"://\w+:[^$@]+@", json.dumps(service)), name
     for name in ("coordinator", "worker"):  # the process itself is asked for, so that `up --wait` waits for it
         assert services[name]["healthcheck"]["test"] == ["CMD", "snapfleet", "processes", "--here"]
+    for name, account in {"coordinator": "COORDINATOR", "worker": "WORKER", "web": "MONITOR"}.items():
+        assert account in services[name]["environment"]["SNAPFLEET_BROKER_URL"], name
+        (unit,) = [one for one in UNITS if f"snapfleet {name}\n" in one.read_text()]
+        read = re.findall(r"^EnvironmentFile=(.+)$", unit.read_text(), re.M)  # a later file's values win
+        assert read == ["/etc/snapfleet/fleet.env", f"-/etc/snapfleet/{name}.env"]
     assert services["worker"]["stop_signal"] == "SIGTERM"
     assert services["worker"]["stop_grace_period"] == "45s"
     assert services["coordinator"]["deploy"]["replicas"] >= 2
