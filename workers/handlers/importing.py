@@ -151,7 +151,9 @@ def _source(work: _Work, repository: Repository) -> tuple[Generation | None, Sou
     except Missing:
         return None, work.blocks.source(*where), "The generation before is not in the repository any more."
     try:
-        source = work.blocks.source(*where, str(before.attributes.get("snapshot_id", "")))
+        if not before.attributes.get("snapshot_id"):
+            raise Missing("Nobody knows which snapshot the generation before was read of.")
+        source = work.blocks.source(*where, str(before.attributes["snapshot_id"]))
     except (Missing, Unrelated) as error:
         why = f"{error.text} So the whole volume is read, and what is in the repository is not stored again."
         return base, work.blocks.source(*where), why

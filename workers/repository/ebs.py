@@ -132,6 +132,10 @@ def _error(answer: Answer, path: str) -> RepositoryError:
         return _StaleToken(f"A token of {named} is no longer valid.")
     if answer.status == 404 or kind == "ResourceNotFoundException":
         return Missing(f"EBS does not know {named}.", advice="Check that the snapshot is completed and in this region.")
+    if kind == "ExpiredTokenException":
+        return StoreUnavailable("The session with EBS has run out.")  # the next attempt fetches another
+    if kind == "InvalidSignatureException":
+        return Unsuitable("EBS refuses the signature.", advice="Set this host's clock, then try again.")
     if answer.status in (401, 403):
         return AccessRefused(
             f"EBS refuses {named}.", advice="Grant the identity the ebs: actions on it, and kms:Decrypt on its key."

@@ -2,9 +2,11 @@
 
 import os
 import random
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -13,7 +15,7 @@ from tests.workers.repository.servers import CREDENTIALS
 from tests.workers.repository.volumes import repository
 from workers.repository.archive import archive
 from workers.repository.ebs import EbsClient, EbsSink, EbsSource, start_snapshot
-from workers.repository.errors import AccessRefused, Missing, Unrelated
+from workers.repository.errors import AccessRefused, Missing, Unrelated, Unsuitable
 from workers.repository.pace import Pace
 from workers.repository.pipeline import Tuning
 from workers.repository.restore import restore
@@ -137,3 +139,30 @@ def test_a_refusal_names_the_rights_that_are_missing(estate: Any) -> None:
     world.refused.add("snap-1")
     with pytest.raises(AccessRefused, match="kms:Decrypt"):
         EbsSource(client, "snap-1", readers=4)
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """Answers as EBS does with the kinds of refusal in turn, the last one for ever."""
+
+    kinds: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.send_response(403)
+        self.send_header("x-amzn-ErrorType", self.kinds.pop(0) if len(self.kinds) > 1 else self.kinds[0])
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+def test_a_clock_that_is_off_and_a_session_that_ran_out_are_no_missing_rights() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    client = EbsClient(f"http://127.0.0.1:{server.server_port}", "us-east-1", lambda: CREDENTIALS, pace=Pace(100_000))
+    Refusing.kinds = ["ExpiredTokenException", "InvalidSignatureException"]
+    with pytest.raises(Unsuitable, match="clock"):
+        EbsSource(client, "snap-1")
+    server.shutdown()
+    server.server_close()
