@@ -29,13 +29,30 @@ def hungry_rule(house: Archiving) -> None:
     s3.put_bucket_lifecycle_configuration(Bucket="cold", LifecycleConfiguration={"Rules": [rule]})
 
 
+def hidden_rules(house: Archiving) -> None:
+    operation = "GetBucketLifecycleConfiguration"
+    house.sandbox.fault("error", operation=operation, code="AccessDenied", status=403)
+
+
+def somebody_else(house: Archiving) -> None:
+    s3: Any = house.sandbox.client(VAULT, service="s3")
+    s3.put_object(Bucket="cold", Key="main/probe/not-a-repository", Body=b"x")
+    s3.put_object(Bucket="cold", Key="main/snapshots/of-another-program", Body=b"x")
+
+
 def wrong_clock(house: Archiving) -> None:
     house.clock.advance(timedelta(minutes=20))
 
 
 @pytest.mark.parametrize(
     ("harm", "words"),
-    [(no_rights, "rights below"), (hungry_rule, "Lifecycle rule 'eat'"), (wrong_clock, "Set the clock")],
+    [
+        (no_rights, "rights below"),
+        (hungry_rule, "Lifecycle rule 'eat'"),
+        (wrong_clock, "Set the clock"),
+        (hidden_rules, "s3:GetLifecycleConfiguration"),
+        (somebody_else, "Choose another prefix"),
+    ],
 )
 def test_a_place_that_would_endanger_archives_is_refused_with_what_to_do(
     archiving: Archiving, harm: Callable[[Archiving], None], words: str
@@ -45,7 +62,8 @@ def test_a_place_that_would_endanger_archives_is_refused_with_what_to_do(
     refused = asked(archiving, "create")
     assert (refused.state, words in refused.error_text) == (JobState.FAILED, True)
     found: Any = archiving.sandbox.client(VAULT, service="s3").list_objects_v2(Bucket="cold")
-    assert not [one["Key"] for one in found.get("Contents", []) if not one["Key"].startswith("main/probe/")]
+    ours = ("main/repository.json", "main/keys/")
+    assert not [one["Key"] for one in found.get("Contents", []) if one["Key"].startswith(ours)]
 
 
 def test_a_truncated_manifest_is_named_and_neither_restored_from_nor_pruned_around(archiving: Archiving) -> None:

@@ -28,6 +28,7 @@ from workers.repositories import (
     open_place,
     place_of,
     slice_end,
+    store_of,
     translated,
 )
 from workers.repository import repository as engine
@@ -89,9 +90,9 @@ def _scrubbed(before: Facts, spec: Mapping[str, Any], facts: Facts) -> Facts:
 
 
 def _create(context: Context, place: Place, job: Job) -> Facts:
+    with translated():  # first: whoever may not see the settings cannot tell a rule that would eat packs
+        features = store_of(context, place).features()
     opened, made = make_place(context, place, lock=bool(job.spec.get("lock_days")))
-    with translated():
-        features = opened.store.features()
     if "how" in job.spec:  # from now on workers open it by the key that the wish brought
         with transaction():
             fence.keep(job)
