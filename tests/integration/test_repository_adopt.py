@@ -202,6 +202,27 @@ def test_what_cannot_be_taken_over_is_told_and_taken_over_once_it_can(
     assert [point.policy_id for point in house.archives()] != [policy.id]
 
 
+def test_a_generation_whose_lease_is_gone_is_told_and_adopted_after_a_repair(
+    archiving: Archiving, after_the_loss: Lose
+) -> None:
+    """feature C13: with the bucket alone nobody else would know that there was another one."""
+    archiving.protect(keep="90d")
+    for index in (1, 2):
+        archiving.write(index)
+        archiving.back_up()
+    lost = parts_of(archiving.archives()[-1])[0].external_id
+    archiving.sandbox.client(VAULT, service="s3").delete_object(Bucket="cold", Key=f"main/leases/{lost}")
+    house = after_the_loss()
+    found = house.adopt().result
+    assert (found["points"], found["skipped"]) == (1, 1)
+    assert "Repair the repository, and adopt it again" in found["told"][0]
+    house.wished("repository", name="found", verb="repair")
+    house.work(timedelta(minutes=1))
+    again = house.adopt().result
+    assert (again["points"], again["skipped"], again["already"]) == (1, 0, 1)
+    assert [parts_of(point)[0].external_id for point in house.archives()][-1] == lost
+
+
 def _place(house: Archiving) -> Any:
     with session():
         return place_of(house.context, "cold")

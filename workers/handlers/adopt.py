@@ -43,7 +43,9 @@ def run(context: Context, job: Job) -> None:
     with translated():
         index = read_index(repository)
     found = adoptable(index.generations, _known(place.name))
-    found.skipped += [f"{name}: {error.text}" for name, error in sorted(index.unreadable.items())]
+    for name in sorted(index.broken()):
+        why = index.unreadable[name].text if name in index.unreadable else "it, or the lease of its job, is gone."
+        found.skipped.append(f"{name}: {why} Repair the repository, and adopt it again.")
     with session():
         accounts = {row.name: row for row in Account.select()}
     ready = [one for one in found.archives if one.origin.account in accounts]
