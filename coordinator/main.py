@@ -28,6 +28,7 @@ from coordinator.ahead import mend_times, set_schedules_back
 from coordinator.archive_parts import look_after_parts
 from coordinator.lease import Held, give_back, take
 from coordinator.letters import drain
+from coordinator.pool_queues import PoolQueues
 from coordinator.publish import BATCH as PUBLISHED
 from coordinator.publish import Memory, publish
 from coordinator.reconcile import mend_outbox, reconcile, release_removed_accounts
@@ -84,6 +85,7 @@ class Coordinator:
     _held: Held | None = None
     _share: Share = ALONE
     _memory: Memory = field(default_factory=Memory)
+    _pool_queues: PoolQueues = field(default_factory=PoolQueues)
     _touched: set[int] = field(default_factory=set)  # runs that may have come to their end
     _ended: deque[int] = field(default_factory=deque)  # the same, by the threads that plan
     _stages: dict[str, Stage] = field(default_factory=dict)
@@ -222,6 +224,8 @@ class Coordinator:
         self._part("alerts", lambda: len(alerts.evaluate(self.clock)))
         if not self.settings.embedded and self._is_due("letters", LETTERS_EVERY, at):
             self._part("letters", lambda: drain(self.settings, at))
+        if not self.settings.embedded:
+            self._part("pools", lambda: self._pool_queues.look_after(self.settings.broker_url, at))
 
     def _mend(self, held: Held, now: datetime, at: datetime, longest: timedelta) -> None:
         """What a wrong clock has left in the future; as long as something is found there may be more."""

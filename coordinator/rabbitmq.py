@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from functools import lru_cache, partial
@@ -21,6 +21,7 @@ import pika
 import pika.exceptions
 
 from tasks.amqp import HEARTBEAT, connection_parameters
+from tasks.broker import declare
 from tasks.errors import Unavailable
 from tasks.lanes import Lane, dead_queue_arguments, dead_queue_name, lane_of, pool_of, queue_arguments, queue_name
 from tasks.messages import JobMessage, MessageRefused, SignedEncoder
@@ -343,6 +344,15 @@ def _connected(url: str, name: str) -> Iterator[Any]:
             yield connection
     except pika.exceptions.AMQPError as error:
         raise Unavailable(_sentence(error)) from None
+
+
+def declare_pools(url: str, pools: Collection[str]) -> None:
+    """Make the queues of worker pools, all lanes of each. Raises Unavailable and Invalid."""
+    with _connected(url, "snapfleet pools") as connection:
+        channel = connection.channel()
+        for pool in pools:
+            for lane in Lane:
+                declare(channel, lane, pool)
 
 
 def queue_depths(url: str) -> dict[Lane, QueueDepth]:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from admin.cli.reference import walk
-from coordinator.rabbitmq import ConfirmingPublisher, queue_depths
+from coordinator.rabbitmq import ConfirmingPublisher, declare_pools, queue_depths
 from tasks.lanes import Lane, queue_name
 from tasks.messages import JobMessage, SignedEncoder
 from tests.integration.fleet import fleet_worker, raw_channel
@@ -160,6 +160,9 @@ def test_rabbitmq_takes_the_definitions_and_each_account_may_do_its_part_only(ra
                 wait_until(lambda: sorted(recorder.ended) == [1, 2, 3], 10, "three jobs")
         finally:
             publisher.close()
+        declare_pools(urls["coordinator"], ["site-a"])
+        with raw_channel(urls["worker"]) as channel:
+            channel.queue_declare(queue_name(Lane.RESTORE, "site-a"), passive=True)
         assert queue_depths(urls["worker"])[Lane.SNAPSHOT].ready == 0
         _refused(urls["worker"], lambda channel: channel.queue_declare("snapfleet.mine"))
         _refused(urls["worker"], _publish)

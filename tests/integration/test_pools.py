@@ -8,6 +8,7 @@ import pytest
 from dramatiq import Worker
 
 from coordinator.lease import Held, take
+from coordinator.pool_queues import AGAIN_AFTER, PoolQueues
 from coordinator.publish import publish
 from coordinator.rabbitmq import ConfirmingPublisher
 from coordinator.reconcile import reconcile
@@ -116,6 +117,24 @@ def test_a_worker_of_a_pool_gets_that_pools_work_and_no_other(house: House) -> N
     house.until_published(4)
     wait_until(lambda: len(common.ended) == 2 and len(site.ended) == 2, 10, "four jobs")
     assert (sorted(common.ended), sorted(site.ended)) == (sorted([plain, mixed]), sorted([gov, mixed_west]))
+
+
+def test_the_queues_of_a_pool_are_there_before_its_first_message(house: House) -> None:
+    """A worker with the least rights cannot make them: it wrote two lines for each lane every three seconds, until the
+    first message of that lane came. So it is for a worker that comes before its accounts are bound."""
+    made = PoolQueues()
+    house.report("site-b")
+    made.look_after("amqp://guest:guest@127.0.0.1:1/", at())  # a broker that is away is tried again
+    made.look_after(house.url, at())
+    with raw_channel(house.url) as channel:
+        for lane in Lane:
+            for pool in ("site-a", "site-b"):
+                assert channel.queue_declare(queue_name(lane, pool), passive=True).method.message_count == 0
+        channel.queue_delete(queue_name(Lane.COPY, "site-a"))
+    made.look_after(house.url, at())  # nothing is asked of the broker as long as no pool is new
+    made.look_after(house.url, at() + AGAIN_AFTER)
+    with raw_channel(house.url) as channel:
+        assert channel.queue_declare(queue_name(Lane.COPY, "site-a"), passive=True).method.consumer_count == 0
 
 
 def test_a_pool_without_workers_keeps_its_work_in_the_catalog_and_takes_no_room(house: House) -> None:
