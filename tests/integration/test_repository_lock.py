@@ -90,6 +90,26 @@ def test_what_is_needed_stays_locked_ahead_of_time_and_what_retention_let_go_is_
     )
 
 
+@pytest.mark.parametrize("mode", ["GOVERNANCE", "COMPLIANCE"])
+def test_a_bucket_that_locks_for_longer_by_itself_is_left_so_and_told(locking: Locking, mode: str) -> None:
+    """feature C20: what S3 refuses to shorten is locked; what is refused for want of a right is no lock."""
+    s3: Any = locking.sandbox.client(VAULT, service="s3")
+    s3.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+    rule = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": mode, "Days": 400}}}
+    s3.put_object_lock_configuration(Bucket="locked", ObjectLockConfiguration=rule)
+    assert f"400 days ({mode})" in asked(locking, "create").result["warnings"][0]
+    locking.lock()
+    job = locking.jobs("repository")[-1]
+    assert (job.spec["verb"], job.state, job.error_text) == ("lock", JobState.DONE, "")
+    assert job.result["locked"] == 2
+    assert min(until - locking.clock.now() for until in locking.locks().values() if until is not None) > 300 * DAY
+    locking.sandbox.fault("error", operation="PutObjectRetention", code="AccessDenied", status=403)
+    locking.clock.advance(380 * DAY)
+    locking.lock()
+    locking.sandbox.clear_faults()
+    assert "could not be locked" in locking.jobs("repository")[-1].error_text
+
+
 def test_a_bucket_without_object_lock_is_refused_where_it_is_asked_for(locking: Locking) -> None:
     """Also for a repository that is there already; nothing is left behind."""
     s3: Any = locking.sandbox.client(VAULT, service="s3")

@@ -11,6 +11,7 @@ from workers.repositories import Place, go_on_later, locked_until, open_place, s
 from workers.repository.cold import lockable
 from workers.repository.errors import AccessRefused, Missing
 from workers.repository.generations import read_index
+from workers.repository.locks import lasts
 
 # Objects between two looks at the clock, and requests at once: a TiB has 12,000 packs.
 _STEP, _TOGETHER = 1024, 32
@@ -20,7 +21,7 @@ def lock(context: Context, place: Place, job: Job) -> dict[str, Any] | None:
     """Lock what all generations need, and what opens them, for `lock_days`; None when the next message does the rest.
 
     A lock that lasts longer already stays (S3 refuses to shorten one). What retention has let go is not extended:
-    it goes when its lock is over. Raises Denied when nothing at all can be locked.
+    it goes when its lock is over. Raises Denied when anything cannot be locked.
     """
     repository, late = open_place(context, place), slice_end(context)
     until = locked_until(context, job)
@@ -32,8 +33,10 @@ def lock(context: Context, place: Place, job: Job) -> dict[str, Any] | None:
     def extend(name: str) -> bool:
         try:
             repository.store.extend_lock(name, until) if until is not None else None
-        except (AccessRefused, Missing):
-            return False
+        except AccessRefused:  # also where the lock lasts longer, as by a bucket's own retention
+            return until is not None and lasts(repository.store, name, until)
+        except Missing:
+            return True  # gone since it was named
         return True
 
     for start in range(0, len(left), _STEP):
@@ -46,6 +49,7 @@ def lock(context: Context, place: Place, job: Job) -> dict[str, Any] | None:
                 fence.keep(job, spec={**job.spec, "going": going})
             go_on_later(context, job)
             return None
-    if names and not going["locked"]:
-        raise Denied(f"No object of {place.url} could be locked.", advice="Allow s3:PutObjectRetention there.")
-    return {"locked": going["locked"], "kept": going["kept"], "until": until.isoformat() if until else ""}
+    if going["kept"]:
+        text = f"{going['kept']} of {len(names)} objects of {place.url} could not be locked."
+        raise Denied(text, advice="Allow s3:PutObjectRetention there.")
+    return {"locked": going["locked"], "until": until.isoformat() if until else ""}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
-from workers.repository.errors import Missing, Unsuitable
+from workers.repository.errors import AccessRefused, Missing, Unsuitable
 from workers.repository.store import Store
 
 # Questions that wait side by side: a TiB has 12,000 packs.
@@ -33,3 +33,15 @@ def locks_of(store: Store, names: Iterable[str], at: datetime) -> dict[str, date
     with ThreadPoolExecutor(_TOGETHER) as pool:
         ends = zip(listed, pool.map(end, listed), strict=True)
         return {name: until for name, until in ends if until is not None and until > at}
+
+
+def lasts(store: Store, name: str, until: datetime) -> bool:
+    """Whether an object is locked until then at least; not where that may not be read."""
+    ask: Callable[[str], datetime | None] | None = getattr(store, "locked_until", None)
+    try:
+        end = ask(name) if ask is not None else None
+    except AccessRefused:
+        return False
+    except Missing:
+        return True
+    return end is not None and end >= until
