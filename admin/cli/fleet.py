@@ -70,12 +70,16 @@ def worker_drain(at: Context, name: str, wait: bool) -> int | None:
     at.open()
     names = ask_drain(name, drain=True, who=at.who, clock=at.clock)
     over = wait and _until(lambda: drained(names, at.clock), DRAINED_WITHIN)
+    silent = sorted(set(names) - {row["name"] for row in list_workers(at.clock)})
     left = undrained(names, at.clock) if wait and not over else []
     text = f"Drained: {', '.join(names)}." if over else f"Asked to drain: {', '.join(names)}."
-    waits = [
+    notes = [
         f" {row['name']} still works on {_works_on(at, row['working']) or 'nothing it has reported'}." for row in left
     ]
-    at.output.result({"workers": names, "drained": over, "left": left}, text + "".join(waits))
+    if silent:
+        which = f"{silent[0]} has" if len(silent) == 1 else f"{', '.join(silent)} have"
+        notes.append(f" {which} reported nothing lately: gone, or without the catalog.")
+    at.output.result({"workers": names, "drained": over, "left": left, "silent": silent}, text + "".join(notes))
     return int(Exit.FAILED) if wait and not over else None
 
 

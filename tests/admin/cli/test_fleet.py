@@ -81,6 +81,17 @@ def test_a_drain_that_takes_too_long_says_what_it_waits_for(cli: Cli, monkeypatc
     assert (left["name"], left["working"][0]["kind"]) == ("a:1:worker", "discover")
 
 
+def test_a_drain_of_a_worker_that_is_gone_says_so(cli: Cli) -> None:
+    """Its row stays for a day, and the wish with it: nobody should wait for it."""
+    with transaction():
+        long_ago = at() - timedelta(minutes=5)
+        Process.create(name="a:1:worker", role="worker", started_at=long_ago, seen_at=long_ago)
+        Process.create(name="a:2:worker", role="worker", started_at=at(), seen_at=at())
+    said = cli("worker", "drain", "a")
+    assert said.out.endswith("a:1:worker has reported nothing lately: gone, or without the catalog.\n")
+    assert cli("worker", "drain", "a", "-o", "json").json["silent"] == ["a:1:worker"]
+
+
 def test_a_pool_without_workers_is_not_said_to_clear_its_backlog(cli: Cli) -> None:
     with transaction():
         account = Account.create(name="prod", regions=["us-east-1"])
