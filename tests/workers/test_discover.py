@@ -92,6 +92,23 @@ def test_a_look_that_broke_off_makes_nothing_gone(world: World) -> None:
     assert (scan.finished_at, scan.error_code) == (START, "transient")
 
 
+def test_a_look_is_handed_back_at_its_next_page_when_its_worker_drains(world: World) -> None:
+    """A look at a large account takes minutes, and a drain has half of one. Another worker begins it anew, at no cost
+    to its one attempt, and the account's last look stays what is known."""
+    world.work(look(world))
+    world.cloud.set("page", 1)
+    world.clock.advance(timedelta(hours=1))
+    world.context.draining.set()
+    job, before = look(world), len(world.cloud.calls("discover"))
+    assert world.work(job) == "deferred"
+    assert len(world.cloud.calls("discover")) == before + 1
+    with session():
+        assert (Scan.get().finished_at, Scan.get().error_code) == (START, "")
+    world.context.draining.clear()
+    assert world.work(job) == "done"
+    assert not [row for row in found(world).values() if row.gone_at]
+
+
 def test_an_account_that_cannot_be_entered_is_marked_with_the_reason(world: World) -> None:
     world.cloud.fault("discover", "credentials")
     world.work(look(world))

@@ -1,7 +1,7 @@
 """Looking at what exists in one account and region, page by page; what was not seen any more is gone."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from peewee import EXCLUDED
@@ -9,7 +9,7 @@ from peewee import EXCLUDED
 from tasks.catalog import Job, Resource, Scan, session, transaction
 from tasks.catalog.transitions import MAX_TEXT, finish_job
 from tasks.crash import reach
-from tasks.errors import CredentialsRefused, Denied, FenceLost, SnapfleetError
+from tasks.errors import CredentialsRefused, Denied, FenceLost, SnapfleetError, Unavailable
 from workers import driver, fence
 from workers.context import Context
 from workers.forgotten import shut_forgotten
@@ -22,13 +22,14 @@ def run(context: Context, job: Job) -> None:
     """Write every resource of the types in the job's spec. Raises what a driver raises, after noting it at the scan.
 
     Nothing becomes gone unless the last page was read: a look that broke off says nothing about what it did not see.
+    One whose worker drains ends at its next page and costs no attempt.
     """
     began_at = context.clock.timer()  # a scan is as old as its start: what came later may be missing in it
     types: list[str] = list(job.spec["types"])
     try:
         looks = [_look(context, job, one, types, began_at) for one in context.drivers_of(job.service)]
-    except FenceLost:
-        raise  # whoever overtook us notes how its own look ends
+    except (FenceLost, Unavailable):
+        raise  # whoever looks next notes how its own look ends
     except SnapfleetError as error:
         _note_failure(context, job, error)
         raise
@@ -68,6 +69,8 @@ def _look(
         page = answer.next_page
         if page is None:
             break
+        if context.draining.is_set():
+            raise Unavailable("Its worker drains, and another one looks.", code="handed-back", wait=timedelta(0))
     return found, unread
 
 
