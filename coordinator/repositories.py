@@ -15,7 +15,7 @@ from tasks.catalog.archives import repository_destination
 from tasks.catalog.transitions import add_jobs, requeue_idle
 from tasks.errors import Invalid, Refused
 from tasks.lanes import Lane
-from tasks.states import PointState
+from tasks.states import JobState, PointState
 
 VERBS = ("create", "stats", "verify", "prune", "tier", "lock", "compact", "repair")
 # What is done by itself, and how often. A prune finds what has waited for its grace; the share of the verification
@@ -64,10 +64,19 @@ def ask_repository(name: str, verb: str, options: Mapping[str, Any], at: datetim
         return add_jobs([new], at)[0]
     if not requeue_idle([known.id], at, spec=spec, account=account.id, region=row.spec["region"]):
         under_way = {key: value for key, value in known.spec.items() if key not in _OURS}
-        if under_way != dict(options):  # its outcome would be taken for that of what was asked
+        if under_way != dict(options) and not _makes_room(known, spec):
             text = f"Another {verb} of {name} is under way ({', '.join(under_way) or 'without options'})."
             raise Refused(text, advice=f"Ask again when it is done: `snapfleet repository show {name}`.")
     return int(known.id)
+
+
+def _makes_room(known: Job, spec: Mapping[str, Any]) -> bool:
+    """Whether a day's share that has not begun became the whole verification that was asked for. Nothing else takes the
+    place of what is under way, whose outcome would be taken for that of what was asked."""
+    if not spec.get("full") or not known.spec.get("daily") or "going" in known.spec:
+        return False
+    waiting = Job.id == known.id, Job.state.in_([JobState.PENDING, JobState.QUEUED])
+    return bool(Job.update(spec=dict(spec)).where(*waiting).execute())
 
 
 def ask_keys(wish: Mapping[str, Any], at: datetime) -> int:

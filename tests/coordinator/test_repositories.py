@@ -120,15 +120,26 @@ def test_damage_and_standing_work_that_fails_are_told_until_they_are_over(
 
 
 def test_a_whole_verification_is_never_answered_by_the_days_share(embedded_catalog: str, tmp_path: Path) -> None:
-    """feature C13: nor a prune by a dry run; what is under way with the same options is joined."""
+    """feature C13: it takes the place of one that has not begun; nor is a prune answered by a dry run. What is under way
+    with the same options is joined."""
     assert embedded_catalog
     house = House(tmp_path)
     keep(house, "cold")
     at = house.clock.timer()
     with session():
         look_after_repositories(house.clock.now(), at)
+    with transaction():
+        job = Job.get(Job.key.startswith("repository-verify:"))
+        Job.update(state=JobState.RUNNING).where(Job.id == job.id).execute()
     with transaction(), pytest.raises(Refused, match=r"Another verify of cold is under way.*share"):
         ask_repository("cold", "verify", {"full": True}, at)
+    with transaction():
+        Job.update(state=JobState.PENDING).where(Job.id == job.id).execute()
+        assert ask_repository("cold", "verify", {"full": True}, at) == job.id
+    assert "share" not in woken(house)["cold verify"]
+    house.clock.advance(DAY)
+    with session():
+        look_after_repositories(house.clock.now(), house.clock.timer())
     with transaction(), pytest.raises(Refused, match="without options"):
         ask_repository("cold", "prune", {"dry_run": True}, at)
     with transaction():
