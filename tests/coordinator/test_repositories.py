@@ -120,8 +120,8 @@ def test_damage_and_standing_work_that_fails_are_told_until_they_are_over(
 
 
 def test_a_whole_verification_is_never_answered_by_the_days_share(embedded_catalog: str, tmp_path: Path) -> None:
-    """feature C13: it takes the place of one that has not begun; nor is a prune answered by a dry run. What is under way
-    with the same options is joined."""
+    """feature C13: it takes the place of one that has not begun; nor is a prune answered by a dry run. What is
+    under way with the same options is joined."""
     assert embedded_catalog
     house = House(tmp_path)
     keep(house, "cold")
