@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from admin.setup import KEY_ID, sqlite_path
+from tasks.amqp import sentence
 from tasks.broker import FleetBroker, build_broker
 from tasks.catalog import Account, DeadLetter, Meta, Process, User, database_time, open_catalog, session
 from tasks.catalog.fleet import DRAIN, SILENT_AFTER
@@ -133,8 +134,9 @@ def _broker(settings: Settings) -> list[Finding]:
     except SnapfleetError as error:
         return [Finding("broker", FAIL, error.text, error.advice)]
     except Exception as error:  # noqa: BLE001 - pika, sockets and TLS each raise their own; the next check must run
-        text = f"cannot be reached or does not let us in ({type(error).__name__})"
-        return [Finding("broker", FAIL, text, "Check SNAPFLEET_BROKER_URL, its account and its certificate.")]
+        return [
+            Finding("broker", FAIL, sentence(error), "Check SNAPFLEET_BROKER_URL, its account and its certificate.")
+        ]
     return [Finding("broker", OK, "lets us in")]
 
 

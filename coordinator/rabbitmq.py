@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import pika
 import pika.exceptions
 
-from tasks.amqp import HEARTBEAT, connection_parameters
+from tasks.amqp import HEARTBEAT, connection_parameters, sentence
 from tasks.broker import declare
 from tasks.errors import Unavailable
 from tasks.lanes import Lane, dead_queue_arguments, dead_queue_name, lane_of, pool_of, queue_arguments, queue_name
@@ -116,7 +116,7 @@ class _Session:
 
     def _channel_opened(self, channel: Any) -> None:
         self._channel = channel
-        channel.add_on_close_callback(lambda _channel, reason: self._close(_sentence(reason)))
+        channel.add_on_close_callback(lambda _channel, reason: self._close(sentence(reason)))
         channel.add_on_return_callback(self._returned)
         start = partial(channel.confirm_delivery, self._confirmed, callback=self._serving)
         self._declare(start)
@@ -199,7 +199,7 @@ class _Session:
 
     def _ended(self, _connection: Any, reason: Any) -> None:
         self.ready.clear()
-        self.error = self.error or _sentence(reason)
+        self.error = self.error or sentence(reason)
         self._give_up()
         self._connection.ioloop.stop()
 
@@ -304,14 +304,14 @@ class ConfirmingPublisher:
         try:
             session = _Session(parameters)
         except Exception as error:  # noqa: BLE001 - the thread must go on to the next host
-            self._error = _sentence(error)
+            self._error = sentence(error)
             return None
         with self._lock:
             self._session = session
         try:
             session.run()
         except Exception as error:
-            session.error = session.error or _sentence(error)
+            session.error = session.error or sentence(error)
             log.exception("the publisher's connection failed")
         with self._lock:
             self._session = None
@@ -323,27 +323,13 @@ class ConfirmingPublisher:
         return session
 
 
-def _sentence(error: BaseException) -> str:
-    """What happened, for an operator: without addresses, accounts or the broker's own wording where ours is clearer."""
-    if isinstance(error, pika.exceptions.ChannelClosedByBroker):
-        return f"RabbitMQ refuses the lanes' queues ({error.reply_code}): one exists with other arguments."
-    text = repr(error)
-    if "Authentication" in text:
-        return "RabbitMQ refuses the account of the broker URL."
-    if "AccessDenied" in text or "NOT_ALLOWED" in text:
-        return "RabbitMQ refuses access to the virtual host of the broker URL."
-    if isinstance(error, pika.exceptions.ConnectionClosedByBroker):
-        return f"RabbitMQ closed the connection ({error.reply_code})."
-    return f"RabbitMQ cannot be reached ({type(error).__name__})."
-
-
 @contextmanager
 def _connected(url: str, name: str) -> Iterator[Any]:
     try:
         with closing(pika.BlockingConnection(connection_parameters(url, name=name))) as connection:
             yield connection
     except pika.exceptions.AMQPError as error:
-        raise Unavailable(_sentence(error)) from None
+        raise Unavailable(sentence(error)) from None
 
 
 def declare_pools(url: str, pools: Collection[str]) -> None:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import pika
+import pika.exceptions
 
 from tasks.errors import Invalid
 
@@ -119,3 +120,17 @@ def _tls_context(parts: SplitResult) -> ssl.SSLContext | None:
         raise Invalid(text, code="broker-tls") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def sentence(error: BaseException) -> str:
+    """What happened, for an operator: without addresses, accounts or the broker's own wording where ours is clearer."""
+    if isinstance(error, pika.exceptions.ChannelClosedByBroker):
+        return f"RabbitMQ refuses the lanes' queues ({error.reply_code}): one exists with other arguments."
+    text = repr(error)
+    if "Authentication" in text:
+        return "RabbitMQ refuses the account of the broker URL."
+    if "AccessDenied" in text or "NOT_ALLOWED" in text:
+        return "RabbitMQ refuses access to the virtual host of the broker URL."
+    if isinstance(error, pika.exceptions.ConnectionClosedByBroker):
+        return f"RabbitMQ closed the connection ({error.reply_code})."
+    return f"RabbitMQ cannot be reached ({type(error).__name__})."

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import dramatiq
 
+from tasks.amqp import sentence
 from tasks.broker import FleetBroker, build_broker, register_actors
 from tasks.catalog import Meta, after_fork, close_catalog, database, open_catalog, transaction
 from tasks.catalog.migrate import require_current
@@ -82,7 +83,7 @@ def run(settings: Settings, lanes: Collection[Lane] = tuple(Lane), *, stop: thre
     stop = stop or _stop_on_signals()
     open_catalog(settings.catalog, max_connections=_connections(settings.threads))
     broker = _broker(settings, lanes)
-    if _await(stop, "catalog", require_current) and _await(stop, "broker", lambda: _contact(broker, lanes)):
+    if _await(stop, "catalog", require_current) and _await(stop, "broker", lambda: contact(broker, lanes)):
         running = start_embedded(settings, broker)
         log.info("working on %s with %d threads", ", ".join(sorted(lanes)), settings.threads)
         stop.wait()
@@ -178,13 +179,13 @@ def _stop_on_signals() -> threading.Event:
     return stop
 
 
-def _contact(broker: FleetBroker | LocalBroker, lanes: Collection[Lane]) -> None:
+def contact(broker: FleetBroker | LocalBroker, lanes: Collection[Lane]) -> None:
     """Raises Unavailable when the broker cannot be reached."""
     if isinstance(broker, FleetBroker):
         try:
             broker.connect(next(iter(lanes))).close()
         except Exception as error:  # noqa: BLE001 - pika raises its own family, socket and TLS errors
-            raise Unavailable(f"The broker cannot be reached ({type(error).__name__}).") from None
+            raise Unavailable(sentence(error)) from None
 
 
 def _await(stop: threading.Event, what: str, reach: Callable[[], None]) -> bool:

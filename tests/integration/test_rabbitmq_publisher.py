@@ -8,12 +8,14 @@ import pika
 import pytest
 
 from coordinator.rabbitmq import ConfirmingPublisher, queue_depths
+from tasks.broker import build_broker
 from tasks.errors import Unavailable
 from tasks.lanes import Lane, queue_name
 from tasks.messages import JobMessage, SignedEncoder
 from tests.integration.fleet import fleet_worker, raw_channel, vhost_of
 from tests.services import wait_until
 from tests.tasks.poison import KEYS
+from workers.main import contact
 
 SOON = timedelta(seconds=20)
 
@@ -176,7 +178,9 @@ def test_why_there_is_no_connection_is_one_sentence_without_the_password(rabbitm
     publisher.close()
     with pytest.raises(Unavailable, match=said) as away:
         queue_depths(url)
-    assert "hunter2" not in str(away.value) + publisher.last_error
+    with pytest.raises(Unavailable, match=said) as waits:  # what a worker that starts says it waits for
+        contact(build_broker(url, KEYS, queues=[Lane.COPY]), [Lane.COPY])
+    assert "hunter2" not in str(away.value) + str(waits.value) + publisher.last_error
 
 
 def test_a_closed_publisher_confirms_nothing(publisher):
