@@ -33,7 +33,7 @@ def why_point(text: str, now: datetime) -> Row:
 
 def _gone_text(point: Point) -> str:
     if point.state == PointState.LOST:
-        return "somebody else deleted it in the cloud"
+        return point.error_text or "somebody else deleted it in the cloud"
     return f"deleted at {point.deleted_at:%Y-%m-%d %H:%M} UTC: {point.expire_text or 'no reason was recorded'}"
 
 

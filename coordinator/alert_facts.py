@@ -8,7 +8,7 @@ from typing import Any
 from peewee import fn
 
 from coordinator.ahead import read_wrong_clock
-from coordinator.alert_rules import Facts, FailedTarget, LaneFact, PoolFact, StalePolicy
+from coordinator.alert_rules import Facts, FailedTarget, LaneFact, LostPoints, PoolFact, StalePolicy
 from coordinator.routes import TWO_HOPS
 from coordinator.rpo import due_since, slots_by_policy
 from coordinator.undone import read_failed_undos
@@ -18,6 +18,7 @@ from tasks.catalog import (
     Job,
     MissedSlots,
     Outbox,
+    Point,
     Policy,
     PolicySchedule,
     Process,
@@ -25,16 +26,20 @@ from tasks.catalog import (
     Run,
     Schedule,
     database,
+    rows,
 )
 from tasks.catalog.fleet import SILENT_AFTER
 from tasks.catalog.freshness import dated, freshness
+from tasks.catalog.point import DELETED_ELSEWHERE
 from tasks.catalog.pools import COMMON, Pools, due_by_pool, oldest_messages, read_fleet, read_pools
 from tasks.catalog.standstill import standstill
 from tasks.lanes import LANES, Lane
-from tasks.states import AccountState, JobState, RunState
+from tasks.states import AccountState, JobState, PointState, RunState
 
 # How long a report of missed slots is worth an alert; the list of missed slots keeps it for ever.
 MISSED_FOR = timedelta(hours=24)
+# How long points that somebody else deleted are worth an alert: until whoever is back from a week's leave has seen it.
+LOST_FOR = timedelta(days=7)
 # Statements take a limited number of parameters (SQLite: 32,766).
 CHUNK = 500
 _ENDED = (RunState.DONE, RunState.PARTIAL, RunState.FAILED)
@@ -64,6 +69,7 @@ def read_facts(at: datetime, now: datetime) -> Facts:
         lanes=_lanes(at, pools, due),
         pools=_pools(at, pools, due),
         undos=read_failed_undos(at),
+        lost=_lost_points(at),
         clock=read_wrong_clock(now),
         still=standstill(),
     )
@@ -80,6 +86,16 @@ def read_stale(now: datetime) -> list[StalePolicy]:
         if due is not None and one.newest_point_at is not None and one.newest_point_at < due:
             found.append(StalePolicy(one.policy, one.newest_point_at, due, one.targets))
     return found
+
+
+def _lost_points(at: datetime) -> list[LostPoints]:
+    columns = [Policy.name, Point.id, Resource.external_id, Point.error_text]
+    lost = Point.select(*columns).join(Policy).switch(Point).join(Resource)
+    lately = [Point.state == PointState.LOST, Point.error_code == DELETED_ELSEWHERE, Point.deleted_at > at - LOST_FOR]
+    found: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
+    for policy, *point in rows(lost.where(*lately).order_by(Point.deleted_at.desc(), Point.id)):
+        found[policy].append((point[0], point[1], point[2]))
+    return [LostPoints(policy, [one[:2] for one in points], points[0][2]) for policy, points in found.items()]
 
 
 def _failed_targets(newest: dict[int, str]) -> list[FailedTarget]:

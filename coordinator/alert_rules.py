@@ -35,6 +35,7 @@ FAMILIES = (
     "outbox-stuck",
     "restore-left-over",
     "clock-wrong",
+    "points-lost",
 )
 STALE_FAMILY = "points-too-old"
 
@@ -97,6 +98,16 @@ class StalePolicy:
 
 
 @dataclass(frozen=True)
+class LostPoints:
+    """Good recovery points of a policy that somebody else deleted in the cloud, newest loss first, with their
+    resources; `text` says what is gone of the first."""
+
+    policy: str
+    points: Sequence[tuple[int, str]]
+    text: str
+
+
+@dataclass(frozen=True)
 class Facts:
     """What one evaluation looks at."""
 
@@ -110,6 +121,7 @@ class Facts:
     pools: Sequence[PoolFact] = ()
     stale: Sequence[StalePolicy] = ()
     undos: Sequence[FailedUndo] = ()
+    lost: Sequence[LostPoints] = ()
     clock: WrongClock | None = None
     still: Standstill | None = None  # an operator wants that nothing begins
 
@@ -127,6 +139,7 @@ def conditions(facts: Facts, at: datetime) -> list[Condition]:
         *_pools(facts.pools, at),
         *_stale(facts.stale),
         *_undos(facts.undos),
+        *_lost(facts.lost),
         *_clock(facts.clock),
     ]
     return list({condition.key: condition for condition in found}.values())
@@ -265,6 +278,19 @@ def _undos(undos: Sequence[FailedUndo]) -> Iterator[Condition]:
             f"restore-{one.restore} failed and could not be taken back",
             f"{stopped}{left}{one.error}",
             {"restore": one.restore, "stopped": list(one.stopped), "left": list(one.left)},
+        )
+
+
+def _lost(lost: Sequence[LostPoints]) -> Iterator[Condition]:
+    for one in lost:
+        named = ", ".join(f"rp-{point} of {resource}" for point, resource in one.points[:TARGETS_NAMED])
+        more = f" and {len(one.points) - TARGETS_NAMED} more" if len(one.points) > TARGETS_NAMED else ""
+        yield Condition(
+            f"points-lost:{one.policy}",
+            "critical",
+            f"Recovery points of policy {one.policy} were deleted outside Snapfleet",
+            f"{named}{more}. {one.text}",
+            {"policy": one.policy, "points": len(one.points)},
         )
 
 

@@ -90,7 +90,7 @@ POINT_EDGES: Mapping[PointState, frozenset[PointState]] = {
     PointState.FAILED: frozenset({PointState.EXPIRING}),
     PointState.EXPIRING: frozenset({PointState.DELETED, PointState.OUTDATED, PointState.GOOD, PointState.FAILED}),
     PointState.OUTDATED: frozenset({PointState.DELETED}),
-    PointState.LOST: frozenset({PointState.DELETED}),
+    PointState.LOST: frozenset({PointState.DELETED, PointState.GOOD}),  # out of a recycle bin, for one
     PointState.DELETED: frozenset(),
 }
 JOB_OPEN = frozenset({JobState.PENDING, JobState.QUEUED, JobState.RUNNING, JobState.WAITING})

@@ -368,3 +368,12 @@ class FindsTagged(Protocol):
 
     def tagged(self, account: Account, region: str, installation: str) -> list[Tagged]:
         """Every snapshot and image there that carries this installation's tag."""
+
+
+@runtime_checkable
+class SeesPresent(Protocol):
+    """A driver whose cloud can be asked, in few questions, whether snapshots and images are still there."""
+
+    def present(self, account: Account, region: str, ids: Sequence[str]) -> set[str]:
+        """Those of `ids` that are there, whatever tags they carry; one in a recycle bin is not. Also those of which it
+        cannot be told: nobody is to believe that they are gone."""

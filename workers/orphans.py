@@ -1,4 +1,5 @@
 """What the cloud holds with our tag and no row knows: a slow look, and a failed recovery point for what it finds.
+The same look finds what rows know and the cloud does not hold any more (`workers.missing`).
 
 Such a thing is left when a process freezes between the last question and the creating call, or when a catalog was
 restored from yesterday. One paginated question a day for each place in which work is followed. What is younger than a
@@ -30,7 +31,7 @@ from tasks.catalog import (
 )
 from tasks.errors import SnapfleetError
 from tasks.states import JOB_OPEN, PointState
-from workers import driver
+from workers import driver, missing
 from workers.context import Context
 
 log = logging.getLogger("snapfleet.worker")
@@ -54,6 +55,8 @@ def look(context: Context, job: Job) -> int:
         with session():
             account = context.account(job.account)
         found = finder.tagged(account, job.region, context.installation)
+        if isinstance(finder, driver.SeesPresent):
+            missing.look(context, job, finder, account, {one.external_id for one in found})
         old = [one for one in found if one.began_at < at - GRACE]
         with session():
             lost = _unknown(old)

@@ -9,6 +9,8 @@ from tasks.catalog.job import Run
 from tasks.catalog.policy import Policy
 from tasks.states import PointState
 
+DELETED_ELSEWHERE = "deleted-elsewhere"  # the error code of a good point that somebody else deleted in the cloud
+
 
 class Point(CatalogModel):
     """A recovery point. `destination` is '' where the resource lies, 'ACCOUNT/REGION' for a copy and 'repository:NAME'
@@ -36,7 +38,7 @@ class Point(CatalogModel):
     expire_code = TextField(default="")
     expire_text = TextField(default="")
     marked_at = UtcField(null=True)
-    deleted_at = UtcField(null=True)
+    deleted_at = UtcField(null=True)  # of one that is lost: when that was found
     error_code = TextField(default="")
     error_text = TextField(default="")
 

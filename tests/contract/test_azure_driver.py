@@ -404,6 +404,15 @@ def test_what_an_installation_made_is_found_by_its_tag(azure: AzureRig) -> None:
     assert azure.driver.tagged(azure.account, seed.HOME, "another") == []
 
 
+def test_snapshots_that_are_there_are_told_by_id_and_of_other_kinds_nothing_is_told(azure: AzureRig) -> None:
+    disk = azure.resource("az-db-1")
+    kept, gone = azure.backup(disk), azure.backup(disk, key="job-2")
+    azure.driver.delete([azure.point(disk, gone)])
+    there, away = ([part.external_id for part in one.parts] for one in (kept, gone))
+    instant = "/subscriptions/s/resourcegroups/g/providers/microsoft.compute/restorepointcollections/c/restorepoints/p"
+    assert azure.driver.present(azure.account, seed.HOME, [*there, *away, instant]) == {*there, instant}
+
+
 # --- restoring ---
 
 

@@ -11,6 +11,7 @@ from coordinator.alert_rules import (
     Facts,
     FailedTarget,
     LaneFact,
+    LostPoints,
     StalePolicy,
     conditions,
 )
@@ -361,6 +362,7 @@ def test_what_waits_for_a_standstill_is_not_put_down_to_the_broker() -> None:
         (Facts(lanes=[lane(unsent_at=AT - MINUTE)]), []),
         (Facts(runs=[("web", 9, 3)]), ["run-failed:web"]),
         (Facts(undos=[FailedUndo(3, "It broke.", ("i-1",), ())]), ["restore-left-over:restore-3"]),
+        (Facts(lost=[LostPoints("web", [(7, "vol-1")], "Gone.")]), ["points-lost:web"]),
         (Facts(letters={"copy": 2, "poll": 1}), ["dead-letters:all"]),
         (Facts(accounts=[("prod", "")]), ["account-unreachable:prod"]),
         (Facts(missed=[("web", 3, LONG_AGO, AT)]), ["slots-missed:web"]),

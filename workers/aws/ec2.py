@@ -101,6 +101,10 @@ class Ec2Driver:
         with translated("a look for what is ours"):
             return ec2_lookup.tagged(self._at(account, region), installation)
 
+    def present(self, account: Account, region: str, ids: Sequence[str]) -> set[str]:
+        with translated("a look for recovery points"):
+            return ec2_lookup.present(self._at(account, region), ids)
+
     def delete(self, points: Sequence[Point]) -> list[Deleted]:
         answers: list[Deleted] = []
         for account, region in dict.fromkeys((point.account, point.region) for point in points):

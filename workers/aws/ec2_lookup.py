@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.errors import NotReady, SnapfleetError
 from tasks.states import OperationState
+from workers.aws.ec2_progress import IN_BIN, describe_images, describe_snapshots
 from workers.aws.session import Client, Clients
 from workers.aws.tags import key_filter, name_for, part_key, read_tags
 from workers.driver import TAG_INSTALLATION, TAG_JOB, Found, Tagged
@@ -84,6 +85,14 @@ def tagged(clients: Clients, installation: str) -> list[Tagged]:
         for one in page["Images"]
     ]
     return [one for one in found if one.tags.get(TAG_INSTALLATION) == installation]
+
+
+def present(clients: Clients, ids: Sequence[str]) -> set[str]:
+    """Those snapshots and images of ours, by id, that are there and not in the recycle bin."""
+    images = [one for one in ids if one.startswith("ami-")]
+    snapshots = describe_snapshots(clients.read(), [one for one in ids if one not in set(images)])
+    kept = {one for one, found in snapshots.items() if found["State"] not in IN_BIN}
+    return kept | set(describe_images(clients.read(), images))
 
 
 def _instant(text: str) -> datetime:

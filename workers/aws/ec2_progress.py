@@ -15,6 +15,7 @@ from workers.pace import Pace
 
 SNAPSHOT_KINDS = frozenset({"snapshot", "copy"})
 IMAGE_KINDS = frozenset({"image"})
+IN_BIN = frozenset({"recoverable", "recovering"})  # states of a snapshot in the recycle bin
 APART = "apart"  # in the detail of a copy of what is encrypted, across account and region at once
 _IMAGE_RUNNING = frozenset({"pending", "transient"})
 # AWS accepts a copy under a wrong key and fails it later, with a message like "Given key ID is not accessible".
@@ -63,7 +64,7 @@ def describe_images(ec2: Client, ids: Sequence[str]) -> dict[str, dict[str, Any]
 
 
 def _of_snapshot(operation: Operation, snapshot: Mapping[str, Any] | None, pace: Pace) -> Progress:
-    if snapshot is None or snapshot["State"] in ("recoverable", "recovering"):
+    if snapshot is None or snapshot["State"] in IN_BIN:
         return _absent(operation, pace, in_bin=snapshot is not None)
     detail = {
         "size_gib": int(snapshot.get("VolumeSize", 0)),

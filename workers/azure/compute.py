@@ -105,6 +105,11 @@ class ComputeDriver(Entered):
         with translated("a look-up"):
             return snapshots.tagged(self._at(account), region, installation)
 
+    def present(self, account: Account, region: str, ids: Sequence[str]) -> set[str]:  # noqa: ARG002 - the shape
+        """Those snapshots that are there, in whichever region. Raises the family."""
+        with translated("a look for recovery points"):
+            return snapshots.present(self._at(account), ids)
+
     def shut_forgotten(self, account: Account, region: str, in_use: frozenset[str]) -> list[str]:
         """Revoke access to blocks that no work needs any more; the ids of what was open. Raises the family."""
         return access.shut_forgotten(self._at(account), region, in_use, describe.region_of)

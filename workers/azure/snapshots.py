@@ -262,6 +262,14 @@ def tagged(clients: Clients, region: str, installation: str) -> list[Tagged]:
     ]
 
 
+def present(clients: Clients, ids: Sequence[str]) -> set[str]:
+    """Those snapshots that are there; of other kinds of parts (a machine's restore points) nothing is told, so all.
+    Raises the SDK's errors."""
+    others = {one for one in ids if "/snapshots/" not in one}
+    wanted = set(ids) - others
+    return others | {one for item in clients.compute.snapshots.list() if (one := normal(str(item.id))) in wanted}
+
+
 def _carries(model: Mapping[str, Any], key: str) -> bool:
     tag = str((model.get("tags") or {}).get(TAG_JOB, ""))
     return tag == key or tag.startswith(f"{key}/")

@@ -43,6 +43,19 @@ def test_an_image_is_listed_with_its_time(cloud: Sandbox) -> None:
     assert (found.kind, found.external_id, found.began_at.tzinfo is not None) == ("image", image, True)
 
 
+def test_what_is_there_is_told_by_id_whatever_its_tags_and_what_was_deleted_is_not(cloud: Sandbox) -> None:
+    ec2: Any = cloud.client("111111111111", HOME)
+    tagged, bare, gone = snapshots(cloud, "i-1", "", "i-1")
+    image = ec2.create_image(InstanceId=cloud.machine("111111111111")["InstanceId"], Name="one", NoReboot=True)[
+        "ImageId"
+    ]
+    ec2.delete_snapshot(SnapshotId=gone)
+    asked = [tagged, bare, gone, image, "ami-00000000000000000", "snap-00000000000000000"]
+    assert Ec2Driver(Sessions()).present(PROD, HOME, asked) == {tagged, bare, image}
+    ec2.deregister_image(ImageId=image)
+    assert Ec2Driver(Sessions()).present(PROD, HOME, [image]) == set()
+
+
 def test_a_deletion_leaves_what_another_installation_made_in_the_same_account(cloud: Sandbox) -> None:
     """feature 66: also when a catalog of ours names it, for whatever reason."""
     mine, theirs, nobodys = snapshots(cloud, "i-1", "i-2", "")

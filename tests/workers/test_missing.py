@@ -1,0 +1,146 @@
+"""Points whose snapshots somebody else deleted are found, told of, and good again when they come back (feature C11)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from admin.forecast import why_point
+from coordinator.alerts import evaluate
+from tasks.catalog import Alert, Point, session, transaction
+from tasks.catalog.point import DELETED_ELSEWHERE
+from tasks.catalog.transitions import move_point
+from tasks.errors import Throttled
+from tasks.states import PointState
+from tests.fakes.driver import FakeDriver
+from tests.workers.world import HOME, World
+from workers import driver
+from workers.missing import GRACE
+from workers.orphans import EVERY
+
+LATER = max(EVERY, GRACE) + timedelta(hours=1)
+
+
+class Seeing(FakeDriver):
+    """The fake driver, whose cloud holds what was made there less what somebody deleted or took the tags off."""
+
+    deleted: frozenset[str] = frozenset()
+    untagged: frozenset[str] = frozenset()
+    empty = False  # somebody deleted everything
+    refused = False
+    asked: list[str]
+    clock_at: datetime
+
+    def tagged(self, account: driver.Account, region: str, installation: str) -> list[driver.Tagged]:
+        """Of this cloud nothing is an orphan."""
+        snapshots = [one.id for one in self.cloud.of_kind("snapshot") if one.id not in self.deleted | self.untagged]
+        snapshots = [] if self.empty else snapshots
+        return [driver.Tagged("snapshot", one, self.clock_at, {}) for one in snapshots]
+
+    def present(self, account: driver.Account, region: str, ids: Sequence[str]) -> set[str]:
+        assert (account.name, region) == ("prod", HOME)
+        if self.refused:
+            raise Throttled("Slow down.")
+        self.asked = list(ids)
+        return set() if self.empty else set(ids) - self.deleted
+
+
+@pytest.fixture
+def seeing(world: World) -> Seeing:
+    made = Seeing(world.cloud)
+    made.asked, made.clock_at = [], world.clock.timer()
+    world.context = replace(world.context, drivers=dict.fromkeys(world.context.drivers, made))
+    return made
+
+
+def look(world: World) -> None:
+    """A day later, a poll that has something to ask about."""
+    world.clock.advance(LATER)
+    with transaction():
+        run = world.new_run()
+    world.work(world.snapshot_job(run=run))
+    world.poll()
+
+
+def now(world: World, point: Point) -> Point:
+    with session():
+        return Point.get_by_id(point.id)
+
+
+def test_a_point_of_which_a_snapshot_is_gone_is_lost_and_says_which(world: World, seeing: Seeing) -> None:
+    point, other = world.good_point(), world.good_point()
+    gone, stays = (part.external_id for part in world.parts(point))
+    seeing.deleted = frozenset({gone})
+    look(world)
+    row = now(world, point)
+    assert (row.state, row.error_code) == (PointState.LOST, DELETED_ELSEWHERE)
+    assert row.error_text == f"Somebody else deleted {gone} in the cloud."
+    assert {one.external_id: one.state for one in world.parts(row)} == {gone: PointState.LOST, stays: PointState.GOOD}
+    assert now(world, other).state is PointState.GOOD
+    assert seeing.asked == [gone]
+    assert why_point(f"rp-{point.id}", world.clock.now())["reasons"][0]["text"] == row.error_text
+
+
+def test_an_alert_names_what_was_deleted_until_it_is_there_again(world: World, seeing: Seeing) -> None:
+    point = world.good_point()
+    seeing.deleted = frozenset(one.external_id for one in world.parts(point))
+    look(world)
+    evaluate(world.clock)
+    with session():
+        (alert,) = Alert.select().where(Alert.key == "points-lost:gold")
+    assert (alert.severity, alert.cleared_at) == ("critical", None)
+    assert alert.text.startswith(f"rp-{point.id} of i-1. Somebody else deleted ")
+    seeing.deleted = frozenset()
+    look(world)
+    evaluate(world.clock)
+    with session():
+        assert Alert.get(Alert.key == "points-lost:gold").cleared_at is not None
+    back = now(world, point)
+    assert (back.state, back.error_code, back.error_text, back.deleted_at) == (PointState.GOOD, "", "", None)
+    assert {one.state for one in world.parts(back)} == {PointState.GOOD}
+
+
+def test_what_lost_only_its_tags_stays_good_and_what_is_listed_is_not_asked_for(world: World, seeing: Seeing) -> None:
+    point = world.good_point()
+    look(world)
+    assert seeing.asked == []
+    seeing.untagged = frozenset(one.external_id for one in world.parts(point))
+    look(world)
+    assert set(seeing.asked) == seeing.untagged
+    assert now(world, point).state is PointState.GOOD
+
+
+def test_a_young_point_and_one_that_is_being_deleted_are_left_alone(world: World, seeing: Seeing) -> None:
+    old, going = world.good_point(), world.good_point()
+    with transaction():
+        assert move_point(going.id, PointState.EXPIRING)
+    world.clock.advance(LATER)
+    seeing.empty = True
+    young = world.good_point()
+    states = [now(world, point).state for point in (old, going, young)]
+    assert states == [PointState.LOST, PointState.EXPIRING, PointState.GOOD]
+
+
+def test_a_cloud_that_does_not_answer_loses_nothing(world: World, seeing: Seeing) -> None:
+    point = world.good_point()
+    seeing.deleted, seeing.refused = frozenset(one.external_id for one in world.parts(point)), True
+    look(world)
+    assert now(world, point).state is PointState.GOOD
+    seeing.refused = False
+    look(world)
+    assert now(world, point).state is PointState.LOST
+
+
+def test_an_image_that_was_deregistered_is_a_lost_point_though_its_snapshots_are_there(
+    world: World, seeing: Seeing
+) -> None:
+    point = world.good_point()
+    with transaction():
+        Point.update(kind="image", image_id="ami-1").where(Point.id == point.id).execute()
+    seeing.deleted = frozenset({"ami-1"})
+    look(world)
+    assert now(world, point).error_text == "Somebody else deleted ami-1 in the cloud."
+    seeing.deleted = frozenset()
+    look(world)
+    assert now(world, point).state is PointState.GOOD
