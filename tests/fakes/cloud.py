@@ -54,7 +54,8 @@ class FakeCloud:
 
     def __init__(self, path: str = ":memory:", before_call: Callable[[str], None] = lambda _: None) -> None:
         self._lock = threading.RLock()
-        self._database = sqlite3.connect(path, check_same_thread=False, timeout=30, isolation_level=None)
+        # A call asks whether it is overtaken while it has this lock, over a link that may be dead for half a minute.
+        self._database = sqlite3.connect(path, check_same_thread=False, timeout=120, isolation_level=None)
         self._database.execute("pragma journal_mode = wal")
         self._database.execute("pragma synchronous = off")  # what a killed process wrote is in the kernel's hands
         self._database.executescript(_SCHEMA)
