@@ -186,6 +186,7 @@ def _summed(before: Facts, found: Verified) -> Facts:
         "read_packs": before.get("read_packs", 0) + found.read_packs,
         "read_bytes": before.get("read_bytes", 0) + found.read_bytes,
         "told": list(dict.fromkeys([*before.get("told", ()), *told]))[:_MOST_TOLD],
+        "lost": dict(list(found.lost.items())[:_TOLD]),
         "affected": sorted({*before.get("affected", ()), *found.affected})[:_TOLD],
     }
 

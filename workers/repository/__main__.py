@@ -198,6 +198,8 @@ def _verify(repository: Repository, options: argparse.Namespace, screen: Screen)
         screen.say(f"{problem.name}: {problem.kind}: {problem.detail}")
     for generation, lost in done.affected.items():
         screen.say(f"generation {generation}: {sum(count for _, count in lost)} blocks cannot be restored")
+    for generation, blocks in done.lost.items():
+        screen.say(f"generation {generation}: {blocks} blocks were lost before, and are zeros")
     screen.say(
         f"{done.generations} generations, {done.packs} packs, {done.read_packs} of them read byte by byte, "
         f"{done.archived} archived, {len(done.problems)} problems"

@@ -41,10 +41,12 @@ class Problem:
 
 @dataclass
 class Verified:
-    """What a verification saw. `affected` maps a generation's id to (first block, blocks) that cannot be restored."""
+    """What a verification saw. `affected` maps a generation's id to (first block, blocks) that cannot be restored,
+    `lost` to how many blocks an earlier repair gave up: zeros now, and no problem any more."""
 
     problems: list[Problem] = field(default_factory=list)
     affected: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
     generations: int = 0
     packs: int = 0
     read_packs: int = 0
@@ -88,6 +90,7 @@ def verify(
     wanted = set(generations) if generations is not None else None
     chosen = [g for g in index.generations if wanted is None or g.id in wanted]
     done.generations = len(chosen)
+    done.lost = {g.id: sum(count for _, count in g.lost) for g in chosen if g.lost}
     sizes = {stat.name: stat.size for prefix in (PACKS, MAPS) for stat in repository.store.list(prefix)}
     for name in sizes:
         if pack_of(name) is None:
@@ -158,6 +161,7 @@ class _Walk:
         self._bad: dict[Pack, set[int]] = {}
         self._gone: set[Pack] = set()  # packs of which nothing can be read
         self._bad_maps: set[tuple[str, int]] = set()
+        self._sick_maps: set[str] = set()  # with a damaged frame, needed or not
         self._unread: set[tuple[str, int]] = set()  # archived segments: nothing of them is lost
         self._segments: set[tuple[Pack, int]] = set()
         self._lock = Lock()
@@ -195,8 +199,9 @@ class _Walk:
 
     def affected(self) -> None:
         """Translate bad packs, frames and segments into blocks of generations."""
-        if not (self._bad or self._gone or self._bad_maps):
+        if not (self._bad or self._gone or self._bad_maps or self._sick_maps):
             return
+        needed: set[str] = set()
         for generation in self._generations:
             lost: list[int] = []
             for number, ref in enumerate(generation.segments):
@@ -210,8 +215,13 @@ class _Walk:
                 for offset, entry in enumerate(segment.pack):
                     if entry != ZERO and self._is_bad(segment.table.places[entry].pack, segment.frame[offset]):
                         lost.append(first + offset)
+                        needed.add(segment.table.places[entry].pack.name(DATA))
             if lost:
                 self._done.affected[generation.id] = spans(lost)
+        if self._done.lost:  # damaged frames that nothing needs are those that a repair gave up
+            given_up = {pack.name(DATA) for pack in self._bad.keys() - self._gone} - needed
+            given_up |= self._sick_maps - {name for name, _ in self._bad_maps}
+            self._done.problems = [one for one in self._done.problems if one.name not in given_up]
 
     def _is_bad(self, pack: Pack, frame: int) -> bool:
         return pack in self._gone or frame in self._bad.get(pack, ())
@@ -274,6 +284,8 @@ class _Walk:
             except (Damaged, Newer) as error:
                 if kind == DATA:
                     self._bad.setdefault(place.pack, set()).add(frame)
+                else:
+                    self._sick_maps.add(name)
                 self._blame_once(name, error)
         with self._lock:
             done.read_packs += kind == DATA

@@ -140,6 +140,8 @@ def test_a_damaged_generation_is_refused_until_it_is_repaired_and_then_restored_
     assert command(*arguments, "restore", newest, str(tmp_path / "no"))[0] == 1
     code, out, _ = command(*arguments, "repair")
     assert (code, f"generation {newest}:" in out) == (3, True)
+    code, out, _ = command(*arguments, "verify", "--full")
+    assert (code, f"generation {newest}:" in out, "lost before" in out) == (0, True, True)
     code, _, err = command(*arguments, "restore", newest, str(tmp_path / "disk"))
     assert (code, "lost" in err) == (3, True)
     restored, wanted = (tmp_path / "disk").read_bytes(), disk.bytes()

@@ -196,6 +196,21 @@ def test_repair_saves_what_is_sound_and_lists_what_is_lost() -> None:
         assert list(generation.lost) == done.lost.get(generation.id, [])
 
 
+@pytest.mark.parametrize("folder", ["packs/", "maps/"])
+def test_what_a_repair_gave_up_is_told_as_lost_and_as_damage_no_more(folder: str) -> None:
+    """Else the alert would last as long as anything else lies in the same pack."""
+    repo, store, contents = built()
+    names = [name for name in in_use(repo, store, contents) if name.startswith(folder)]
+    for name in names:
+        body = bytearray(store.get(name)[0])
+        body[60] ^= 1
+        store.put(name, bytes(body))
+    done = repair(repo, verify(repo, full=True))
+    again = verify(repo, full=True, expected=contents)
+    assert (again.problems, again.affected) == ([], {})
+    assert set(again.lost) == set(done.lost)
+
+
 @pytest.mark.parametrize("harm", ["missing", "damaged"])
 def test_a_lease_that_is_lost_stops_pruning_until_repair_writes_it_anew(harm: str) -> None:
     repo, store, contents = built()
