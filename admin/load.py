@@ -12,6 +12,7 @@ from admin.queries import Row
 from coordinator.due import Grid
 from coordinator.elastic_facts import mean_seconds
 from coordinator.load import Crowded, Hour, Place, PolicyLoad, forecast
+from coordinator.rpo import readable_grid
 from tasks.catalog import Account, Job, Membership, Policy, PolicySchedule, Resource, Run, Schedule, session
 from tasks.catalog.pools import read_fleet
 from tasks.clock import Clock
@@ -22,7 +23,11 @@ def forecast_day(day: date, zone: ZoneInfo, clock: Clock) -> Row:
     begins_at = datetime.combine(day, time(), zone).astimezone(UTC)
     ends_at = datetime.combine(day + timedelta(days=1), time(), zone).astimezone(UTC)
     with session():
-        policies, seconds, threads = _policies(), mean_seconds(), read_fleet(clock.timer()).threads
+        read: Any = Schedule.select(Schedule.id, Schedule.name, Schedule.spec).order_by(Schedule.name).tuples()
+        readable = {number: (name, readable_grid(spec)) for number, name, spec in read}
+        policies = _policies({number: grid for number, (_, grid) in readable.items() if grid is not None})
+        seconds, threads = mean_seconds(), read_fleet(clock.timer()).threads
+    unreadable = [name for name, grid in readable.values() if grid is None]
     hours, crowded = forecast(policies, begins_at, -(-(ends_at - begins_at) // timedelta(hours=1)), seconds, threads)
     return {
         "day": day.isoformat(),
@@ -31,6 +36,7 @@ def forecast_day(day: date, zone: ZoneInfo, clock: Clock) -> Row:
         "hours": [_hour(hour, zone) for hour in hours],
         "over_capacity": [_crowded(one) for one in crowded],
         "unknown": sorted(policy.name for policy in policies if not policy.targets),
+        "unreadable": unreadable,
     }
 
 
@@ -60,13 +66,11 @@ def _crowded(one: Crowded) -> Row:
     }
 
 
-def _policies() -> list[PolicyLoad]:
+def _policies(read: Mapping[int, Grid]) -> list[PolicyLoad]:
     grids: dict[int, list[Grid]] = defaultdict(list)
-    specs: Any = Schedule.select(Schedule.id, Schedule.spec).tuples()
     joins: Any = PolicySchedule.select(PolicySchedule.policy, PolicySchedule.schedule).tuples()
-    read = {number: Grid.from_spec(spec) for number, spec in specs}
     for policy, schedule in joins:
-        grids[policy].append(read[schedule])
+        grids[policy] += [read[schedule]] if schedule in read else []
     targets = _targets()
     active = Policy.select().where(Policy.enabled, Policy.deleted_at.is_null()).order_by(Policy.name)
     return [_policy(row, grids[row.id], targets.get(row.id, {})) for row in active if grids[row.id]]

@@ -110,6 +110,8 @@ def forecast(at: Context, day: datetime | None, time_zone: str) -> None:
     at.output.rows([{**row, "note": _note(row)} for row in found["hours"]], _HOURS)
     at.output.line()
     at.output.rows(found["over_capacity"], _CROWDED, "No slot is over capacity.")
+    if found["unreadable"]:
+        at.output.line(f"Schedules that cannot be read, so not counted: {', '.join(found['unreadable'])}.")
     if found["unknown"]:
         at.output.line(f"Without a run so far, so not counted: {', '.join(found['unknown'])}.")
 

@@ -12,6 +12,7 @@ from admin.load import forecast_day
 from coordinator.admission import STARTS
 from coordinator.due import Grid, Track, decide
 from coordinator.load import PolicyLoad, forecast
+from tasks.catalog import Schedule, transaction
 from tasks.settings import Settings
 from tests.admin.catalogue import seed
 from tests.admin.cli.conftest import Cli, cli, home
@@ -81,6 +82,19 @@ def test_a_day_is_forecast_in_its_own_zone_with_the_targets_of_the_newest_runs(c
     found = forecast_day(date(2026, 10, 25), ZoneInfo("Europe/Berlin"), Settings(home=tmp_path).clock())
     assert len(found["hours"]) == 25  # the clocks go back on that day
     assert found["hours"][0]["begins_at"] == datetime(2026, 10, 24, 22, tzinfo=UTC)
+
+
+@pytest.mark.unit
+def test_a_schedule_that_cannot_be_read_is_named_and_hides_nobody_elses_load(cli: Cli) -> None:
+    """The tick goes on without it, and so does the forecast."""
+    seed(("a", "b"))
+    whole = cli("forecast", "--day", "2026-12-01", "-o", "json").json
+    assert sum(hour["runs"] for hour in whole["hours"]) > 0
+    with transaction():
+        Schedule.create(name="strange", spec={"every": "7q"}, created_at=DAY, changed_at=DAY)
+    found = cli("forecast", "--day", "2026-12-01", "-o", "json").json
+    assert (found["hours"], found["unreadable"]) == (whole["hours"], ["strange"])
+    assert "cannot be read, so not counted: strange." in cli("forecast").out
 
 
 @pytest.mark.unit
