@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from admin.queries import Row, find_point, find_policy
-from coordinator.facts import restore_point_facts
+from coordinator.facts import check_restorable, restore_point_facts
 from coordinator.judge import PolicyPass, judge
 from coordinator.restore import RestorePlan, RestoreRequest, plan_restore
 from tasks.catalog import Point, Policy, Resource, session
-from tasks.errors import Invalid, Refused
+from tasks.errors import Refused
 from tasks.states import PointState
 
 _BATCH = 500  # ids in one query; SQLite takes 32,766 parameters
@@ -102,6 +102,5 @@ def forecast_restore(text: str, wish: RestoreRequest) -> RestorePlan:
     """The exact steps of a restore. Raises Invalid, Gone or Impossible as the coordinator would."""
     with session():
         point = find_point(text)
-        if point.state not in (PointState.GOOD, PointState.OUTDATED):
-            raise Invalid(f"Point rp-{point.id} is {point.state}, so nothing can be restored from it.")
+        check_restorable(point)
         return plan_restore(restore_point_facts(point, wish), wish)

@@ -31,6 +31,7 @@ from tasks.catalog.archives import ARCHIVE, repository_of
 from tasks.catalog.era import read_era
 from tasks.catalog.images import RESTORING, base_image_of, images_in_use
 from tasks.catalog.job import UNSETTLED
+from tasks.catalog.point import DELETED_ELSEWHERE
 from tasks.catalog.shares import lent
 from tasks.errors import Invalid
 from tasks.states import JOB_OPEN, AccountState, PointState
@@ -198,10 +199,20 @@ def _left(policy: Policy) -> dict[int, datetime]:
     return dict(rows(query))
 
 
+def check_restorable(point: Point) -> None:
+    """Raises Invalid for a point that nothing can be restored from. One that somebody else deleted from may be tried:
+    some of it may be left, or all of it back since the last look; the cloud says so before anything is touched."""
+    tried = point.state == PointState.LOST and point.error_code == DELETED_ELSEWHERE
+    if point.state not in (PointState.GOOD, PointState.OUTDATED) and not tried:
+        raise Invalid(f"Point rp-{point.id} is {point.state}, so nothing can be restored from it.")
+
+
 def restore_point_facts(point: Point, request: RestoreRequest) -> PointFacts:
     """A point as the restore planner needs it, with the instance that takes its volumes, as last discovered."""
     resource = Resource.get_by_id(point.resource_id)
-    parts = Part.select().where(Part.point == point.id, Part.state.not_in([PointState.DELETED, PointState.LOST]))
+    lost = point.state == PointState.LOST  # what is gone of it is tried too: it may be back since the last look
+    gone = [PointState.DELETED] if lost else [PointState.DELETED, PointState.LOST]
+    parts = Part.select().where(Part.point == point.id, Part.state.not_in(gone))
     home = Account.get_by_id(resource.account_id)
     base_image_id, base_image_devices = _base_image(point)
     account, region = place_of_restore(point, resource, request)
@@ -222,6 +233,7 @@ def restore_point_facts(point: Point, request: RestoreRequest) -> PointFacts:
         tags=point.attributes.get("tags", resource.tags),
         host=_host_facts(account, region, resource, request),
         repository=repository_of(point.destination),
+        lost=point.error_text if lost else "",
     )
 
 

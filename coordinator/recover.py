@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from coordinator.exports import EXPORT, NOT_RESTORABLE, is_export
-from coordinator.facts import restore_point_facts, token_base
+from coordinator.facts import check_restorable, restore_point_facts, token_base
 from coordinator.plan import MANUAL_PRIORITY, derived_key
 from coordinator.restore import plan_restore
 from coordinator.restore_claims import look_again, refuse_second
@@ -17,13 +17,12 @@ from tasks.catalog.transitions import MAX_TEXT, add_jobs
 from tasks.errors import Invalid, SnapfleetError
 from tasks.lanes import Lane
 from tasks.resources import TYPES
-from tasks.states import JobState, PointState, RestoreState
+from tasks.states import JobState, RestoreState
 
 # Steps that may meet a passing state (an instance still stopping): tried again a little later, this often.
 STEP_ATTEMPTS = 5
 STEP_WAIT_S = 10
 _UNDER_WAY = (RestoreState.RUNNING, RestoreState.UNDOING)
-RESTORABLE = (PointState.GOOD, PointState.OUTDATED)
 
 
 def begin_restore(point_id: int, request: Mapping[str, Any], keep_on_failure: bool, who: str, at: datetime) -> int:
@@ -56,8 +55,7 @@ def _held_point(point_id: int) -> Point:
     point: Point | None = hold_rows(Point.select().where(Point.id == point_id)).first()
     if point is None:
         raise Invalid(f"There is no point rp-{point_id}.", advice="See `snapfleet points`.")
-    if point.state not in RESTORABLE:
-        raise Invalid(f"Point rp-{point_id} is {point.state}, so nothing can be restored from it.")
+    check_restorable(point)
     if is_export(point.destination):
         raise Invalid(f"Point rp-{point_id} is {NOT_RESTORABLE}", code=EXPORT)
     account = Account.get_by_id(point.account_id)

@@ -20,6 +20,10 @@ class Draft:
     warnings: list[str] = field(default_factory=list)
     interrupts: bool = False
 
+    def __post_init__(self) -> None:
+        if self.point.lost:
+            self.warnings.append(f"{self.point.lost} Unless it is back, only the rest can be restored, as by --volume.")
+
     def add(self, name: str, kind: str, params: Mapping[str, Any], why: str, creates: tuple[str, ...] = ()) -> str:
         """Append a step without its empty params; returns its name, for references."""
         kept = {key: value for key, value in params.items() if value not in ("", None, {}, [])}

@@ -68,6 +68,7 @@ class PointFacts:
     point of snapshots needs when its system's licence is only in an image.
     `repository` names the one that an archive lies in: its parts' snapshot ids are generations there, and `account` and
     `region` are where it is restored to.
+    `lost` says what was gone of it when it was last looked for.
     """
 
     id: str
@@ -86,6 +87,7 @@ class PointFacts:
     tags: Mapping[str, str] = field(default_factory=dict)
     host: HostFacts | None = None
     repository: str = ""
+    lost: str = ""
 
     @property
     def here(self) -> bool:

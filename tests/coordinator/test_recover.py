@@ -5,12 +5,16 @@ from typing import Any
 
 import pytest
 
+from admin.forecast import forecast_restore
 from coordinator.alerts import evaluate
 from coordinator.recover import begin_restore
 from coordinator.restore_claims import claims_of
+from coordinator.restore_facts import RestoreRequest
 from coordinator.restore_plan import PlannedStep, RestorePlan, ref
 from tasks.catalog import Creation, Job, Point, Resource, Restore, RestoreStep, Scan, session, transaction
-from tasks.errors import Refused
+from tasks.catalog.point import DELETED_ELSEWHERE
+from tasks.catalog.transitions import move_parts, move_point
+from tasks.errors import Invalid, Refused
 from tasks.states import JobState, PointState, RequestState, RestoreState
 from tests.coordinator.house import HOME, MINUTE, House
 
@@ -235,3 +239,23 @@ def test_a_plan_claims_what_exists_already_and_is_written_into(
 ) -> None:
     plan = RestorePlan("rp-1", "", "prod", "us-east-1", "", (PlannedStep("step", kind, params, ""),))
     assert claims_of(plan) == claims
+
+
+def test_a_point_that_somebody_deleted_from_may_be_tried_with_a_warning_and_one_that_repair_gave_up_not(
+    house: House,
+) -> None:
+    """feature C11: a role that meant another account for an hour must not keep anybody from a restore for a day."""
+    point, text = good_point(house), "Somebody else deleted snap-1 in the cloud."
+    with transaction():
+        assert move_point(point.id, PointState.LOST, error_code=DELETED_ELSEWHERE, error_text=text)
+        move_parts(point.id, PointState.LOST)
+    wish = RestoreRequest("volume", zone="us-east-1a")
+    plan = forecast_restore(f"rp-{point.id}", wish)
+    assert plan.warnings[0].startswith(text)
+    number = house.wished("restore", point=point.id, request=wish.to_json(), keep_on_failure=False)["restore"]
+    house.work(4 * MINUTE, MINUTE / 2)
+    assert state(house, number) == (RestoreState.DONE, "")
+    with transaction():
+        Point.update(error_code="object-missing").where(Point.id == point.id).execute()
+    with pytest.raises(Invalid, match="is lost"):
+        forecast_restore(f"rp-{point.id}", wish)
