@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from tasks.catalog import Job, Part, Point, Resource, rows, session, transaction
+from tasks.catalog import Job, Part, Point, Resource, lock_rows, rows, session, transaction
 from tasks.catalog.point import DELETED_ELSEWHERE
 from tasks.catalog.transitions import move_parts, move_point
 from tasks.resources import TYPES
@@ -42,9 +42,8 @@ def look(
     there = finder.present(account, job.region, sorted(asked)) if asked else set()
     gone = {point: missing for point, things in good.items() if (missing := (things & asked) - there)}
     back = [point for point, things in lost.items() if not (things & asked) - there]
-    with transaction():
-        changed = [point for point, missing in gone.items() if _lose(point, sorted(missing), at)]
-        returned = [point for point in back if _return(point)]
+    changed = [point for point, missing in gone.items() if _lose(point, sorted(missing), at)]
+    returned = [point for point in back if _return(point)]
     _tell(job, changed, "were deleted by somebody else")
     _tell(job, returned, "are there again")
     return len(changed) + len(returned)
@@ -65,20 +64,26 @@ def _things(job: Job, state: PointState, which: Any) -> Things:
 
 
 def _lose(point: int, missing: Sequence[str], at: datetime) -> bool:
-    """Unless it is about to go anyway, or gone, by our own hand."""
+    """Unless it is about to go anyway, or gone, by our own hand. In a transaction of its own, as there may be as many
+    as the place has points."""
     more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
     text = f"Somebody else deleted {', '.join(missing[:_NAMED])}{more} in the cloud."
-    if not Point.select(Point.id).where(Point.id == point, Point.state == PointState.GOOD).exists():
-        return False
-    move_parts(point, PointState.LOST, missing)
-    return move_point(point, PointState.LOST, error_code=DELETED_ELSEWHERE, error_text=text, deleted_at=at)
+    with transaction():
+        lost = move_point(point, PointState.LOST, error_code=DELETED_ELSEWHERE, error_text=text, deleted_at=at)
+        if lost:
+            move_parts(point, PointState.LOST, missing)
+    return lost
 
 
 def _return(point: int) -> bool:
     """All of it is there again. A part that was never good stays as it was."""
-    lost = rows(Part.select(Part.external_id).where(Part.point == point, Part.state == PointState.LOST))
-    move_parts(point, PointState.GOOD, [one for (one,) in lost])
-    return move_point(point, PointState.GOOD, error_code="", error_text="", deleted_at=None)
+    with transaction():
+        here = Point.select(Point.id).where(Point.id == point, Point.state == PointState.LOST)
+        if lock_rows(here).first() is None:
+            return False  # back already by another look, and perhaps on its way out since
+        lost = rows(Part.select(Part.external_id).where(Part.point == point, Part.state == PointState.LOST))
+        move_parts(point, PointState.GOOD, [one for (one,) in lost])
+        return move_point(point, PointState.GOOD, error_code="", error_text="", deleted_at=None)
 
 
 def _tell(job: Job, points: Sequence[int], what: str) -> None:

@@ -52,9 +52,12 @@ class Image:
     source_image: tuple[str, str] | None = None
     tags: dict[str, str] = field(default_factory=dict)
     shared_with: dict[str, None] = field(default_factory=dict)
+    disabled: bool = False
 
     def state(self, now: datetime) -> str:
         """Follows its snapshots by a moment, so that a completed snapshot may have a pending image."""
+        if self.disabled:
+            return "disabled"
         if any(s.state(now) == "error" for s in self.snapshots):
             return "failed"
         last = max((s.ready_at for s in self.snapshots), default=self.created_at)
@@ -291,6 +294,8 @@ def describe_images(call: Call, parameters: dict) -> dict:
     every = own | shares[call.region, call.account] | shares[call.region, EVERYONE]
     ids, owners = parameters.get("ImageIds") or [], parameters.get("Owners") or []
     chosen: Any = named(call, every, "ami", ids) if ids else sorted(every.values(), key=lambda i: i.sequence)
+    if not parameters.get("IncludeDisabled"):
+        chosen = [i for i in chosen if not i.disabled]
     if owners:
         accounts = {call.account if o == "self" else AMAZON if o == "amazon" else o for o in owners}
         chosen = [i for i in chosen if i.owner in accounts]
@@ -314,6 +319,16 @@ def drop_image(world: Any, here: Any, image: Image) -> None:
     world.settle()
     for who in list(image.shared_with):
         world.image_shares[image.region, who].pop(image.id, None)
+
+
+@operation("ec2", "DisableImage")
+def disable_image(call: Call, parameters: dict) -> dict:
+    """Until it is enabled again nothing is launched from it, and DescribeImages shows it only when asked to."""
+    image_id = required(parameters, "ImageId")
+    if image_id not in call.here.images:
+        raise missing("ami", image_id)
+    call.here.images[image_id].disabled = True
+    return {"Return": True}
 
 
 @operation("ec2", "DeregisterImage")

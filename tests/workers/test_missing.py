@@ -1,6 +1,6 @@
 """Points whose snapshots somebody else deleted are found, told of, and good again when they come back (feature C11)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -31,6 +31,7 @@ class Seeing(FakeDriver):
     refused = False
     asked: list[str]
     clock_at: datetime
+    meanwhile: Callable[[], None] = staticmethod(lambda: None)  # what somebody else does during the question
 
     def tagged(self, account: driver.Account, region: str, installation: str) -> list[driver.Tagged]:
         """Of this cloud nothing is an orphan."""
@@ -43,6 +44,8 @@ class Seeing(FakeDriver):
         if self.refused:
             raise Throttled("Slow down.")
         self.asked = list(ids)
+        if ids:
+            self.meanwhile()
         return set() if self.empty else set(ids) - self.deleted
 
 
@@ -120,6 +123,35 @@ def test_a_young_point_and_one_that_is_being_deleted_are_left_alone(world: World
     young = world.good_point()
     states = [now(world, point).state for point in (old, going, young)]
     assert states == [PointState.LOST, PointState.EXPIRING, PointState.GOOD]
+
+
+def test_of_two_looks_that_overlap_the_later_undoes_nothing(world: World, seeing: Seeing) -> None:
+    """feature C11: a point that is back, and that retention has marked since, is on its way out."""
+    point = world.good_point()
+    seeing.deleted = frozenset(one.external_id for one in world.parts(point))
+    look(world)
+
+    def overtaken() -> None:
+        with transaction():
+            move_point(point.id, PointState.GOOD)
+            assert move_point(point.id, PointState.EXPIRING)
+
+    seeing.untagged, seeing.deleted, seeing.meanwhile = seeing.deleted, frozenset(), overtaken  # so it is asked for
+    look(world)
+    assert now(world, point).state is PointState.EXPIRING
+
+
+def test_a_point_that_retention_marks_during_the_look_keeps_its_parts(world: World, seeing: Seeing) -> None:
+    """feature C11: a guard of the cleanup may bring it back, with what a restore needs of it."""
+    point = world.good_point()
+
+    def marked() -> None:
+        with transaction():
+            assert move_point(point.id, PointState.EXPIRING)
+
+    seeing.deleted, seeing.meanwhile = frozenset(one.external_id for one in world.parts(point)), marked
+    look(world)
+    assert {one.state for one in world.parts(now(world, point))} == {PointState.GOOD}
 
 
 def test_a_cloud_that_does_not_answer_loses_nothing(world: World, seeing: Seeing) -> None:

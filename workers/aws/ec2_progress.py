@@ -54,11 +54,12 @@ def describe_snapshots(ec2: Client, ids: Sequence[str]) -> dict[str, dict[str, A
 
 
 def describe_images(ec2: Client, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Our own images by id, asked by filter for the same reason."""
+    """Our own images by id, asked by filter for the same reason; disabled ones are there too."""
     found: dict[str, dict[str, Any]] = {}
     for some in batches(ids):
         filters = [{"Name": "image-id", "Values": list(some)}]
-        for page in ec2.get_paginator("describe_images").paginate(Owners=["self"], Filters=filters):
+        asked = {"Owners": ["self"], "Filters": filters, "IncludeDisabled": True}
+        for page in ec2.get_paginator("describe_images").paginate(**asked):
             found |= {image["ImageId"]: image for image in page["Images"]}
     return found
 

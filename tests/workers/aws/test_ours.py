@@ -56,6 +56,20 @@ def test_what_is_there_is_told_by_id_whatever_its_tags_and_what_was_deleted_is_n
     assert Ec2Driver(Sessions()).present(PROD, HOME, [image]) == set()
 
 
+def test_an_image_that_somebody_disabled_is_there_and_can_be_deleted(cloud: Sandbox) -> None:
+    """DescribeImages, IncludeDisabled: without it disabled images are left out, also for their owner."""
+    ec2: Any = cloud.client("111111111111", HOME)
+    tags = [{"ResourceType": "image", "Tags": [{"Key": "snapfleet:installation", "Value": "i-1"}]}]
+    machine = cloud.machine("111111111111")["InstanceId"]
+    image = ec2.create_image(InstanceId=machine, Name="one", NoReboot=True, TagSpecifications=tags)["ImageId"]
+    ec2.disable_image(ImageId=image)
+    assert Ec2Driver(Sessions()).present(PROD, HOME, [image]) == {image}
+    account = replace(PROD, installation="i-1")
+    point = Point(account, HOME, Resource("instance", machine, account, HOME), (), image_id=image)
+    assert [one.outcome for one in Ec2Driver(Sessions()).delete([point])] == ["deleted"]
+    assert Ec2Driver(Sessions()).present(PROD, HOME, [image]) == set()
+
+
 def test_a_deletion_leaves_what_another_installation_made_in_the_same_account(cloud: Sandbox) -> None:
     """feature 66: also when a catalog of ours names it, for whatever reason."""
     mine, theirs, nobodys = snapshots(cloud, "i-1", "i-2", "")
