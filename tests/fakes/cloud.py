@@ -46,16 +46,21 @@ class Call:
     pid: int
 
 
+Busy = sqlite3.OperationalError
+
+
 class FakeCloud:
     """The cloud itself; `tests.fakes.driver.FakeDriver` is how workers speak to it.
 
-    `before_call` runs at the start of every call: tests use it to look at their own process in that moment.
+    `before_call` runs at the start of every call: tests use it to look at their own process in that moment. Whoever
+    waits longer than `patience` seconds for another process's call gets `Busy`.
     """
 
-    def __init__(self, path: str = ":memory:", before_call: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, path: str = ":memory:", before_call: Callable[[str], None] = lambda _: None, patience: float = 30
+    ) -> None:
         self._lock = threading.RLock()
-        # A call asks whether it is overtaken while it has this lock, over a link that may be dead for half a minute.
-        self._database = sqlite3.connect(path, check_same_thread=False, timeout=120, isolation_level=None)
+        self._database = sqlite3.connect(path, check_same_thread=False, timeout=patience, isolation_level=None)
         self._database.execute("pragma journal_mode = wal")
         self._database.execute("pragma synchronous = off")  # what a killed process wrote is in the kernel's hands
         self._database.executescript(_SCHEMA)

@@ -168,7 +168,8 @@ class Fleet:
         }
         open_catalog(catalog_url)
         migrate()
-        self.cloud = FakeCloud(str(folder / "cloud.sqlite"))
+        # A worker that asks for its fence over a dead link is in the middle of a call; whoever mends links must not wait.
+        self.cloud = FakeCloud(str(folder / "cloud.sqlite"), patience=3)
         self.seats: list[Seat] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._supervise, daemon=True)

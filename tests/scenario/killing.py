@@ -18,6 +18,7 @@ from tasks.catalog.database import database_time
 from tasks.crash import POINTS
 from tasks.errors import Unavailable
 from tasks.states import JOB_OPEN, RUN_OPEN, PointState, RestoreState, RunState
+from tests.fakes.cloud import Busy
 from tests.scenario.fleet import Fleet, Seat, name_of
 from tests.scenario.trouble import Trouble
 
@@ -177,7 +178,7 @@ class Spree:
                         line.remove(point)
 
     def _meanwhile(self) -> None:
-        with contextlib.suppress(Unavailable):  # this process's own connection may be cut too
+        with contextlib.suppress(Unavailable, Busy):  # this process's own connection may be cut too
             self._keep_busy()
             self.fleet.hurry()
         for seat in self.fleet.seats:
