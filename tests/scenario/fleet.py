@@ -168,7 +168,7 @@ class Fleet:
         }
         open_catalog(catalog_url)
         migrate()
-        # A worker that asks for its fence over a dead link is in the middle of a call; whoever mends links must not wait.
+        # A worker that asks for its fence over a dead link is inside a call: whoever mends links must not wait.
         self.cloud = FakeCloud(str(folder / "cloud.sqlite"), patience=3)
         self.seats: list[Seat] = []
         self._stop = threading.Event()
