@@ -55,7 +55,7 @@ SELECT p.name, (
 
 
 def read_facts(at: datetime, now: datetime) -> Facts:
-    """Everything but stale points, at machine time `at` and calendar time `now`."""
+    """Everything but stale and lost points, at machine time `at` and calendar time `now`."""
     pools = read_pools()
     due = due_by_pool(pools, at) if pools.names else {}
     newest = {run: policy for policy, run in database.execute_sql(dated(_NEWEST, now)).fetchall() if run is not None}
@@ -69,7 +69,6 @@ def read_facts(at: datetime, now: datetime) -> Facts:
         lanes=_lanes(at, pools, due),
         pools=_pools(at, pools, due),
         undos=read_failed_undos(at),
-        lost=_lost_points(at),
         clock=read_wrong_clock(now),
         still=standstill(),
     )
@@ -88,7 +87,9 @@ def read_stale(now: datetime) -> list[StalePolicy]:
     return found
 
 
-def _lost_points(at: datetime) -> list[LostPoints]:
+def read_lost(at: datetime) -> list[LostPoints]:
+    """Policies with points that somebody else deleted, as found lately. Looks at every such point: there may be as many
+    as an account has."""
     columns = [Policy.name, Point.id, Resource.external_id, Point.error_text]
     lost = Point.select(*columns).join(Policy).switch(Point).join(Resource)
     lately = [Point.state == PointState.LOST, Point.error_code == DELETED_ELSEWHERE, Point.deleted_at > at - LOST_FOR]

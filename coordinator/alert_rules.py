@@ -35,9 +35,9 @@ FAMILIES = (
     "outbox-stuck",
     "restore-left-over",
     "clock-wrong",
-    "points-lost",
 )
-STALE_FAMILY = "points-too-old"
+STALE_FAMILY, LOST_FAMILY = "points-too-old", "points-lost"
+SLOW_FAMILIES = (STALE_FAMILY, LOST_FAMILY)  # their facts are looked up once a minute
 
 
 @dataclass(frozen=True)
@@ -286,7 +286,7 @@ def _lost(lost: Sequence[LostPoints]) -> Iterator[Condition]:
         named = ", ".join(f"rp-{point} of {resource}" for point, resource in one.points[:TARGETS_NAMED])
         more = f" and {len(one.points) - TARGETS_NAMED} more" if len(one.points) > TARGETS_NAMED else ""
         yield Condition(
-            f"points-lost:{one.policy}",
+            f"{LOST_FAMILY}:{one.policy}",
             "critical",
             f"Recovery points of policy {one.policy} were deleted outside Snapfleet",
             f"{named}{more}. {one.text}",

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from coordinator.alert_facts import read_facts, read_stale
-from coordinator.alert_rules import FAMILIES, STALE_FAMILY, Condition, Facts, conditions, family_of
+from coordinator.alert_facts import read_facts, read_lost, read_stale
+from coordinator.alert_rules import FAMILIES, SLOW_FAMILIES, Condition, Facts, conditions, family_of
 from coordinator.detector_facts import read_doubts
 from coordinator.detectors import DETECTOR_FAMILIES, detect
 from coordinator.repository_alerts import REPOSITORY_FAMILIES, read_repositories, repository_conditions
@@ -64,9 +64,9 @@ def evaluate(clock: Clock) -> dict[str, int]:
         families: Collection[str] = (*FAMILIES, *REPOSITORY_FAMILIES)
         detected: list[Condition] = []
         if _stale_is_due(at):
-            facts = Facts(**{**vars(facts), "stale": read_stale(now)})
+            facts = Facts(**{**vars(facts), "stale": read_stale(now), "lost": read_lost(at)})
             detected = detect(read_doubts(now), now)
-            families = (*families, STALE_FAMILY, *DETECTOR_FAMILIES)
+            families = (*families, *SLOW_FAMILIES, *DETECTOR_FAMILIES)
         kept = repository_conditions(read_repositories())
         return reconcile([*conditions(facts, at), *kept, *detected], families, at)
 

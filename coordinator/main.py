@@ -59,7 +59,7 @@ log = logging.getLogger("snapfleet.coordinator")
 
 SWEEP_EVERY = timedelta(seconds=5)  # reconcile, cleanup jobs, alerts: cheap, and a lost message waits for it
 MEND_EVERY = timedelta(minutes=1)
-LETTERS_EVERY = timedelta(seconds=30)
+LETTERS_EVERY = timedelta(seconds=30)  # a connection to the broker, which waits for seconds while it is away
 REPOSITORIES_EVERY = timedelta(minutes=5)  # what is due once a day there
 # A look at every schedule's row and more, for what a wrong clock left in the future; at once when a clock jumps back.
 AHEAD_EVERY = timedelta(minutes=5)
@@ -224,7 +224,6 @@ class Coordinator:
         self._part("alerts", lambda: len(alerts.evaluate(self.clock)))
         if not self.settings.embedded and self._is_due("letters", LETTERS_EVERY, at):
             self._part("letters", lambda: drain(self.settings, at))
-        if not self.settings.embedded:
             self._part("pools", lambda: self._pool_queues.look_after(self.settings.broker_url, at))
 
     def _mend(self, held: Held, now: datetime, at: datetime, longest: timedelta) -> None:

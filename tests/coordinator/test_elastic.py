@@ -118,10 +118,10 @@ def test_the_need_is_read_from_measured_durations_arrivals_and_slots(catalog: st
 
 @pytest.mark.unit
 def test_what_alerts_may_be_about_is_what_the_metric_counts() -> None:
-    from coordinator.alert_rules import FAMILIES, STALE_FAMILY
+    from coordinator.alert_rules import FAMILIES, SLOW_FAMILIES
     from coordinator.detectors import DETECTOR_FAMILIES
     from coordinator.repository_alerts import REPOSITORY_FAMILIES
 
     values = METRICS["snapfleet_alerts_open_by_family"].values["family"]
-    assert values == {*FAMILIES, STALE_FAMILY, *DETECTOR_FAMILIES, *REPOSITORY_FAMILIES, "brake"}
+    assert values == {*FAMILIES, *SLOW_FAMILIES, *DETECTOR_FAMILIES, *REPOSITORY_FAMILIES, "brake"}
     assert json.dumps(sorted(values or ()))

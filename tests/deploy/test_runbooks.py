@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from admin.cli.reference import walk
-from coordinator.alert_rules import FAMILIES, STALE_FAMILY
+from coordinator.alert_rules import FAMILIES, SLOW_FAMILIES
 from coordinator.detectors import DETECTOR_FAMILIES
 from coordinator.repository_alerts import REPOSITORY_FAMILIES
 
@@ -25,7 +25,7 @@ def rules() -> set[str]:
 
 
 def test_every_alert_and_rule_has_one_runbook_and_every_runbook_one_of_them() -> None:
-    families = {*FAMILIES, STALE_FAMILY, *DETECTOR_FAMILIES, *REPOSITORY_FAMILIES, *RAISED_ELSEWHERE}
+    families = {*FAMILIES, *SLOW_FAMILIES, *DETECTOR_FAMILIES, *REPOSITORY_FAMILIES, *RAISED_ELSEWHERE}
     named = [word for text in RUNBOOKS.values() for word in re.findall(r"(?:alert|rule) `([\w-]+)`", text)]
     assert len(named) > 30
     assert sorted(named) == sorted(families | rules())
