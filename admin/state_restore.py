@@ -116,8 +116,8 @@ def _put_rows(settings: Settings, path: Path, secret: Secret, who: str) -> None:
             found = _digest(model)
             if found != digests[model._meta.table_name]:
                 raise Invalid(f"What was written into {model._meta.table_name} is not what was read.")
-        _put_files(settings, path, secret)  # last: a failure leaves the key that the catalog there is sealed with
         _begin(settings, who)
+        _put_files(settings, path, secret)  # last: a failure leaves the key that the catalog there is sealed with
 
 
 def _insert(records: Iterator[Record]) -> dict[str, str]:
