@@ -57,7 +57,6 @@ class Writer:
             descriptor = os.open(self._part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             # Without a buffer of its own, which closing would try to write once more to a disk that is full.
             self._file: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
-            self._write(self._head)
         return self
 
     def add(self, record: Record) -> None:
@@ -83,7 +82,8 @@ class Writer:
 
     def _frame(self, data: bytes, *, last: bool) -> None:
         sealed = self._cipher.encrypt(_nonce(self._prefix, self._number), data, _beside(self._head, last=last))
-        self._write(struct.pack(">I", len(sealed)) + sealed)
+        head = b"" if self._number else self._head
+        self._write(head + struct.pack(">I", len(sealed)) + sealed)
         self._number += 1
 
     def _write(self, data: bytes) -> None:

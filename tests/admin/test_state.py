@@ -179,7 +179,10 @@ def test_another_secret_and_a_newer_schema_are_refused_before_anything_is_touche
 
 
 @pytest.mark.unit
-def test_a_backup_that_cannot_be_written_says_why_and_leaves_nothing_behind(sqlite_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("room", [16, 2 << 10])
+def test_a_backup_that_cannot_be_written_says_why_and_leaves_nothing_behind(
+    sqlite_url: str, tmp_path: Path, room: int
+) -> None:
     open_catalog(sqlite_url)
     home = installation(tmp_path / "home", sqlite_url)
     with pytest.raises(Invalid, match="cannot be written: No such file or directory"):
@@ -188,7 +191,7 @@ def test_a_backup_that_cannot_be_written_says_why_and_leaves_nothing_behind(sqli
     folder.mkdir()
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 10, limit[1]))  # as a full disk, it takes a part and then no more
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limit[1]))  # as a full disk, it takes a part and then no more
     try:
         with pytest.raises(Invalid, match="cannot be written: File too large"):
             back_up(home, folder / "x.state", SECRET, NOW)
