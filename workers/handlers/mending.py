@@ -129,7 +129,7 @@ def _noted(job: Job, name: str, opened: Repository) -> list[str]:
                 Part.update(attributes=known).where(Part.id == part.id).execute()
         for part in gone:
             move_parts(part.point_id, PointState.LOST, [part.external_id])
-        whole = {part.point_id for part in parts if part not in gone}
+        whole = {part.point_id for part in parts if part.external_id in blocks}
         lost = sorted({part.point_id for part in gone} - whole)
         move_points(lost, PointState.LOST, error_code="object-missing", error_text=_GIVEN_UP)
     return [f"rp-{number}" for number in lost]

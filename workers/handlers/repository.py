@@ -128,7 +128,7 @@ def _stats(context: Context, place: Place, _job: Job) -> Facts:
         "by_class": stored,
         "objects": objects,
         "unfinished": len(index.open_jobs()),
-        "unreadable": len(index.unreadable) + len(index.lost),
+        "unreadable": len(index.broken()),
     }
 
 

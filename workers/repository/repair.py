@@ -41,7 +41,7 @@ def repair(repository: Repository, found: Verified) -> Repaired:
     for name in sorted(index.lost):
         hide(repository, name, "lost")
         done.given_up.append(name)
-    for name in index.unreadable:
+    for name in _needed(index):
         if name.startswith("generations/"):
             hide(repository, name, "damaged")
             done.given_up.append(name)
@@ -53,13 +53,18 @@ def repair(repository: Repository, found: Verified) -> Repaired:
     return done
 
 
+def _needed(index: Index) -> list[str]:
+    """What cannot be read and was not given up before."""
+    return sorted(index.broken() & index.unreadable.keys())
+
+
 def _all_known(index: Index, found: Verified) -> None:
     """Raises Newer, Archived: what a later release wrote, or somebody archived, must not be given up as damaged."""
     kinds = {problem.name: problem.kind for problem in found.problems}
     newer = {name for name, kind in kinds.items() if kind == "newer"}
-    newer |= {name for name, error in index.unreadable.items() if isinstance(error, Newer)}
+    newer |= {name for name in _needed(index) if isinstance(index.unreadable[name], Newer)}
     archived = {name for name, kind in kinds.items() if kind == "archived"}
-    archived |= {name for name, error in index.unreadable.items() if isinstance(error, Archived)}
+    archived |= {name for name in _needed(index) if isinstance(index.unreadable[name], Archived)}
     if archived:
         text = f"{len(archived)} objects are archived, the first is {min(archived)}; nothing was given up."
         raise Archived(text, advice="Have the store retrieve them, and repair when they can be read.")

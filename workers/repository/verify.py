@@ -112,8 +112,9 @@ def _in_share(pack: Pack, share: Share) -> bool:
 
 
 def _index_problems(index: Index, done: Verified, expected: set[str]) -> None:
+    broken = index.broken()
     for name, error in index.unreadable.items():
-        if name in index.broken():
+        if name in broken:
             done.blame(name, error)
     for name in sorted(index.lost):
         done.problems.append(Problem(name, "missing", "a committed job names this manifest"))

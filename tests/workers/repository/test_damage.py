@@ -300,6 +300,18 @@ def test_a_manifest_that_is_lost_stops_pruning_until_repair_gives_it_up() -> Non
     assert {g.id for g in read_index(repo).generations} == set(contents) - {victim.id}
 
 
+def test_what_a_repair_gave_up_is_in_no_later_ones_way_and_not_given_up_again() -> None:
+    """Nor is what was hidden before a rule archived it, which kept every repair away."""
+    repo, store, _ = built()
+    hidden = next(iter(read_index(repo).hidden))
+    store.reclass(hidden, "GLACIER")
+    victim, other = (manifest_name(repo, one) for one in read_index(repo).generations[:2])
+    for name in (victim, other):
+        store.put(name, b"noise")
+        assert repair(repo, verify(repo)).given_up == [name]
+    assert verify(repo).sound
+
+
 def test_shares_of_a_scrub_cover_every_pack_once() -> None:
     repo, _, _ = built()
     shares = [verify(repo, share=(number, 4)).read_packs for number in range(4)]
