@@ -20,9 +20,22 @@ from coordinator.repositories import KEY_FIELDS, ask_keys, ask_repository
 from coordinator.standing import Place, wake_all
 from coordinator.tick import start_run
 from coordinator.tiering import moves_of
-from tasks.catalog import DeadLetter, Job, Point, Policy, Request, Restore, Run, lock_rows, set_meta, transaction
+from tasks.catalog import (
+    DeadLetter,
+    Job,
+    Part,
+    Point,
+    Policy,
+    Request,
+    Restore,
+    Run,
+    lock_rows,
+    rows,
+    set_meta,
+    transaction,
+)
 from tasks.catalog.standstill import standstill
-from tasks.catalog.transitions import MAX_TEXT, cancel_jobs, publish_again, requeue
+from tasks.catalog.transitions import MAX_TEXT, cancel_jobs, move_point, publish_again, requeue
 from tasks.errors import Invalid, Refused, SnapfleetError, Unavailable
 from tasks.lanes import Lane
 from tasks.states import JOB_OPEN, RUN_OPEN, JobState, PointState, RequestState, RestoreState, RunState
@@ -205,11 +218,22 @@ def _hold(wish: Wish) -> Result:
     if not reason:
         raise Invalid("A hold needs a reason.", advice="Give one with --reason.")
     states = [PointState.GOOD, PointState.CREATING, PointState.FAILED]  # of the last are orphans, which hold data too
-    point = (Point.id == int(wish.payload["point"])) & Point.state.in_(states)
-    changed = Point.update(held=reason[:MAX_TEXT]).where(point).execute()
-    if not changed:
+    number = int(wish.payload["point"])
+    _take_back(number)
+    if not Point.update(held=reason[:MAX_TEXT]).where(Point.id == number, Point.state.in_(states)).execute():
         raise Refused(f"Point rp-{wish.payload['point']} cannot be held: it is not there or on its way out.")
     return {"point": int(wish.payload["point"])}
+
+
+def _take_back(number: int) -> None:
+    """A point that is marked and that no cleanup has begun with is as it was before. Its row is locked before its parts
+    are read: a cleanup locks it too, and marks the parts before it deletes the first."""
+    marked = Point.select().where(Point.id == number, Point.state == PointState.EXPIRING)
+    for point in lock_rows(marked):
+        states = {state for (state,) in rows(Part.select(Part.state).where(Part.point == number))}
+        if states and states <= {PointState.GOOD, PointState.FAILED}:
+            back = PointState.GOOD if point.completed_at else PointState.FAILED
+            move_point(number, back, expire_code="", expire_text="", marked_at=None)
 
 
 def _release(wish: Wish) -> Result:

@@ -90,10 +90,11 @@ def _raise_brake(policy: Policy, stopped: Brake, at: datetime) -> None:
     )
 
 
-def plan_cleanups(held: Held, at: datetime) -> int:
+def plan_cleanups(held: Held, at: datetime, quarantined: datetime | None = None) -> int:
     """Cleanup jobs for marked points that no unfinished job has yet; how many jobs were written.
 
-    What a job failed to delete is left alone for a while, and what lies in a removed account until it is back.
+    What a job failed to delete is left alone for a while, what lies in a removed account until it is back, and what a
+    restore could be made of when it was marked after `quarantined` (calendar time; None: goes at once).
     """
     taken = (Job.state.in_(list(JOB_OPEN))) | ((Job.state == JobState.FAILED) & (Job.finished_at > at - RETRY_AFTER))
     busy = {
@@ -109,6 +110,9 @@ def plan_cleanups(held: Held, at: datetime) -> int:
         .where(Point.state == PointState.EXPIRING, Account.enabled)
         .order_by(Point.id)
     )
+    if quarantined is not None:
+        useless = Point.completed_at.is_null() | (Point.kind == "intermediate")
+        marked = marked.where(useless | (Point.marked_at <= quarantined))
     if busy:
         marked = marked.where(Point.id.not_in(sorted(busy)[:MOST_BUSY]))
     for number, account, region, kind, destination in rows(marked.limit(POINTS_A_PASS)):

@@ -98,6 +98,10 @@ class Settings:
         default="",
         metadata={"about": "folder of a worker for volumes restored to files (`restore --to file`); empty: refused"},
     )
+    quarantine_seconds: float = field(
+        default=0.0,
+        metadata={"about": "how long a point that retention lets go is there still; `hold` takes it back meanwhile"},
+    )
     grace_seconds: float = field(
         default=86400.0,
         metadata={

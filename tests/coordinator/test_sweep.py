@@ -1,5 +1,6 @@
 """Retention as it happens: floors, the brake, confirmation, failures on the way, orphans left alone."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -106,6 +107,44 @@ def test_a_point_that_is_held_stays_and_says_why(house: House) -> None:
     with session():
         verdict = judge(policy, house.clock.now()).plan.verdicts[oldest.id]
     assert [reason.code for reason in verdict.reasons] == ["held", "outlived"]
+
+
+def quarantine(house: House, seconds: float) -> None:
+    for one in house.staff:
+        one.settings = replace(one.settings, quarantine_seconds=seconds)
+
+
+def test_what_retention_lets_go_stays_in_quarantine_before_it_is_deleted(house: House) -> None:
+    """feature C15: a failed point, of which nothing can be restored, need not wait."""
+    history(house, 5)
+    with transaction():
+        Point.update(state=PointState.FAILED, completed_at=None).where(Point.id == house.points()[0].id).execute()
+    quarantine(house, 86400)
+    house.work(HOUR, 5 * MINUTE)
+    assert (alive(house), len(house.points(state=PointState.EXPIRING))) == (4, 1)
+    house.clock.advance(DAY)
+    house.work(2 * MINUTE, MINUTE)
+    assert alive(house) == 3
+
+
+def test_a_hold_takes_a_point_out_of_quarantine_and_none_that_a_cleanup_has_begun_with(house: House) -> None:
+    """feature C15"""
+    history(house, 4)
+    quarantine(house, 86400)
+    house.work(2 * MINUTE, MINUTE)
+    (marked,) = house.points(state=PointState.EXPIRING)
+    with transaction():
+        Part.update(state=PointState.EXPIRING).where(Part.point == marked.id).execute()
+    assert house.wish("hold", point=marked.id, reason="an audit").state is RequestState.REFUSED
+    with transaction():
+        Part.update(state=PointState.GOOD).where(Part.point == marked.id).execute()
+    house.wished("hold", point=marked.id, reason="an audit")
+    with session():
+        row = Point.get_by_id(marked.id)
+    assert (row.state, row.held, row.marked_at, row.expire_code) == (PointState.GOOD, "an audit", None, "")
+    house.clock.advance(2 * DAY)
+    house.work(2 * MINUTE, MINUTE)
+    assert alive(house) == 4
 
 
 def test_a_point_that_is_good_after_its_time_stays_until_its_copies_are_planned(house: House) -> None:

@@ -18,6 +18,7 @@ from tasks.catalog import (
     DeadLetter,
     Job,
     Operation,
+    Part,
     Point,
     Policy,
     Process,
@@ -177,6 +178,7 @@ def test_what_the_coordinator_refuses_is_said_with_its_reason(cli: Cli, backgrou
     seed()
     with transaction():
         Point.update(state=PointState.EXPIRING).execute()
+        Part.update(state=PointState.EXPIRING).execute()
     heartbeat()
     background(coordinate)
     said = cli("hold", "rp-1", "--reason", "audit")
