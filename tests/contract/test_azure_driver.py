@@ -411,6 +411,9 @@ def test_snapshots_that_are_there_are_told_by_id_and_of_other_kinds_nothing_is_t
     there, away = ([part.external_id for part in one.parts] for one in (kept, gone))
     instant = "/subscriptions/s/resourcegroups/g/providers/microsoft.compute/restorepointcollections/c/restorepoints/p"
     assert azure.driver.present(azure.account, seed.HOME, [*there, *away, instant]) == {*there, instant}
+    azure.cloud.fault("denied", method="GET", type="snapshots", name=away[0].rsplit("/", 1)[1])
+    with pytest.raises(errors.Denied):  # it may be there: a role sees the groups only in which it has rights
+        azure.driver.present(azure.account, seed.HOME, [*there, *away])
 
 
 # --- restoring ---

@@ -264,10 +264,12 @@ def tagged(clients: Clients, region: str, installation: str) -> list[Tagged]:
 
 def present(clients: Clients, ids: Sequence[str]) -> set[str]:
     """Those snapshots that are there; of other kinds of parts (a machine's restore points) nothing is told, so all.
-    Raises the SDK's errors."""
+    What is not in the subscription's list is asked for by itself: a role sees only the groups that it has rights in,
+    and is refused what it may not see. Raises the SDK's errors."""
     others = {one for one in ids if "/snapshots/" not in one}
     wanted = set(ids) - others
-    return others | {one for item in clients.compute.snapshots.list() if (one := normal(str(item.id))) in wanted}
+    listed = {one for item in clients.compute.snapshots.list() if (one := normal(str(item.id))) in wanted}
+    return others | listed | {one for one in wanted - listed if get(clients, one) is not None}
 
 
 def _carries(model: Mapping[str, Any], key: str) -> bool:
