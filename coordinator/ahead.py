@@ -29,6 +29,7 @@ from tasks.catalog import (
     MissedSlots,
     Operation,
     Outbox,
+    Point,
     PolicySchedule,
     Process,
     Run,
@@ -41,7 +42,7 @@ from tasks.catalog import (
 from tasks.catalog.bulk import find_rows, update_rows
 from tasks.clock import DATED_AHEAD
 from tasks.lanes import Lane
-from tasks.states import JobState, OperationState, RunState
+from tasks.states import JobState, OperationState, PointState, RunState
 
 log = logging.getLogger("snapfleet.coordinator")
 
@@ -120,6 +121,7 @@ def _repairs(at: datetime, longest: timedelta) -> Iterator[tuple[Any, Any, dict[
     yield CopySlots, CopySlots.refused_at > written, {"refused_at": at}
     yield Scan, Scan.finished_at > written, {"finished_at": at}
     yield Scan, Scan.wanted_at > written, {"wanted_at": at}
+    yield Point, (Point.state == PointState.EXPIRING) & (Point.marked_at > written), {"marked_at": at}
     yield Process, Process.seen_at > written, {"seen_at": at}
     yield Delivery, Delivery.next_at > planned, {"next_at": at}
 

@@ -218,9 +218,8 @@ class Coordinator:
             self._part("mend", lambda: mend_outbox(held, at))
         self._part("watch", lambda: watch_additions(held, now, at))
         self._part("retention", lambda: self._retention(held, at))
-        spell = timedelta(seconds=self.settings.quarantine_seconds)
-        quarantined = now - spell if spell else None
-        self._part("cleanups", lambda: plan_cleanups(held, at, quarantined))
+        quarantine = timedelta(seconds=self.settings.quarantine_seconds)
+        self._part("cleanups", lambda: plan_cleanups(held, at, quarantine))
         if self._is_due("repositories", REPOSITORIES_EVERY, at):
             self._part("repositories", lambda: look_after_repositories(now, at))
         self._part("alerts", lambda: len(alerts.evaluate(self.clock)))

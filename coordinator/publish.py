@@ -113,9 +113,13 @@ def publish(
         mark_published([item.job for item in sent], at)
         _spend(sent, at, paces)
     memory.counted.update(item.lane for item in sent)
-    for (lane, good), count in Counter((one.lane, good) for one, good in zip(chosen, confirmed, strict=True)).items():
-        counters.add("snapfleet_publish_confirms_total", count, lane=lane, result="confirmed" if good else "refused")
+    _count(counters, [item.lane for item in chosen], confirmed)
     return len(sent)
+
+
+def _count(counters: Counters, lanes: Sequence[Lane], confirmed: Sequence[bool]) -> None:
+    for (lane, good), count in Counter(zip(lanes, confirmed, strict=True)).items():
+        counters.add("snapfleet_publish_confirms_total", count, lane=lane, result="confirmed" if good else "refused")
 
 
 def _message(item: Candidate, pools: Pools | None) -> JobMessage:

@@ -34,6 +34,7 @@ from tasks.catalog import (
     set_meta,
     transaction,
 )
+from tasks.catalog.point import SUPERSEDED
 from tasks.catalog.standstill import standstill
 from tasks.catalog.transitions import MAX_TEXT, cancel_jobs, move_point, publish_again, requeue
 from tasks.errors import Invalid, Refused, SnapfleetError, Unavailable
@@ -228,8 +229,8 @@ def _hold(wish: Wish) -> Result:
 def _take_back(number: int) -> None:
     """A point that is marked and that no cleanup has begun with is as it was before. Its row is locked before its parts
     are read: a cleanup locks it too, and marks the parts before it deletes the first."""
-    marked = Point.select().where(Point.id == number, Point.state == PointState.EXPIRING)
-    for point in lock_rows(marked):
+    marked = [Point.id == number, Point.state == PointState.EXPIRING, Point.expire_code != SUPERSEDED]
+    for point in lock_rows(Point.select().where(*marked)):
         states = {state for (state,) in rows(Part.select(Part.state).where(Part.point == number))}
         if states and states <= {PointState.GOOD, PointState.FAILED}:
             back = PointState.GOOD if point.completed_at else PointState.FAILED

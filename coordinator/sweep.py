@@ -16,6 +16,7 @@ from coordinator.judge import forget_stops, judge, remember_stop
 from coordinator.lease import Held, renew, still_held
 from tasks.catalog import Account, Job, Point, Policy, Resource, rows, set_meta, transaction
 from tasks.catalog.archives import repository_of
+from tasks.catalog.point import SUPERSEDED
 from tasks.catalog.transitions import add_jobs, move_points
 from tasks.clock import Clock
 from tasks.crash import reach
@@ -58,7 +59,7 @@ def _pass(policy: Policy, held: Held, clock: Clock, counts: dict[str, int]) -> N
             counts["stopped"] += 1
             remember_stop(policy, result)
         else:
-            counts["marked"] += _mark(result.plan, now)
+            counts["marked"] += _mark(result.plan, clock.timer())
             set_meta(f"retention:{policy.id}", now.isoformat())
             forget_stops(policy)
             reach("coordinator.mark-before-commit")
@@ -68,14 +69,15 @@ def _pass(policy: Policy, held: Held, clock: Clock, counts: dict[str, int]) -> N
         clear_alert(f"brake:{policy.name}", clock.timer())
 
 
-def _mark(plan: ExpiryPlan, now: datetime) -> int:
-    """Points that go for the same reason are marked together: a pass may be thousands of points."""
+def _mark(plan: ExpiryPlan, at: datetime) -> int:
+    """Points that go for the same reason are marked together: a pass may be thousands of points. A mark is of machine
+    time, as the quarantine is that it begins."""
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for point_id in plan.expire:
         reason = plan.verdicts[point_id].reasons[0]
         groups[reason.code, reason.text].append(int(point_id))
     return sum(
-        move_points(ids, PointState.EXPIRING, expire_code=code, expire_text=text, marked_at=now)
+        move_points(ids, PointState.EXPIRING, expire_code=code, expire_text=text, marked_at=at)
         for (code, text), ids in groups.items()
     )
 
@@ -90,11 +92,11 @@ def _raise_brake(policy: Policy, stopped: Brake, at: datetime) -> None:
     )
 
 
-def plan_cleanups(held: Held, at: datetime, quarantined: datetime | None = None) -> int:
+def plan_cleanups(held: Held, at: datetime, quarantine: timedelta = timedelta(0)) -> int:
     """Cleanup jobs for marked points that no unfinished job has yet; how many jobs were written.
 
-    What a job failed to delete is left alone for a while, what lies in a removed account until it is back, and what a
-    restore could be made of when it was marked after `quarantined` (calendar time; None: goes at once).
+    What a job failed to delete is left alone for a while, what lies in a removed account until it is back, and what
+    something could be restored from for its `quarantine`.
     """
     taken = (Job.state.in_(list(JOB_OPEN))) | ((Job.state == JobState.FAILED) & (Job.finished_at > at - RETRY_AFTER))
     busy = {
@@ -110,9 +112,9 @@ def plan_cleanups(held: Held, at: datetime, quarantined: datetime | None = None)
         .where(Point.state == PointState.EXPIRING, Account.enabled)
         .order_by(Point.id)
     )
-    if quarantined is not None:
-        useless = Point.completed_at.is_null() | (Point.kind == "intermediate")
-        marked = marked.where(useless | (Point.marked_at <= quarantined))
+    if quarantine:
+        useless = Point.completed_at.is_null() | (Point.kind == "intermediate") | (Point.expire_code == SUPERSEDED)
+        marked = marked.where(useless | (Point.marked_at <= at - quarantine))
     if busy:
         marked = marked.where(Point.id.not_in(sorted(busy)[:MOST_BUSY]))
     for number, account, region, kind, destination in rows(marked.limit(POINTS_A_PASS)):

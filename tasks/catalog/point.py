@@ -10,6 +10,7 @@ from tasks.catalog.policy import Policy
 from tasks.states import PointState
 
 DELETED_ELSEWHERE = "deleted-elsewhere"  # the error code of a good point that somebody else deleted in the cloud
+SUPERSEDED = "superseded"  # the code of a mark: a later sync has written over its objects, and nothing brings them back
 
 
 class Point(CatalogModel):
@@ -37,7 +38,7 @@ class Point(CatalogModel):
     locked_until_at = UtcField(null=True)
     expire_code = TextField(default="")
     expire_text = TextField(default="")
-    marked_at = UtcField(null=True)
+    marked_at = UtcField(null=True)  # machine time
     deleted_at = UtcField(null=True)  # of one that is lost: when that was found
     error_code = TextField(default="")
     error_text = TextField(default="")

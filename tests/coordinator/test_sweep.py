@@ -9,6 +9,7 @@ from coordinator.judge import judge
 from coordinator.lease import take
 from coordinator.sweep import plan_cleanups, retention_pass
 from tasks.catalog import Account, Job, Part, Point, Policy, Resource, Run, session, transaction
+from tasks.catalog.point import SUPERSEDED
 from tasks.states import JobState, PointState, RequestState, RunState
 from tests.coordinator.house import AWAY, DAY, HOME, HOUR, MINUTE, START, House
 from tests.fakes.cloud import Thing
@@ -115,11 +116,14 @@ def quarantine(house: House, seconds: float) -> None:
 
 
 def test_what_retention_lets_go_stays_in_quarantine_before_it_is_deleted(house: House) -> None:
-    """feature C15: a failed point, of which nothing can be restored, need not wait."""
-    history(house, 5)
+    """feature C15: a failed point, of which nothing can be restored, and one that was written over need not wait."""
+    history(house, 6)
+    failed, over = house.points()[:2]
     with transaction():
-        Point.update(state=PointState.FAILED, completed_at=None).where(Point.id == house.points()[0].id).execute()
+        Point.update(state=PointState.FAILED, completed_at=None).where(Point.id == failed.id).execute()
+        Point.update(state=PointState.EXPIRING, expire_code=SUPERSEDED).where(Point.id == over.id).execute()
     quarantine(house, 86400)
+    assert house.wish("hold", point=over.id, reason="an audit").state is RequestState.REFUSED
     house.work(HOUR, 5 * MINUTE)
     assert (alive(house), len(house.points(state=PointState.EXPIRING))) == (4, 1)
     house.clock.advance(DAY)
@@ -145,6 +149,19 @@ def test_a_hold_takes_a_point_out_of_quarantine_and_none_that_a_cleanup_has_begu
     house.clock.advance(2 * DAY)
     house.work(2 * MINUTE, MINUTE)
     assert alive(house) == 4
+
+
+def test_a_mark_of_a_clock_that_was_wrong_begins_its_quarantine_anew(house: House) -> None:
+    history(house, 4)
+    quarantine(house, 86400)
+    house.work(2 * MINUTE, MINUTE)
+    with transaction():
+        Point.update(marked_at=house.clock.timer() + 300 * DAY).where(Point.state == PointState.EXPIRING).execute()
+    house.work(10 * MINUTE, MINUTE)
+    assert alive(house) == 4
+    house.clock.advance(DAY)
+    house.work(2 * MINUTE, MINUTE)
+    assert alive(house) == 3
 
 
 def test_a_point_that_is_good_after_its_time_stays_until_its_copies_are_planned(house: House) -> None:

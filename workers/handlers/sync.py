@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tasks.catalog import Account, Job, Part, Point, Resource, Restore, Run, session, transaction
+from tasks.catalog.point import SUPERSEDED
 from tasks.catalog.syncs import DELETING
 from tasks.catalog.transitions import finish_job, move_parts, move_point, move_points
 from tasks.crash import reach
@@ -171,13 +172,13 @@ def _conclude(lead: Lead, pair: Pair, row: Resource) -> None:
         done = {"completed_at": context.clock.now(), "size_gib": size, "attributes": captured, "warnings": warnings}
         move_point(point_id, PointState.GOOD, error_code="", error_text="", **done)
         if not pair.versioned:
-            _supersede(job, pair, context.clock.now())
+            _supersede(job, pair, context.clock.timer())
         finish_job(job, context.clock.timer(), result={"figures": kept}, warnings=warnings)
     reach("sync.recorded")
     context.counters.add("snapfleet_points_completed_total", role="snapshots")
 
 
-def _supersede(job: Job, pair: Pair, now: datetime) -> None:
+def _supersede(job: Job, pair: Pair, at: datetime) -> None:
     """Points of the same place whose objects were written over by this sync."""
     older = (
         Point.select(Point.id)
@@ -193,7 +194,7 @@ def _supersede(job: Job, pair: Pair, now: datetime) -> None:
     move_points(
         [row.id for row in older],
         PointState.EXPIRING,
-        expire_code="superseded",
+        expire_code=SUPERSEDED,
         expire_text=text,
-        marked_at=now,
+        marked_at=at,
     )
