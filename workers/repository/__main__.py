@@ -8,9 +8,10 @@ AZURE_STORAGE_ACCESS_TOKEN. Exit 0 done, 1 failed, 2 wrong usage, 3 damage was f
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TextIO
 
@@ -24,10 +25,11 @@ from workers.repository.manifest import Generation
 from workers.repository.places import store_at
 from workers.repository.repair import repair
 from workers.repository.repository import Repository, open_repository
-from workers.repository.restore import data_bytes, packs_of, restore, start_retrieval
+from workers.repository.restore import packs_of, restore, start_retrieval
 from workers.repository.sdk import usable
-from workers.repository.source import FileSink, StreamSink
+from workers.repository.source import StreamSink
 from workers.repository.store import Thaw
+from workers.repository.tofile import restore_to_file
 from workers.repository.verify import verify
 
 
@@ -63,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser("repair", help="read every byte, and leave out of each generation what is lost; deletes nothing")
     back = verbs.add_parser("restore", help="a generation to a file, or with - to standard output")
     back.add_argument("generation", help="its id; a unique beginning is enough; or latest:LINEAGE")
-    back.add_argument("target", help="a file that does not exist yet, or -")
+    back.add_argument("target", help="a file that does not exist yet, or -; one in part is gone on with")
     drop = verbs.add_parser("delete", help="say what would go, or delete all of it; also without a key")
     drop.add_argument("--confirm", metavar="URL", help="the address once more: delete it")
     thaw = verbs.add_parser("retrieve", help="ask for a generation's archived packs; again to see how far it is")
@@ -233,20 +235,33 @@ def _restore(repository: Repository, generation: Generation, target: str, screen
         with _written_to("standard output"):
             restore(repository, generation, StreamSink(sys.stdout.buffer, generation.size, generation.block_bytes))
         return _told_lost(generation, screen)
-    path = Path(target)
-    if path.exists():
-        raise RepositoryError(f"{target} exists already.", advice="Name a file that does not exist.")
     with _written_to(target):
-        where = os.statvfs(path.parent)
-    needed, free = data_bytes(repository, generation), where.f_bavail * where.f_frsize
-    if needed > free:
-        text = f"{needed} bytes do not fit beside {target}: {free} are free."
-        raise RepositoryError(text, advice="Name a file elsewhere.")
-    with _written_to(target, f"What was written is in {target}.partial."):
-        figures = restore(repository, generation, FileSink(path, generation.size, generation.block_bytes))
+        figures = restore_to_file(repository, generation, Path(target), _teller(generation, screen))
     count = len(packs_of(repository, generation))
     screen.say(f"{generation.size} bytes, {figures.written_bytes} of them data, from {count} packs")
     return _told_lost(generation, screen)
+
+
+def _teller(generation: Generation, screen: Screen) -> Callable[[int], None]:
+    """How far a restore is, at which rate, and how long it takes at that; nothing for one that is done at once."""
+    began, first = host_clock(), -1
+
+    def tell(blocks: int) -> None:
+        nonlocal first
+        if first < 0 and blocks:
+            screen.complain(f"going on after {_gib(generation, blocks):.1f} GiB that are there already")
+        first = blocks if first < 0 else first
+        rate = (blocks - first) / max(0.001, (host_clock() - began).total_seconds())
+        if first < blocks < generation.blocks:
+            left = timedelta(seconds=int((generation.blocks - blocks) / rate))
+            of = f"{_gib(generation, blocks):.1f} of {_gib(generation, generation.blocks):.1f} GiB"
+            screen.complain(f"{of}, {1024 * _gib(generation, 1) * rate:.0f} MiB a second, {left} left")
+
+    return tell
+
+
+def _gib(generation: Generation, blocks: float) -> float:
+    return blocks * generation.block_bytes / 2**30
 
 
 def _told_lost(generation: Generation, screen: Screen) -> int:
@@ -257,11 +272,13 @@ def _told_lost(generation: Generation, screen: Screen) -> int:
 
 
 @contextmanager
-def _written_to(target: str, advice: str = "") -> Iterator[None]:
+def _written_to(target: str) -> Iterator[None]:
     """What the file system says of the target, as one sentence."""
     try:
         yield
     except OSError as error:
+        begun = f"{target}.partial"
+        advice = f"The same command goes on with {begun}." if os.path.exists(begun) else ""
         raise RepositoryError(f"{target} cannot be written: {error.strerror}.", advice=advice) from None
 
 

@@ -1,6 +1,7 @@
 """`python -m workers.repository`: list, verify, restore with nothing else running."""
 
 import errno
+import fcntl
 import io
 import os
 import subprocess
@@ -18,6 +19,7 @@ from workers.repository.folder import FolderStore
 from workers.repository.generations import manifest_name, read_index
 from workers.repository.keys import Passphrase
 from workers.repository.repository import create, open_repository
+from workers.repository.tofile import restore_to_file
 
 pytestmark = pytest.mark.unit
 
@@ -61,6 +63,42 @@ def test_a_generation_is_restored_to_a_file_that_did_not_exist(
     assert target.read_bytes() == place[2].bytes()
     code, _, err = command(*place[1], "restore", newest, str(target))
     assert (code, "exists" in err) == (1, True)
+
+
+def test_a_restore_that_was_cut_off_goes_on_where_it_was(place: tuple[Path, list[str], Disk], tmp_path: Path) -> None:
+    """Killed after a range, or in the middle of one; a file in part of another generation is left as it is."""
+    root, arguments, disk = place
+    repo, target = open_repository(FolderStore(root), KEY), tmp_path / "disk"
+    older, newest = read_index(repo).generations
+    heard: list[int] = []
+
+    def cut(blocks: int) -> None:
+        heard.append(blocks)
+        if blocks == 60:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        restore_to_file(repo, newest, target, cut, TUNING, step=30)
+    with (tmp_path / "disk.partial").open("r+b") as partial:
+        partial.seek(70 * BLOCK)
+        partial.write(disk.bytes()[70 * BLOCK :][: BLOCK // 2])
+    code, _, err = command(*arguments, "restore", older.id, str(target))
+    assert (code, "part of another generation" in err, target.exists()) == (1, True, False)
+    figures = restore_to_file(repo, newest, target, heard.append, TUNING, step=30)
+    assert (heard, figures.blocks <= 30) == ([0, 30, 60, 60, 90], True)
+    assert target.read_bytes() == disk.bytes()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["disk", "key", "repository"]
+
+
+def test_a_file_that_another_process_writes_is_left_alone(place: tuple[Path, list[str], Disk], tmp_path: Path) -> None:
+    newest = command(*place[1], "list")[1].splitlines()[-1].split()[0]
+    with (tmp_path / "disk.partial").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        other.write("theirs")
+        other.flush()
+        code, _, err = command(*place[1], "restore", newest, str(tmp_path / "disk"))
+        assert (code, "Another process" in err) == (1, True)
+    assert (tmp_path / "disk.partial").read_text() == "theirs"
 
 
 @pytest.mark.parametrize("folder", ["generations", "leases"])
