@@ -352,7 +352,13 @@ class SeesCopies(Protocol):
 
 @dataclass(frozen=True)
 class Tagged:
-    """Something in the cloud that carries an installation's tag, and when it was begun."""
+    """Something in the cloud that carries an installation's tag, and when it was begun.
+
+    The rest is what a good point's part of it records, so that a lost catalog is written again from it. `complete`: the
+    cloud says that nothing of it is missing; it neither runs nor failed. `attributes` are those of the part as far as
+    the thing itself tells, such as `default_key`; of a copy `source_snapshot`, what it is a copy of. `type` is the
+    resource type of what it is of, '' where only the catalog can tell.
+    """
 
     kind: str  # 'snapshot' or 'image'
     external_id: str
@@ -360,6 +366,12 @@ class Tagged:
     tags: Mapping[str, str]
     source_id: str = ""
     size_gib: int = 0
+    complete: bool = True
+    device: str = ""
+    encrypted: bool = False
+    kms_key_id: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    type: str = ""
 
 
 @runtime_checkable
@@ -368,6 +380,14 @@ class FindsTagged(Protocol):
 
     def tagged(self, account: Account, region: str, installation: str) -> list[Tagged]:
         """Every snapshot and image there that carries this installation's tag."""
+
+
+@runtime_checkable
+class RebuildsParts(Protocol):
+    """A driver whose parts record more of what they are of than the thing in the cloud tells, such as a device."""
+
+    def part_again(self, one: Tagged, resource: Resource) -> Part:
+        """The part as a backup of the resource, as it is known, would have recorded it. No call."""
 
 
 @runtime_checkable

@@ -404,6 +404,25 @@ def test_what_an_installation_made_is_found_by_its_tag(azure: AzureRig) -> None:
     assert azure.driver.tagged(azure.account, seed.HOME, "another") == []
 
 
+def test_what_is_ours_tells_what_a_points_parts_record_of_it(azure: AzureRig) -> None:
+    """feature C11: a catalog that was lost is written again from it, copies with what they have from their source."""
+    machine = azure.resource("az-db-1")
+    point = azure.point(machine, azure.backup(machine))
+    started = azure.copy(point)
+    answers = {one.external_id: one for one in azure.ask(started.operations)}
+    found = {one.external_id: one for one in azure.driver.tagged(azure.account, seed.AWAY, "it")}
+    assert set(found) == set(answers)
+    homes = {one.external_id: one for one in azure.driver.tagged(azure.account, seed.HOME, "it")}
+    for part in started.parts:
+        one = found[part.external_id]
+        again = azure.driver.part_again(one, machine)
+        assert (again.device, again.source_id, again.size_gib) == (part.device, part.source_id, part.size_gib)
+        assert (one.complete, one.source_id, one.encrypted) == (True, part.source_id, part.encrypted)
+        assert one.attributes["source_snapshot"] == part.attributes["source_snapshot"]
+        assert one.attributes["family_id"] == answers[one.external_id].detail["attributes"]["family_id"]
+        assert one.attributes["taken_at"] == homes[part.attributes["source_snapshot"]].attributes["taken_at"]
+
+
 def test_snapshots_that_are_there_are_told_by_id_and_of_other_kinds_nothing_is_told(azure: AzureRig) -> None:
     disk = azure.resource("az-db-1")
     kept, gone = azure.backup(disk), azure.backup(disk, key="job-2")

@@ -11,7 +11,18 @@ from tasks.states import OperationState
 from tests.contract.driver_suite import DriverContract
 from tests.contract.rig import AWAY, HOME, PROD, TAGS, VAULT, Rig
 from tests.sandbox import Sandbox
-from workers.driver import TAG_INSTALLATION, TAG_JOB, CopyRequest, Destination, Resource, Scope
+from workers.driver import (
+    TAG_INSTALLATION,
+    TAG_JOB,
+    TAG_SOURCE,
+    BackupRequest,
+    CopyRequest,
+    Destination,
+    FindsTagged,
+    RebuildsParts,
+    Resource,
+    Scope,
+)
 
 
 def make_instance(cloud: Sandbox) -> str:
@@ -313,6 +324,40 @@ def test_a_volume_under_the_default_key_cannot_go_to_another_account_and_says_so
     assert rig.sandbox.count("ModifySnapshotAttribute") == 0
     assert rig.driver.plan_copy_problem(point, rig.away()) == ""
     assert rig.driver.start_copy(point, rig.away(), CopyRequest("copy-2", TAGS)).parts
+
+
+def test_what_is_ours_tells_what_a_points_parts_record_of_it(rig: Rig) -> None:
+    """feature C11: a catalog that was lost is written again from it."""
+    resource, tags = encrypted(rig, None), {**TAGS, TAG_SOURCE: "i-1"}
+    started = rig.driver.start_backup(resource, BackupRequest("job-1", tags))
+    parts = {part.external_id: part for part in started.parts}
+    assert isinstance(rig.driver, FindsTagged)
+    found = rig.driver.tagged(rig.production, HOME, TAGS[TAG_INSTALLATION])
+    assert {(one.external_id, one.complete, one.type) for one in found} == {(one, True, "instance") for one in parts}
+    for one in found:
+        part = parts[one.external_id]
+        assert (one.source_id, one.encrypted, one.kms_key_id) == (part.source_id, part.encrypted, part.kms_key_id)
+        assert one.attributes.get("default_key") == part.attributes.get("default_key")
+        assert isinstance(rig.driver, RebuildsParts)
+        assert rig.driver.part_again(one, resource) == part
+    copied = rig.driver.start_copy(rig.point(resource, started), rig.away(), CopyRequest("copy-1", tags))
+    sources = {part.external_id: part.attributes["source_snapshot"] for part in copied.parts}
+    there = rig.driver.tagged(rig.production, AWAY, TAGS[TAG_INSTALLATION])
+    assert {one.external_id: dict(one.attributes) for one in there} == {
+        copy: {"source_snapshot": source} for copy, source in sources.items()
+    }
+    assert {one.source_id for one in there} == {""}, "a copy's own volume is arbitrary"
+
+
+def test_what_is_ours_and_not_complete_says_so_and_an_images_snapshots_know_their_devices(rig: Rig) -> None:
+    """feature C11: only what the cloud has completed may become a good point."""
+    rig.sandbox.configure(snapshot_seconds=60.0)
+    started = rig.backup(rig.resource(), mode="image")
+    assert isinstance(rig.driver, FindsTagged)
+    found = rig.driver.tagged(rig.production, HOME, TAGS[TAG_INSTALLATION])
+    assert {one.complete for one in found} == {False}
+    assert [one.external_id for one in found if one.kind == "image"] == [started.image_id]
+    assert {one.device for one in found if one.kind == "snapshot"} == {"/dev/xvda", "/dev/sdf", "/dev/sdg"}
 
 
 def test_where_the_key_is_unknown_awss_own_refusal_is_the_answer(rig: Rig) -> None:

@@ -20,6 +20,7 @@ from workers.driver import (
     Destination,
     Found,
     Operation,
+    Part,
     Point,
     Progress,
     Resource,
@@ -99,7 +100,10 @@ class Ec2Driver:
 
     def tagged(self, account: Account, region: str, installation: str) -> list[Tagged]:
         with translated("a look for what is ours"):
-            return ec2_lookup.tagged(self._at(account, region), installation)
+            return ec2_lookup.tagged(self._at(account, region), installation, self._keys)
+
+    def part_again(self, one: Tagged, resource: Resource) -> Part:
+        return ec2_backup.part_again(one, resource)
 
     def present(self, account: Account, region: str, ids: Sequence[str]) -> set[str]:
         with translated("a look for recovery points"):

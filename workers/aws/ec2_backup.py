@@ -20,7 +20,7 @@ from workers.aws.errors import translate, translated
 from workers.aws.keys import DefaultKeys
 from workers.aws.session import Client, Clients
 from workers.aws.tags import fit_tags, name_for, part_key, specify
-from workers.driver import BackupRequest, Operation, Part, Resource, Started
+from workers.driver import BackupRequest, Operation, Part, Resource, Started, Tagged
 from workers.pace import Pace
 
 MOST_EXCLUSIONS = 40  # CreateSnapshots, ExcludeDataVolumeIds (EC2 API reference); botocore does not check it
@@ -264,6 +264,24 @@ def part_of(snapshot: Mapping[str, Any], volume: Mapping[str, Any], default_key:
         encrypted=encrypted,
         kms_key_id=key,
         attributes=attributes,
+    )
+
+
+def part_again(one: Tagged, resource: Resource) -> Part:
+    """The part of what is tagged, with what is known of its volume. One that was left without its volume's id is of
+    the only one that there is."""
+    own = {**resource.attributes, "id": resource.external_id, "tags": dict(resource.tags)}
+    volumes = [own] if resource.type == "volume" else list(resource.attributes.get("volumes", ()))
+    known = {str(volume["id"]): volume for volume in volumes}
+    source = one.source_id or (next(iter(known)) if len(known) == 1 else "")
+    snapshot = {"SnapshotId": one.external_id, "VolumeId": source, "VolumeSize": one.size_gib}
+    part = part_of(snapshot, known.get(source, {}), None)
+    return replace(
+        part,
+        device=one.device or part.device,
+        encrypted=one.encrypted,
+        kms_key_id=one.kms_key_id,
+        attributes={**part.attributes, **one.attributes},
     )
 
 

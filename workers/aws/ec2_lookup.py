@@ -7,12 +7,14 @@ from typing import Any
 
 from tasks.errors import NotReady, SnapfleetError
 from tasks.states import OperationState
-from workers.aws.ec2_progress import IN_BIN, describe_images, describe_snapshots
+from workers.aws.ec2_progress import IN_BIN, describe_images, describe_snapshots, disks_of, part_of
+from workers.aws.keys import DefaultKeys
 from workers.aws.session import Client, Clients
-from workers.aws.tags import key_filter, name_for, part_key, read_tags
-from workers.driver import TAG_INSTALLATION, TAG_JOB, Found, Tagged
+from workers.aws.tags import TAG_SOURCE_SNAPSHOT, key_filter, name_for, part_key, read_tags
+from workers.driver import TAG_INSTALLATION, TAG_JOB, TAG_SOURCE, Found, Tagged
 
 _COPIED = "vol-ffffffff"
+_TYPES = {"i": "instance", "vol": "volume"}
 # EC2's words for what exists; every other word (error, recoverable, failed, deregistered) means that it is lost.
 _STATES: Mapping[str, OperationState] = {
     "pending": OperationState.RUNNING,
@@ -63,28 +65,59 @@ def copies_of_others(clients: Clients, installation: str) -> int:
     )
 
 
-def tagged(clients: Clients, installation: str) -> list[Tagged]:
+def tagged(clients: Clients, installation: str, keys: DefaultKeys) -> list[Tagged]:
     """Every snapshot and image of this account and region that carries an installation's tag."""
     ours = {"Name": f"tag:{TAG_INSTALLATION}", "Values": [installation]}
     ec2 = clients.read()
+    pages = ec2.get_paginator("describe_images").paginate(Owners=["self"], Filters=[ours], IncludeDisabled=True)
+    images = [image for page in pages for image in page["Images"]]
+    disks = (part_of(disk, {}) for image in images for disk in disks_of(image))
+    members = {disk["external_id"]: disk for disk in disks}
     pages = ec2.get_paginator("describe_snapshots").paginate(
         OwnerIds=["self"], Filters=[ours], PaginationConfig={"PageSize": 1000}
     )
-    found = [
-        Tagged(
-            "snapshot", one["SnapshotId"], one["StartTime"], read_tags(one.get("Tags")), one["VolumeId"],
-            one["VolumeSize"],
-        )
-        for page in pages
-        for one in page["Snapshots"]
-    ]  # fmt: skip
-    images = ec2.get_paginator("describe_images").paginate(Owners=["self"], Filters=[ours])
-    found += [
-        Tagged("image", one["ImageId"], _instant(one["CreationDate"]), read_tags(one.get("Tags")))
-        for page in images
-        for one in page["Images"]
-    ]
+    snapshots = [snapshot for page in pages for snapshot in page["Snapshots"]]
+    default = keys.of(clients) if any(one.get("KmsKeyId") for one in snapshots) else None
+    found = [_snapshot(one, members.get(one["SnapshotId"]), default) for one in snapshots]
+    found += [_image(one) for one in images]
     return [one for one in found if one.tags.get(TAG_INSTALLATION) == installation]
+
+
+def _snapshot(snapshot: Mapping[str, Any], member: Mapping[str, Any] | None, default_key: str | None) -> Tagged:
+    """A snapshot; `member` is what an image says of it. Of copies and of an image's snapshots normal work does not
+    record whose key they lie under either. A copy's own volume is arbitrary."""
+    tags, key = read_tags(snapshot.get("Tags")), str(snapshot.get("KmsKeyId", ""))
+    source = tags.get(TAG_SOURCE_SNAPSHOT, "")
+    attributes: dict[str, Any] = dict(member["attributes"]) if member else {}
+    if source:
+        attributes["source_snapshot"] = source
+    elif not member and key and default_key is not None:
+        attributes["default_key"] = key == default_key
+    copied = bool(source) or snapshot["VolumeId"] == _COPIED
+    return Tagged(
+        "snapshot",
+        snapshot["SnapshotId"],
+        snapshot["StartTime"],
+        tags,
+        "" if copied else snapshot["VolumeId"],
+        snapshot["VolumeSize"],
+        complete=snapshot["State"] == "completed",
+        device=member["device"] if member else "",
+        encrypted=bool(snapshot.get("Encrypted")),
+        kms_key_id=key,
+        attributes=attributes,
+        type=_type_of(tags),
+    )
+
+
+def _image(image: Mapping[str, Any]) -> Tagged:
+    tags, made_at = read_tags(image.get("Tags")), _instant(image["CreationDate"])
+    whole = image["State"] in ("available", "disabled")
+    return Tagged("image", image["ImageId"], made_at, tags, complete=whole, type=_type_of(tags))
+
+
+def _type_of(tags: Mapping[str, str]) -> str:
+    return _TYPES.get(tags.get(TAG_SOURCE, "").split("-", maxsplit=1)[0], "")
 
 
 def present(clients: Clients, ids: Sequence[str]) -> set[str]:

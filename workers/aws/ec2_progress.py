@@ -85,9 +85,9 @@ def _of_image(
 ) -> Progress:
     if image is None:
         return _absent(operation, pace)
-    disks = _disks(image)
+    disks = disks_of(image)
     if image["State"] == "available":
-        detail = {"parts": [_part(disk, members.get(disk["Ebs"]["SnapshotId"], {})) for disk in disks]}
+        detail = {"parts": [part_of(disk, members.get(disk["Ebs"]["SnapshotId"], {})) for disk in disks]}
         return Progress(operation.external_id, OperationState.DONE, percent=100, detail=detail)
     if image["State"] in _IMAGE_RUNNING:
         percents = [_percent(members.get(disk["Ebs"]["SnapshotId"], {}).get("Progress", "")) for disk in disks]
@@ -96,14 +96,15 @@ def _of_image(
 
 
 def _members(ec2: Client, images: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    return describe_snapshots(ec2, [disk["Ebs"]["SnapshotId"] for image in images for disk in _disks(image)])
+    return describe_snapshots(ec2, [disk["Ebs"]["SnapshotId"] for image in images for disk in disks_of(image)])
 
 
-def _disks(image: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def disks_of(image: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The devices of an image that are snapshots."""
     return [disk for disk in image.get("BlockDeviceMappings", []) if disk.get("Ebs", {}).get("SnapshotId")]
 
 
-def _part(disk: Mapping[str, Any], snapshot: Mapping[str, Any]) -> dict[str, Any]:
+def part_of(disk: Mapping[str, Any], snapshot: Mapping[str, Any]) -> dict[str, Any]:
     """A Part as JSON: an image's snapshots are known only when it is there."""
     ebs = disk["Ebs"]
     names = {"type": "VolumeType", "iops": "Iops", "throughput": "Throughput"}

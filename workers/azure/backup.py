@@ -15,7 +15,7 @@ from workers.azure.clients import Clients
 from workers.azure.errors import translated
 from workers.azure.ids import normal, part_key, read_id
 from workers.azure.snapshots import Wish
-from workers.driver import BackupRequest, CopyRequest, Destination, Operation, Part, Point, Resource, Started
+from workers.driver import BackupRequest, CopyRequest, Destination, Operation, Part, Point, Resource, Started, Tagged
 from workers.pace import Pace
 
 _NOT_ONE_INSTANT = "The disks were taken one after the other: they are consistent each, and not with one another."
@@ -116,6 +116,20 @@ def _part(operation: Operation, disk: Mapping[str, Any]) -> Part:
         encrypted=bool(disk.get("encryption_set_id")),
         kms_key_id=str(disk.get("encryption_set_id", "")),
         attributes={name: disk[name] for name in ("sku", "unique_id", "tags") if name in disk},
+    )
+
+
+def part_again(one: Tagged, resource: Resource) -> Part:
+    """The part of what is tagged, with what is known of its disk."""
+    disks = [resource.attributes] if resource.type == "azure-disk" else list(resource.attributes.get("disks", ()))
+    disk = next((each for each in disks if each.get("id") == one.source_id), {"id": one.source_id})
+    part = _part(Operation("azure-snapshot", one.external_id, resource.account, resource.region), disk)
+    return replace(
+        part,
+        size_gib=one.size_gib,
+        encrypted=one.encrypted,
+        kms_key_id=one.kms_key_id,
+        attributes={**part.attributes, **one.attributes},
     )
 
 

@@ -19,6 +19,7 @@ from workers.driver import (
     Deleted,
     Found,
     Operation,
+    Part,
     Point,
     Progress,
     Resource,
@@ -104,6 +105,10 @@ class ComputeDriver(Entered):
         """Every snapshot there that carries this installation's tag. Raises the family."""
         with translated("a look-up"):
             return snapshots.tagged(self._at(account), region, installation)
+
+    def part_again(self, one: Tagged, resource: Resource) -> Part:
+        """The part as a backup of the resource would have recorded it. No call."""
+        return backup.part_again(one, resource)
 
     def present(self, account: Account, region: str, ids: Sequence[str]) -> set[str]:  # noqa: ARG002 - the shape
         """Those snapshots that are there, in whichever region. Raises the family."""

@@ -23,7 +23,7 @@ from workers.azure.errors import shorten, translate
 from workers.azure.ids import id_of, name_for, normal, read_id
 from workers.azure.limits import SNAPSHOT
 from workers.azure.tags import fit_tags
-from workers.driver import TAG_INSTALLATION, TAG_JOB, TAKEN_AT, Operation, OutOfTurn, Progress, Tagged
+from workers.driver import TAG_INSTALLATION, TAG_JOB, TAG_SOURCE, TAKEN_AT, Operation, OutOfTurn, Progress, Tagged
 from workers.pace import Pace
 
 log = logging.getLogger("snapfleet.azure")
@@ -41,6 +41,7 @@ _RUNS = re.compile(
 )
 # From so many questions at once on the subscription's snapshots are listed: a page holds more than one answer.
 _LIST_FROM = 10
+_TYPES = (("/virtualmachines/", "azure-vm"), ("/disks/", "azure-disk"))
 
 
 @dataclass(frozen=True)
@@ -179,14 +180,19 @@ def _of(clients: Clients, operation: Operation, model: Mapping[str, Any] | None,
 def _learnt(operation: Operation, properties: Mapping[str, Any]) -> dict[str, Any]:
     """What is known at the end; the token has served. The ids tell which snapshots hold changes of one another, and
     from which disk of its name each was taken, the time which of a disk is the older: they are kept with the part."""
+    kept = _told_of(properties)
+    if operation.kind == "azure-snapshot" and properties.get("timeCreated"):
+        kept[TAKEN_AT] = str(properties["timeCreated"])
+    return {"token": "", "size_gib": int(properties.get("diskSizeGB", 0)), "attributes": kept}
+
+
+def _told_of(properties: Mapping[str, Any]) -> dict[str, Any]:
     known = {
         "family_id": properties.get("incrementalSnapshotFamilyId"),
         "snapshot_unique_id": properties.get("uniqueId"),
         "source_unique_id": properties.get("creationData", {}).get("sourceUniqueId"),
-        TAKEN_AT: properties.get("timeCreated") if operation.kind == "azure-snapshot" else None,
     }
-    kept = {name: str(value) for name, value in known.items() if value}
-    return {"token": "", "size_gib": int(properties.get("diskSizeGB", 0)), "attributes": kept}
+    return {name: str(value) for name, value in known.items() if value}
 
 
 def _stranger(operation: Operation, model: Mapping[str, Any]) -> str:
@@ -247,19 +253,41 @@ def with_key(clients: Clients, key: str) -> list[dict[str, Any]]:
 
 def tagged(clients: Clients, region: str, installation: str) -> list[Tagged]:
     """The snapshots of a region that carry an installation's tag. Raises the SDK's errors."""
-    models = (item.as_dict() for item in clients.compute.snapshots.list())
+    models = {normal(str(item.id)): item.as_dict() for item in clients.compute.snapshots.list()}
     return [
-        Tagged(
-            "snapshot",
-            normal(one["id"]),
-            datetime.fromisoformat(str(one["properties"]["timeCreated"])),
-            dict(one["tags"]),
-            normal(str(one["properties"].get("creationData", {}).get("sourceResourceId", ""))),
-            int(one["properties"].get("diskSizeGB", 0)),
-        )
-        for one in models
-        if (one.get("tags") or {}).get(TAG_INSTALLATION) == installation and region_of(one) == region
+        _tagged(one, model, models)
+        for one, model in models.items()
+        if (model.get("tags") or {}).get(TAG_INSTALLATION) == installation and region_of(model) == region
     ]
+
+
+def _tagged(snapshot_id: str, model: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> Tagged:
+    """A snapshot; what a copy has from its source is read there, in the list of the same subscription."""
+    tags, properties = dict(model["tags"]), model["properties"]
+    source = normal(str(properties.get("creationData", {}).get("sourceResourceId", "")))
+    first, attributes = properties, _told_of(properties)
+    if "/snapshots/" in source:
+        first = models.get(source, {}).get("properties", {})
+        attributes |= {"source_snapshot": source}
+        source = normal(str(first.get("creationData", {}).get("sourceResourceId", "")))
+    if first.get("timeCreated"):
+        attributes[TAKEN_AT] = str(first["timeCreated"])
+    key = str((first.get("encryption") or {}).get("diskEncryptionSetId") or "")
+    percent = properties.get("completionPercent")
+    whole = properties.get("provisioningState") == "Succeeded" and (percent is None or percent >= 100)
+    return Tagged(
+        "snapshot",
+        snapshot_id,
+        datetime.fromisoformat(str(properties["timeCreated"])),
+        tags,
+        source,
+        int(properties.get("diskSizeGB", 0)),
+        complete=whole and not _broken_copy(properties),
+        encrypted=bool(key),
+        kms_key_id=key,
+        attributes=attributes,
+        type=next((kind for word, kind in _TYPES if word in normal(tags.get(TAG_SOURCE, ""))), ""),
+    )
 
 
 def present(clients: Clients, ids: Sequence[str]) -> set[str]:
