@@ -21,6 +21,7 @@ class PointFact:
     ages. Points of one line and one `run_id` are one generation. `taken_at` is what counts for age and calendar,
     `good_at` is when the cloud said completed. `held` is the reason of a hold. `in_use` names what depends on it
     (`copy:7`, `restore:12`). `left_at`: since when the target is no longer in the policy, or the policy is deleted.
+    `damaged`: something of it is lost, and the rest can still be restored.
     """
 
     id: PointId
@@ -35,6 +36,7 @@ class PointFact:
     in_use: tuple[str, ...] = ()
     left_at: datetime | None = None
     kind: str = "snapshots"
+    damaged: bool = False
 
     @property
     def line(self) -> tuple[str, str]:

@@ -31,7 +31,7 @@ from tasks.catalog.archives import ARCHIVE, repository_of
 from tasks.catalog.era import read_era
 from tasks.catalog.images import RESTORING, base_image_of, images_in_use
 from tasks.catalog.job import UNSETTLED
-from tasks.catalog.point import DELETED_ELSEWHERE
+from tasks.catalog.point import BLOCKS_LOST, DELETED_ELSEWHERE
 from tasks.catalog.shares import lent
 from tasks.errors import Invalid
 from tasks.states import JOB_OPEN, AccountState, PointState
@@ -131,6 +131,7 @@ def retention_facts(policy: Policy) -> list[PointFact]:
         Point.held,
         Point.locked_until_at,
         Point.kind,
+        Point.error_code == BLOCKS_LOST,
     ).where(Point.policy == policy.id, Point.state.not_in([PointState.DELETED, PointState.LOST]))
     return [
         PointFact(
@@ -138,16 +139,17 @@ def retention_facts(policy: Policy) -> list[PointFact]:
             target=str(resource),
             taken_at=taken_at,
             state=state,
-            destination=destination,
+            destination=place,
             run_id=None if state == PointState.FAILED else run,
-            good_at=completed_at,
+            good_at=good_at,
             held=held or None,
             locked_until=locked_until,
             in_use=tuple(sorted(used.get(number, ()))),
             left_at=policy.deleted_at or left.get(resource),
             kind=kind,
+            damaged=bool(damaged),
         )
-        for number, resource, taken_at, state, destination, run, completed_at, held, locked_until, kind in rows(query)
+        for number, resource, taken_at, state, place, run, good_at, held, locked_until, kind, damaged in rows(query)
     ]
 
 

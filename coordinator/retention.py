@@ -8,6 +8,8 @@ for a line are one generation, which is good when all of them are; they stay and
   The newest of a period is also the newest of its day, week and month until that period gets a newer one, and nothing
   ever becomes wanted again: evaluating daily or once at the end leaves the same points.
 - The newest `floor` good generations of a line never go.
+- One that is damaged takes no whole one's place: it stays for as long as if it were whole, and the whole ones are
+  counted without it.
 - What is being created is not touched. A failed attempt goes once a later good one exists; the newest attempt stays.
 - A hold, a lock that has not ended, and use by a copy or restore keep a generation whatever the rule says.
 - A target that left the policy (or whose policy was deleted) ages on unchanged for LEFT_GRACE, since it may come back.
@@ -52,6 +54,7 @@ LEFT_GRACE = timedelta(days=30)
 # Between two hops of a copy nothing may be under way for a while (queues, retries); a day is beyond any of them.
 INTERMEDIATE_GRACE = timedelta(days=1)
 
+_DAMAGED = Reason("damaged", "something of it is lost, so that it takes no whole one's place")
 _GOING = (PointState.EXPIRING, PointState.OUTDATED, PointState.DELETED, PointState.LOST)
 
 
@@ -138,6 +141,10 @@ class _Generation:
     def any_in(self, state: PointState) -> bool:
         return any(point.state is state for point in self.points)
 
+    @property
+    def damaged(self) -> bool:
+        return any(point.damaged for point in self.points)
+
 
 def _judge_line(points: Sequence[PointFact], rule: Rule, now: datetime) -> list[Verdict]:
     verdicts = [_gone(point) for point in points if point.state in _GOING]
@@ -145,13 +152,15 @@ def _judge_line(points: Sequence[PointFact], rule: Rule, now: datetime) -> list[
     verdicts += [_intermediate(point, now) for point in present if point.kind == "intermediate"]
     newest_first = _generations(point for point in present if point.kind != "intermediate")
     good = [generation for generation in newest_first if generation.all_in(PointState.GOOD)]
-    wanted = _wanted(good, rule, now)
+    whole = [generation for generation in good if not generation.damaged]
+    wanted = {**_wanted(good, rule, now), **_wanted(whole, rule, now)}
     for generation in newest_first:
         if generation in wanted:
             why, want = wanted[generation], bool(wanted[generation])
             outcome = [*(why or [_outlived(rule)]), *([Reason("former_rule", rule.former)] if rule.former else [])]
+            outcome += [_DAMAGED] if generation.damaged else []
         else:
-            want, reason = _unfinished(generation, newest_first[0], good)
+            want, reason = _unfinished(generation, newest_first[0], whole)
             outcome = [reason]
         verdicts += _protect(generation.points, want, outcome, now)
     return verdicts

@@ -48,6 +48,19 @@ def test_each_destination_ages_by_its_own_rule() -> None:
     assert {name for name in found if found[name].startswith("-")} == {"p2", "p1", "c2"}
 
 
+def test_one_of_which_something_is_lost_takes_no_whole_ones_place() -> None:
+    """It stays for as long as if it were whole, the only one of its year too; the whole ones are counted without it."""
+    facts = [point("p0", 0, damaged=True), point("p1", 1), point("p2", 2), point("p3", 3, damaged=True)]
+    assert codes(facts, Rule(generations=1)) == {
+        "p0": "+generation floor damaged",
+        "p1": "+generation floor",
+        "p2": "-outlived",
+        "p3": "-outlived damaged",
+    }
+    facts = [point("now", 0), point("last year", 365, damaged=True)]
+    assert codes(facts, Rule(keep={"yearly": 2}))["last year"] == "+yearly damaged"
+
+
 def test_only_good_points_count_and_failed_ones_go_once_a_later_one_is_good() -> None:
     """feature C1: a failed attempt neither uses up a generation nor stays for ever."""
     facts = [

@@ -1,6 +1,7 @@
 """Retention against a second, naive implementation, and against itself day after day."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -34,8 +35,8 @@ _rules = st.builds(
     zone=st.sampled_from(ZONES),
 )
 _points = st.builds(
-    lambda n, minutes, target, destination, state, held: PointFact(
-        n, target, BEGIN + timedelta(minutes=minutes), state, destination, held=held
+    lambda n, minutes, target, destination, state, held, damaged: PointFact(
+        n, target, BEGIN + timedelta(minutes=minutes), state, destination, held=held, damaged=damaged
     ),
     st.just(0),
     st.integers(0, 400 * 1440).map(lambda minute: minute * 7),
@@ -43,12 +44,13 @@ _points = st.builds(
     st.sampled_from(["", "vault/eu"]),
     st.sampled_from([PointState.GOOD] * 4 + [PointState.FAILED, PointState.CREATING]),
     st.sampled_from([None] * 6 + ["hold"]),
+    st.sampled_from([False] * 4 + [True]),
 )
 
 
 def numbered(facts: list[PointFact]) -> list[PointFact]:
     return [
-        PointFact(n, f.target, f.taken_at + timedelta(seconds=n), f.state, f.destination, held=f.held)
+        replace(f, id=n, taken_at=f.taken_at + timedelta(seconds=n), damaged=f.damaged and f.state is PointState.GOOD)
         for n, f in enumerate(facts)
     ]
 
@@ -60,7 +62,9 @@ def kept_by_hand(facts: list[PointFact], rule: Rule, now: datetime) -> set[Any]:
     for fact in facts:
         line = [other for other in facts if (other.target, other.destination) == (fact.target, fact.destination)]
         newer = [other for other in line if other.taken_at > fact.taken_at]
-        newer_good = [other for other in newer if other.state is PointState.GOOD]
+        newer_good = [
+            other for other in newer if other.state is PointState.GOOD and (fact.damaged or not other.damaged)
+        ]
         if fact.held or fact.state is PointState.CREATING:
             kept.add(fact.id)
         elif fact.state is PointState.FAILED:

@@ -9,7 +9,7 @@ import pytest
 from admin.queries_repository import list_repositories
 from coordinator.alerts import evaluate
 from tasks.catalog import Job, Restore, RestoreStep, session, transaction
-from tasks.states import JobState
+from tasks.states import JobState, PointState
 from tests.deploy.estate import PROD, VAULT
 from tests.integration.test_repository_pipeline import BLOCK, HOME, Archiving, asked, made, parts_of, restored_hash
 
@@ -60,6 +60,8 @@ def test_one_flipped_bit_costs_one_block_which_repair_lists_and_the_next_archive
     assert (verified["affected"], verified["lost"]) == ([], {generation: 1})
     was = archiving.sandbox.fingerprint(PROD, HOME, archiving.disk)
     assert parts_of(point)[0].attributes["lost_blocks"] == 1
+    (harmed,) = archiving.archives()
+    assert (harmed.state, harmed.error_code) == (PointState.GOOD, "blocks-lost")
     assert restored_hash(archiving, point) != was
     with session():
         (plan,) = [row.plan for row in Restore.select()]

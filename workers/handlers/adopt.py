@@ -11,6 +11,7 @@ from typing import Any
 
 from tasks.catalog import Account, Job, Part, Point, Policy, Repository, Resource, Transfer, rows, session, transaction
 from tasks.catalog.archives import ARCHIVE, repository_destination
+from tasks.catalog.point import BLOCKS_LOST, BLOCKS_LOST_TEXT
 from tasks.catalog.transitions import finish_job
 from tasks.errors import Refused
 from tasks.states import PointState
@@ -151,6 +152,7 @@ def _write(context: Context, place: Place, archives: Sequence[Archive], accounts
         origin = one.origin
         policy = policies.get(origin.policy) or _keeper(context, place.name)
         resource = _resource(origin, accounts[origin.account], context.clock.timer())
+        partly = any(disk.lost for _, disk in one.disks)
         point = Point.create(
             resource=resource,
             policy=policy,
@@ -164,6 +166,8 @@ def _write(context: Context, place: Place, archives: Sequence[Archive], accounts
             size_gib=sum(-(-disk.size // _GIB) for _, disk in one.disks),
             taken_at=one.newest.taken_at,
             completed_at=one.newest.created_at,
+            error_code=BLOCKS_LOST if partly else "",
+            error_text=BLOCKS_LOST_TEXT if partly else "",
         )
         Part.insert_many([_part(point.id, *disk) for disk in one.disks]).execute()
     return len(archives)

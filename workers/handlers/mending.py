@@ -4,10 +4,13 @@ Both go in turns, each of them whole: a worker that dies, or whose slice is over
 turn goes on with.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tasks.catalog import Job, Part, Point, session, transaction
 from tasks.catalog.archives import repository_destination
+from tasks.catalog.bulk import among
+from tasks.catalog.point import BLOCKS_LOST, BLOCKS_LOST_TEXT
 from tasks.catalog.transitions import move_parts, move_points
 from tasks.states import PointState
 from workers import fence
@@ -127,12 +130,23 @@ def _noted(job: Job, name: str, opened: Repository) -> list[str]:
             if blocks.get(part.external_id, 0) != part.attributes.get("lost_blocks", 0):
                 known = {**part.attributes, "lost_blocks": blocks.get(part.external_id, 0)}
                 Part.update(attributes=known).where(Part.id == part.id).execute()
+        for code, text, ids in _damaged(parts, blocks):
+            Point.update(error_code=code, error_text=text).where(
+                among(Point.id, ids), Point.error_code != code
+            ).execute()
         for part in gone:
             move_parts(part.point_id, PointState.LOST, [part.external_id])
         whole = {part.point_id for part in parts if part.external_id in blocks}
         lost = sorted({part.point_id for part in gone} - whole)
         move_points(lost, PointState.LOST, error_code="object-missing", error_text=_GIVEN_UP)
     return [f"rp-{number}" for number in lost]
+
+
+def _damaged(parts: Sequence[Part], blocks: Mapping[str, int]) -> Iterator[tuple[str, str, list[int]]]:
+    """Points that are good in part, and those that are whole: the code, the text, and their ids."""
+    harmed = {part.point_id for part in parts if blocks.get(part.external_id, 1)}
+    yield BLOCKS_LOST, BLOCKS_LOST_TEXT, sorted(harmed)
+    yield "", "", sorted({part.point_id for part in parts} - harmed)
 
 
 def _mended(opened: Repository, turn: tuple[int, int], dry_run: bool) -> Facts:
