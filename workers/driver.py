@@ -10,7 +10,7 @@ Keys: `request.key` names one wish for ever. It is written as the tag `snapfleet
 it creates, and creates with exactly one attempt of the SDK (aws.md rule 1: botocore re-sends creates by itself).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol, runtime_checkable
@@ -376,7 +376,8 @@ class Tagged:
 
 @runtime_checkable
 class FindsTagged(Protocol):
-    """A driver whose cloud lists by tag, in few questions, what an installation made."""
+    """A driver whose cloud lists by tag, in few questions, what an installation made; of what it lists without tags
+    (points in AWS Backup's vaults) nothing is told."""
 
     def tagged(self, account: Account, region: str, installation: str) -> list[Tagged]:
         """Every snapshot and image there that carries this installation's tag."""
@@ -390,10 +391,19 @@ class RebuildsParts(Protocol):
         """The part as a backup of the resource, as it is known, would have recorded it. No call."""
 
 
+Presence = dict[str, Mapping[str, str] | None]
+"""What is there, by id, with its tags; None where the cloud does not tell them along, or deletion asks for none."""
+
+
+def untold(parts: Iterable[Part]) -> Presence:
+    """Parts of which a driver cannot tell whether they are there: as if they were."""
+    return {part.external_id: None for part in parts}
+
+
 @runtime_checkable
 class SeesPresent(Protocol):
-    """A driver whose cloud can be asked, in few questions, whether snapshots and images are still there."""
+    """A driver whose cloud can be asked, in few questions, whether what points consist of is still there."""
 
-    def present(self, account: Account, region: str, ids: Sequence[str]) -> set[str]:
-        """Those of `ids` that are there, whatever tags they carry; one in a recycle bin is not. Also those of which it
-        cannot be told: nobody is to believe that they are gone."""
+    def present(self, account: Account, region: str, parts: Sequence[Part]) -> Presence:
+        """Those of `parts` (an image is one by its id alone) that are there, whatever tags they carry; one in a recycle
+        bin is not. Also those of which it cannot be told, so that nobody believes that they are gone."""

@@ -24,6 +24,7 @@ from workers.context import Context
 log = logging.getLogger("snapfleet.worker")
 
 GRACE = timedelta(days=1)  # younger ones may not be in a list yet, and are followed by polls
+_MOST = 500  # ids in one question
 _NAMED = 3  # things that a text names; the parts of the point say it of each
 _KINDS = ("snapshots", "image", "intermediate")  # archives lie in repositories, and a share is its source's
 Things = dict[int, set[str]]  # a point's snapshots and image, by the point
@@ -38,8 +39,9 @@ def look(
     with session():
         good = _things(job, PointState.GOOD, Point.completed_at < at - GRACE)
         lost = _things(job, PointState.LOST, Point.error_code == DELETED_ELSEWHERE)
-    asked = {one for things in (*good.values(), *lost.values()) for one in things}.difference(listed)
-    there = finder.present(account, job.region, sorted(asked)) if asked else set()
+        asked = {one for things in (*good.values(), *lost.values()) for one in things}.difference(listed)
+        parts = _parts(job, sorted(asked))
+    there = finder.present(account, job.region, parts).keys() if asked else set()
     gone = {point: missing for point, things in good.items() if (missing := (things & asked) - there)}
     back = [point for point, things in lost.items() if not (things & asked) - there]
     changed = [point for point, missing in gone.items() if _lose(point, sorted(missing), at)]
@@ -61,6 +63,17 @@ def _things(job: Job, state: PointState, which: Any) -> Things:
     for point, image in rows(images):
         found[point].add(image)
     return found
+
+
+def _parts(job: Job, ids: Sequence[str]) -> list[driver.Part]:
+    """Things of a place as drivers know them; an image by its id alone."""
+    known: dict[str, driver.Part] = {}
+    for start in range(0, len(ids), _MOST):
+        some = ids[start : start + _MOST]
+        found = Part.select(Part.external_id, Part.attributes).join(Point)
+        here = found.where(Part.external_id.in_(some), Point.account == job.account_id, Point.region == job.region)
+        known |= {one: driver.Part(one, attributes=attributes) for one, attributes in rows(here)}
+    return [known.get(one) or driver.Part(one) for one in ids]
 
 
 def _lose(point: int, missing: Sequence[str], at: datetime) -> bool:

@@ -14,7 +14,7 @@ from tasks import errors
 from tasks.secrets import Secret
 from tasks.states import OperationState
 from tests.azure import TAGS, AzureRig
-from workers.driver import TAG_JOB, TAG_OUTDATED, TAKEN_AT, Destination, OutOfTurn, RestoreStep, Scope
+from workers.driver import TAG_JOB, TAG_OUTDATED, TAKEN_AT, Destination, OutOfTurn, Part, RestoreStep, Scope
 
 DONE, FAILED, GONE, RUNNING = (
     OperationState.DONE,
@@ -427,12 +427,15 @@ def test_snapshots_that_are_there_are_told_by_id_and_of_other_kinds_nothing_is_t
     disk = azure.resource("az-db-1")
     kept, gone = azure.backup(disk), azure.backup(disk, key="job-2")
     azure.driver.delete([azure.point(disk, gone)])
-    there, away = ([part.external_id for part in one.parts] for one in (kept, gone))
-    instant = "/subscriptions/s/resourcegroups/g/providers/microsoft.compute/restorepointcollections/c/restorepoints/p"
-    assert azure.driver.present(azure.account, seed.HOME, [*there, *away, instant]) == {*there, instant}
-    azure.cloud.fault("denied", method="GET", type="snapshots", name=away[0].rsplit("/", 1)[1])
+    instant = Part(
+        "/subscriptions/s/resourcegroups/g/providers/microsoft.compute/restorepointcollections/c/restorepoints/p"
+    )
+    found = azure.driver.present(azure.account, seed.HOME, [*kept.parts, *gone.parts, instant])
+    assert set(found) == {one.external_id for one in (*kept.parts, instant)}
+    assert {(found[one.external_id] or {}).get(TAG_JOB, "")[:5] for one in kept.parts} == {"job-1"}
+    azure.cloud.fault("denied", method="GET", type="snapshots", name=gone.parts[0].external_id.rsplit("/", 1)[1])
     with pytest.raises(errors.Denied):  # it may be there: a role sees the groups only in which it has rights
-        azure.driver.present(azure.account, seed.HOME, [*there, *away])
+        azure.driver.present(azure.account, seed.HOME, [*kept.parts, *gone.parts])
 
 
 # --- restoring ---

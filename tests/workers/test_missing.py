@@ -39,14 +39,13 @@ class Seeing(FakeDriver):
         snapshots = [] if self.empty else snapshots
         return [driver.Tagged("snapshot", one, self.clock_at, {}) for one in snapshots]
 
-    def present(self, account: driver.Account, region: str, ids: Sequence[str]) -> set[str]:
+    def present(self, account: driver.Account, region: str, parts: Sequence[driver.Part]) -> driver.Presence:
         assert (account.name, region) == ("prod", HOME)
         if self.refused:
             raise Throttled("Slow down.")
-        self.asked = list(ids)
-        if ids:
-            self.meanwhile()
-        return set() if self.empty else set(ids) - self.deleted
+        self.asked = [one.external_id for one in parts]
+        self.meanwhile()
+        return {one: {} for one in self.asked if not self.empty and one not in self.deleted}
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from workers.driver import (
     Operation,
     Part,
     Point,
+    Presence,
     Progress,
     Resource,
     ResourcePage,
@@ -105,9 +106,9 @@ class Ec2Driver:
     def part_again(self, one: Tagged, resource: Resource) -> Part:
         return ec2_backup.part_again(one, resource)
 
-    def present(self, account: Account, region: str, ids: Sequence[str]) -> set[str]:
+    def present(self, account: Account, region: str, parts: Sequence[Part]) -> Presence:
         with translated("a look for recovery points"):
-            return ec2_lookup.present(self._at(account, region), ids)
+            return ec2_lookup.present(self._at(account, region), parts)
 
     def delete(self, points: Sequence[Point]) -> list[Deleted]:
         answers: list[Deleted] = []

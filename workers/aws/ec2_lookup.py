@@ -11,7 +11,7 @@ from workers.aws.ec2_progress import IN_BIN, describe_images, describe_snapshots
 from workers.aws.keys import DefaultKeys
 from workers.aws.session import Client, Clients
 from workers.aws.tags import TAG_SOURCE_SNAPSHOT, key_filter, name_for, part_key, read_tags
-from workers.driver import TAG_INSTALLATION, TAG_JOB, TAG_SOURCE, Found, Tagged
+from workers.driver import TAG_INSTALLATION, TAG_JOB, TAG_SOURCE, Found, Part, Presence, Tagged, untold
 
 _COPIED = "vol-ffffffff"
 _TYPES = {"i": "instance", "vol": "volume"}
@@ -120,12 +120,15 @@ def _type_of(tags: Mapping[str, str]) -> str:
     return _TYPES.get(tags.get(TAG_SOURCE, "").split("-", maxsplit=1)[0], "")
 
 
-def present(clients: Clients, ids: Sequence[str]) -> set[str]:
-    """Those snapshots and images of ours, by id, that are there and not in the recycle bin."""
-    images = [one for one in ids if one.startswith("ami-")]
-    snapshots = describe_snapshots(clients.read(), [one for one in ids if one not in set(images)])
-    kept = {one for one, found in snapshots.items() if found["State"] not in IN_BIN}
-    return kept | set(describe_images(clients.read(), images))
+def present(clients: Clients, parts: Sequence[Part]) -> Presence:
+    """Those snapshots and images of ours that are there and not in the recycle bin; of other things nothing is told."""
+    images = [one.external_id for one in parts if one.external_id.startswith("ami-")]
+    ids = [one.external_id for one in parts if one.external_id.startswith("snap-")]
+    snapshots = describe_snapshots(clients.read(), ids)
+    kept = {one: found for one, found in snapshots.items() if found["State"] not in IN_BIN}
+    found = {**kept, **describe_images(clients.read(), images)}
+    others = untold(one for one in parts if not one.external_id.startswith(("ami-", "snap-")))
+    return {**others, **{one: read_tags(model.get("Tags")) for one, model in found.items()}}
 
 
 def _instant(text: str) -> datetime:

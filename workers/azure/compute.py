@@ -21,6 +21,7 @@ from workers.driver import (
     Operation,
     Part,
     Point,
+    Presence,
     Progress,
     Resource,
     Script,
@@ -110,10 +111,10 @@ class ComputeDriver(Entered):
         """The part as a backup of the resource would have recorded it. No call."""
         return backup.part_again(one, resource)
 
-    def present(self, account: Account, region: str, ids: Sequence[str]) -> set[str]:  # noqa: ARG002 - the shape
+    def present(self, account: Account, region: str, parts: Sequence[Part]) -> Presence:  # noqa: ARG002 - the shape
         """Those snapshots that are there, in whichever region. Raises the family."""
         with translated("a look for recovery points"):
-            return snapshots.present(self._at(account), ids)
+            return snapshots.present(self._at(account), parts)
 
     def shut_forgotten(self, account: Account, region: str, in_use: frozenset[str]) -> list[str]:
         """Revoke access to blocks that no work needs any more; the ids of what was open. Raises the family."""

@@ -23,7 +23,19 @@ from workers.azure.errors import shorten, translate
 from workers.azure.ids import id_of, name_for, normal, read_id
 from workers.azure.limits import SNAPSHOT
 from workers.azure.tags import fit_tags
-from workers.driver import TAG_INSTALLATION, TAG_JOB, TAG_SOURCE, TAKEN_AT, Operation, OutOfTurn, Progress, Tagged
+from workers.driver import (
+    TAG_INSTALLATION,
+    TAG_JOB,
+    TAG_SOURCE,
+    TAKEN_AT,
+    Operation,
+    OutOfTurn,
+    Part,
+    Presence,
+    Progress,
+    Tagged,
+    untold,
+)
 from workers.pace import Pace
 
 log = logging.getLogger("snapfleet.azure")
@@ -290,14 +302,16 @@ def _tagged(snapshot_id: str, model: Mapping[str, Any], models: Mapping[str, Map
     )
 
 
-def present(clients: Clients, ids: Sequence[str]) -> set[str]:
+def present(clients: Clients, parts: Sequence[Part]) -> Presence:
     """Those snapshots that are there; of other kinds of parts (a machine's restore points) nothing is told, so all.
     What is not in the subscription's list is asked for by itself: a role sees only the groups that it has rights in,
     and is refused what it may not see. Raises the SDK's errors."""
-    others = {one for one in ids if "/snapshots/" not in one}
-    wanted = set(ids) - others
-    listed = {one for item in clients.compute.snapshots.list() if (one := normal(str(item.id))) in wanted}
-    return others | listed | {one for one in wanted - listed if get(clients, one) is not None}
+    wanted = {one.external_id for one in parts if "/snapshots/" in one.external_id}
+    listed = ((normal(str(item.id)), item) for item in clients.compute.snapshots.list())
+    found = {one: item.as_dict() for one, item in listed if one in wanted}
+    found |= {one: model for one in wanted - set(found) if (model := get(clients, one)) is not None}
+    others = untold(one for one in parts if one.external_id not in wanted)
+    return {**others, **{one: dict(model.get("tags") or {}) for one, model in found.items()}}
 
 
 def _carries(model: Mapping[str, Any], key: str) -> bool:
