@@ -4,9 +4,9 @@ from typing import Any
 
 from admin.queries import LIMIT, Row
 from tasks.catalog import Account, Part, Point, Policy, Resource, session
+from tasks.catalog.point import ORPHAN
 from tasks.states import PointState
 
-_CODE = "orphan"  # what workers give such a point as its error
 _THERE = (PointState.FAILED, PointState.EXPIRING, PointState.OUTDATED)
 
 
@@ -20,7 +20,7 @@ def list_orphans(*, every: bool = False, limit: int = LIMIT) -> list[Row]:
             .join(Policy)
             .switch(Point)
             .join(Account, on=(Point.account == Account.id))
-            .where(Point.error_code == _CODE)
+            .where(Point.error_code == ORPHAN)
         )
         if not every:
             query = query.where(Point.state.in_(_THERE))

@@ -12,6 +12,7 @@ from tasks.states import PointState
 DELETED_ELSEWHERE = "deleted-elsewhere"  # the error code of a good point that somebody else deleted in the cloud
 BLOCKS_LOST = "blocks-lost"  # of a good archive of which a repair gave something up
 BLOCKS_LOST_TEXT = "A repair of the repository gave up blocks of it: they come back as zeros."
+ORPHAN = "orphan"  # of a failed point: the cloud holds it with our tag, and no row told of it
 SUPERSEDED = "superseded"  # the code of a mark: a later sync has written over its objects, and nothing brings them back
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from admin.orphans import list_orphans
 from tasks.catalog import Meta, Point, Policy, session, transaction
+from tasks.catalog.era import mark_rebuilt, place_of, take_over
+from tasks.catalog.point import ORPHAN
 from tasks.catalog.transitions import move_point
 from tasks.errors import Throttled
 from tasks.lanes import Lane
@@ -14,7 +16,7 @@ from tasks.states import JobState, PointState
 from tests.fakes.driver import FakeDriver
 from tests.workers.world import AWAY, HOME, START, World
 from workers import driver
-from workers.orphans import EVERY, GRACE, ORPHAN
+from workers.orphans import EVERY, GRACE
 
 LONG_AGO = START - GRACE - timedelta(hours=1)
 
@@ -43,9 +45,9 @@ def seeing(world: World) -> Seeing:
 
 def tagged(name: str, began_at: datetime = LONG_AGO, **tags: str) -> driver.Tagged:
     given = {"job": "gone-0", "source": "i-1", "policy": "gold", **tags}
-    return driver.Tagged(
-        "snapshot", name, began_at, {f"snapfleet:{key}": value for key, value in given.items()}, f"vol-of-{name}", 8
-    )
+    ours = {f"snapfleet:{key}": value for key, value in given.items()}
+    kind = "volume" if given["source"].startswith("vol-") else "instance"
+    return driver.Tagged("snapshot", name, began_at, ours, f"vol-of-{name}", 8, type=kind)
 
 
 def poll(world: World, region: str = HOME, **columns: object) -> None:
@@ -118,7 +120,7 @@ def test_an_orphan_that_cleanup_deleted_is_listed_only_on_request(world: World, 
     poll(world)
     with transaction():
         point = Point.get(Point.error_code == ORPHAN)
-        assert move_point(point.id, PointState.EXPIRING)
+        assert move_point(point.id, PointState.EXPIRING, expire_code="outlived")
         assert move_point(point.id, PointState.DELETED)
     assert list_orphans() == []
     assert [row["id"] for row in list_orphans(every=True)] == [f"rp-{point.id}"]
@@ -126,3 +128,17 @@ def test_an_orphan_that_cleanup_deleted_is_listed_only_on_request(world: World, 
     world.clock.advance(EVERY)
     poll(world)
     assert len(list_orphans(every=True)) == 1  # what the catalog has deleted it knows
+
+
+def test_what_a_lost_catalog_made_is_no_orphan_before_its_place_was_rebuilt(world: World, seeing: Seeing) -> None:
+    """feature C11: the first good backup would have all of it deleted as failed attempts."""
+    seeing.listed = (tagged("snap-a"),)
+    with transaction():
+        take_over(world.clock.now(), world.clock.timer())
+    poll(world)
+    assert list_orphans() == []
+    with transaction():
+        mark_rebuilt(place_of(world.account.id, HOME, "ec2"), world.clock.timer())
+    world.clock.advance(EVERY)
+    poll(world)
+    assert len(list_orphans()) == 1
