@@ -303,11 +303,15 @@ def test_a_repository_that_kms_opens_is_adopted_without_any_key_and_a_refusal_of
     assert "KMS refuses (DisabledException)" in refused.error_text
     assert "It opens by a passphrase (--key env:NAME) or a key of AWS KMS" in refused.error_text
     house.sandbox.clear_faults()
+    house.sandbox.client(VAULT, service="s3").delete_object(Bucket="cold", Key="main/repository.json")
     done = house.adopt("")
     assert (done.error_text, done.result["points"], done.result["opened_by"]) == ("", 1, "service")
     with session():
         row = Repository.get()
     assert (row.spec["kms_key"], row.key_sealed) == (arn, "")
+    assert not _sound(house, "found")
+    house.wished("repository", name="found", verb="repair")
+    house.work(timedelta(minutes=1))
     assert _sound(house, "found")
     assert house.adopt("").result["already"] == 1
     assert house.adopt(KEY).result["opened_by"] == "passphrase"

@@ -5,6 +5,7 @@ catalog knows already stays as it is, so that adopting twice changes nothing.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -23,7 +24,7 @@ from workers.ledger import CatalogCommits
 from workers.provenance import Origin
 from workers.repokeys import columns_of, given_key, service_key, ways_in
 from workers.repositories import Place, blocks_for, blocks_of, open_place, place_of, store_of, translated
-from workers.repository.errors import WrongKey
+from workers.repository.errors import Damaged, WrongKey
 from workers.repository.generations import read_index
 from workers.repository.keys import ServiceKey, kinds
 from workers.repository.manifest import Generation
@@ -107,7 +108,8 @@ def _unknown(context: Context, job: Job, account: driver.Account) -> Place:
     else:
         with translated():
             store = blocks_for(context, spec["url"]).store(account, region, spec["url"])
-            read_config(store)  # first whether there is one at all
+            with suppress(Damaged):  # what a key slot repeats of it will do
+                read_config(store)  # first whether there is one at all
             found = set(kinds(store).values())
         if "service" not in found or spec["url"].startswith("azure:"):
             raise Refused(f"No key was given for {spec['url']}.", code=WrongKey.code, advice=ways_in(found))

@@ -154,6 +154,7 @@ def _mended(opened: Repository, turn: tuple[int, int], dry_run: bool) -> Facts:
     facts = {
         "read_bytes": found.read_bytes,
         "lost": {name: sum(count for _, count in spans) for name, spans in found.affected.items()},
+        "described": False,
         "leases": [],
         "given_up": [],
         "told": [f"{one.name}: {one.kind}: {one.detail}" for one in found.problems[:_TOLD]],
@@ -161,7 +162,7 @@ def _mended(opened: Repository, turn: tuple[int, int], dry_run: bool) -> Facts:
     if dry_run or found.sound:
         return facts
     done = repair(opened, found)
-    return {**facts, "leases": done.leases, "given_up": done.given_up}
+    return {**facts, "described": done.described, "leases": done.leases, "given_up": done.given_up}
 
 
 def _joined(before: Facts, more: Facts) -> Facts:
@@ -170,7 +171,8 @@ def _joined(before: Facts, more: Facts) -> Facts:
     for name, blocks in more["lost"].items():
         lost[name] = lost.get(name, 0) + blocks
     lists = {name: list(dict.fromkeys([*before.get(name, ()), *more[name]])) for name in ("leases", "given_up", "told")}
-    return {"read_bytes": before.get("read_bytes", 0) + more["read_bytes"], "lost": lost, **lists}
+    read, described = before.get("read_bytes", 0) + more["read_bytes"], before.get("described", False)
+    return {"read_bytes": read, "described": described or more["described"], "lost": lost, **lists}
 
 
 def _later(context: Context, job: Job, going: Facts) -> None:

@@ -214,6 +214,8 @@ def _repair(repository: Repository, screen: Screen) -> int:
     for problem in found.problems:
         screen.say(f"{problem.name}: {problem.kind}: {problem.detail}")
     done = repair(repository, found)
+    if done.described:
+        screen.say("repository.json: written anew")
     for generation, lost in done.lost.items():
         screen.say(f"generation {generation}: {sum(count for _, count in lost)} blocks were lost and are zeros now")
     for name in done.given_up:

@@ -127,10 +127,12 @@ def _unwrap(key: bytes, wrapped: str, context: str) -> bytes | None:
         return None
 
 
-def add_slot(store: Store, repository: str, master: bytes, key: Key) -> str:
-    """Write a slot for `key`; its id, 16 hex digits."""
+def add_slot(store: Store, repository: str, master: bytes, key: Key, description: bytes) -> str:
+    """Write a slot for `key`; its id, 16 hex digits. It repeats the repository's `description`, which proves itself, so
+    that no single object is all that opens an archive."""
     slot = secrets.token_hex(8)
     facts = {"version": 1, "kind": key.kind, **key.wrap(master, _context(repository, slot))}
+    facts["repository"] = description.decode()
     facts["proof"] = _proof(slot, facts, master)
     store.create(KEYS + slot, json.dumps(facts, sort_keys=True).encode())
     return slot
@@ -158,6 +160,17 @@ def _proof(slot: str, facts: dict[str, Any], master: bytes) -> str:
 def slots(store: Store) -> list[str]:
     """Ids of the key slots."""
     return [stat.name.removeprefix(KEYS) for stat in store.list(KEYS)]
+
+
+def descriptions(store: Store) -> list[bytes]:
+    """What slots say the repository's description is, each once; whether it is, its proof tells."""
+    found: dict[bytes, None] = {}
+    for slot in slots(store):
+        try:
+            found[str(json.loads(store.get(KEYS + slot)[0])["repository"]).encode()] = None
+        except (ValueError, KeyError, TypeError, Missing):
+            continue  # damaged, or of a version that did not repeat it
+    return list(found)
 
 
 def kinds(store: Store) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Repair: save what is sound, list what is lost, and never pretend.
 
 A generation with damage gets a new manifest in which the lost blocks are zeros and are listed; a lease that is
-missing or unreadable beside a whole manifest is written anew; a manifest that is lost is hidden, so that pruning
-works again. Nothing is deleted here.
+missing or unreadable beside a whole manifest is written anew, and so is repository.json; a manifest that is lost is
+hidden, so that pruning works again. Nothing is deleted here.
 """
 
 from dataclasses import dataclass, field, replace
@@ -23,8 +23,10 @@ from workers.repository.verify import Verified, spans
 
 @dataclass
 class Repaired:
-    """What was done: generations with their lost spans of (first block, blocks); leases written anew; manifests
-    given up for lost."""
+    """What was done: whether repository.json was written anew; generations with their lost spans of (first block,
+    blocks); leases written anew; manifests given up for lost."""
+
+    described: bool = False
 
     lost: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     leases: list[str] = field(default_factory=list)
@@ -34,7 +36,7 @@ class Repaired:
 def repair(repository: Repository, found: Verified) -> Repaired:
     """Act on what a verification found (best a full one). Raises Newer, Archived, Fenced, StoreUnavailable."""
     repository.assert_writable()
-    done = Repaired()
+    done = Repaired(repository.put_back_description())
     index = read_index(repository)
     _all_known(index, found)
     _leases(repository, index, done)

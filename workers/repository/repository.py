@@ -14,7 +14,16 @@ from typing import Any
 
 from workers.repository.clock import Clock, host_clock, stamp
 from workers.repository.crypt import GENERATION, VERSION, Sealer, derive
-from workers.repository.errors import AccessRefused, Conflict, Damaged, Missing, Newer, RepositoryError, Unsuitable
+from workers.repository.errors import (
+    AccessRefused,
+    Conflict,
+    Damaged,
+    Missing,
+    Newer,
+    RepositoryError,
+    Unsuitable,
+    WrongKey,
+)
 from workers.repository.keys import (
     MASTER_BYTES,
     PUT_BACK,
@@ -22,6 +31,7 @@ from workers.repository.keys import (
     KeyFile,
     add_slot,
     check_slot,
+    descriptions,
     remove_slot,
     slots,
     unlock,
@@ -146,7 +156,7 @@ class Repository:
 
     def add_key(self, key: Key) -> str:
         """Let another key open the repository; the slot's id."""
-        return add_slot(self.store, self.config.id, self._master, key)
+        return add_slot(self.store, self.config.id, self._master, key, _encode(self.config, self._master))
 
     def export_key(self) -> bytes:
         """Make a key file and a slot for it: what to keep in a safe. Raises as `add_key`."""
@@ -161,6 +171,20 @@ class Repository:
     def key_slots(self) -> list[str]:
         """Ids of the key slots."""
         return slots(self.store)
+
+    def check_description(self) -> None:
+        """Raises Missing, Damaged when repository.json is not as it was written: opened by what a key slot repeats."""
+        if self.store.get(CONFIG)[0] != _encode(self.config, self._master):
+            raise Damaged(CONFIG, "it was changed by somebody without the key")
+
+    def put_back_description(self) -> bool:
+        """Write repository.json again where it is not as it was written; whether that was so."""
+        try:
+            self.check_description()
+        except (Missing, Damaged):
+            self.store.put(CONFIG, _encode(self.config, self._master))
+            return True
+        return False
 
     def check_key(self, slot: str) -> None:
         """Raises Damaged when a key slot is not as it was written, whoever can open it."""
@@ -192,9 +216,10 @@ def create(
     check_clock(store, clock)
     master, identity = secrets.token_bytes(MASTER_BYTES), secrets.token_hex(16)
     config = Config(identity, VERSION, stamp(clock()), outside)
-    slot = add_slot(store, identity, master, key)
+    description = _encode(config, master)
+    slot = add_slot(store, identity, master, key, description)
     try:
-        store.create(CONFIG, _encode(config, master))
+        store.create(CONFIG, description)
     except Conflict:
         store.delete([f"keys/{slot}"])
         raise
@@ -204,12 +229,32 @@ def create(
 def open_repository(
     store: Store, *keys: Key, clock: Clock = host_clock, commits: CommitStore | None = None
 ) -> Repository:
-    """Open a repository. Raises Missing (there is none), WrongKey, Newer, Damaged."""
-    config, body = read_config(store)
+    """Open a repository. Raises Missing (there is none), WrongKey, Newer, Damaged.
+
+    Where repository.json is gone or was changed, what a key slot repeats of it will do: nothing stops for that, and a
+    verification tells of it.
+    """
+    tried = b""
+    try:
+        config, tried = read_config(store)
+        return Repository(store, config, _proved(store, config, tried, keys), clock, commits)
+    except (Damaged, WrongKey) as refused:
+        for body in descriptions(store):
+            if body != tried:
+                try:
+                    config = _decode(body)
+                    return Repository(store, config, _proved(store, config, body, keys), clock, commits)
+                except RepositoryError:
+                    continue
+        raise refused
+
+
+def _proved(store: Store, config: Config, body: bytes, keys: tuple[Key, ...]) -> bytes:
+    """The master key that a description's proof was made with. Raises WrongKey, Missing, Damaged."""
     master = unlock(store, config.id, keys)
     if not hmac.compare_digest(body, _encode(config, master)):
         raise Damaged(CONFIG, "it was changed by somebody without the key", advice=PUT_BACK)
-    return Repository(store, config, master, clock, commits)
+    return master
 
 
 def read_config(store: Store) -> tuple[Config, bytes]:

@@ -22,7 +22,7 @@ from workers.repository.crypt import PART, TOMB
 from workers.repository.errors import Archived, Damaged, Missing, Newer, RepositoryError
 from workers.repository.generations import Index, read_index
 from workers.repository.manifest import Generation
-from workers.repository.names import DATA, KEYS, MAP, MAPS, PACKS, PARTS, TOMBS, Pack, identity_of, pack_of
+from workers.repository.names import CONFIG, DATA, KEYS, MAP, MAPS, PACKS, PARTS, TOMBS, Pack, identity_of, pack_of
 from workers.repository.pack import TAIL, Buffer, open_footer, open_pack, proved_into
 from workers.repository.pipeline import Tuning
 from workers.repository.repository import Repository
@@ -135,7 +135,11 @@ def _index_problems(index: Index, done: Verified, expected: set[str]) -> None:
 
 
 def _small_problems(repository: Repository, done: Verified) -> None:
-    """Key slots, tombstones and parts: each is opened."""
+    """The description, key slots, tombstones and parts: each is opened."""
+    try:
+        repository.check_description()
+    except (Missing, Damaged) as error:
+        done.blame(CONFIG, error)
     openers: list[tuple[str, Callable[[str], object]]] = [
         (KEYS, lambda name: repository.check_key(name.removeprefix(KEYS))),
         (TOMBS, lambda name: repository.sealer.open(TOMB, name, repository.store.get(name)[0])),

@@ -1,17 +1,20 @@
 """Who opens a repository: slots, rotation, key services, outside leases, and creation in unsuitable places."""
 
+import json
 from datetime import timedelta
 
 import pytest
 
 from tests.workers.repository.volumes import KEY, TUNING, Disk, Hand, Snapshot, content, repository
 from workers.repository.archive import archive
-from workers.repository.errors import Conflict, RepositoryError, Unsuitable, WrongKey
+from workers.repository.errors import Conflict, Damaged, RepositoryError, Unsuitable, WrongKey
 from workers.repository.generations import read_index
 from workers.repository.keys import KeyFile, Passphrase, ServiceKey
 from workers.repository.memory import MemoryStore
+from workers.repository.repair import repair
 from workers.repository.repository import create, open_repository
 from workers.repository.store import PLAIN, Features, Put, StoreCommits
+from workers.repository.verify import verify
 
 pytestmark = pytest.mark.unit
 
@@ -138,13 +141,47 @@ def test_a_place_with_anything_else_in_it_is_refused_and_not_touched() -> None:
     create(store, KEY)
 
 
-def test_a_description_or_key_that_is_lost_says_what_to_put_back() -> None:
-    for name in ("repository.json", "keys/"):
-        repo = repository()
-        archive(repo, "v", Snapshot(Disk(20).bytes()), repo.clock(), tuning=TUNING)
-        repo.store.delete([stat.name for stat in repo.store.list(name)])
-        with pytest.raises(RepositoryError, match="older version in the bucket"):
-            open_repository(repo.store, KEY)
+def test_key_slots_that_are_lost_say_what_to_put_back() -> None:
+    repo = repository()
+    archive(repo, "v", Snapshot(Disk(20).bytes()), repo.clock(), tuning=TUNING)
+    repo.store.delete([stat.name for stat in repo.store.list("keys/")])
+    with pytest.raises(RepositoryError, match="older version in the bucket"):
+        open_repository(repo.store, KEY)
+
+
+@pytest.mark.parametrize("harm", ["gone", "of another id", "noise"])
+def test_a_description_that_is_lost_is_told_by_a_key_slot_and_written_again_by_a_repair(harm: str) -> None:
+    """Archives and restores go on meanwhile, a verification names it, and a wrong key still opens nothing."""
+    repo = repository()
+    first = archive(repo, "v", Snapshot(Disk(20).bytes()), repo.clock(), tuning=TUNING)
+    was = repo.store.get("repository.json")[0]
+    if harm == "gone":
+        repo.store.delete(["repository.json"])
+    else:
+        other = json.dumps({**json.loads(was), "id": "0" * 32}).encode() if harm == "of another id" else b"noise"
+        repo.store.put("repository.json", other)
+    with pytest.raises(RepositoryError):
+        open_repository(repo.store, Passphrase("another"))
+    found = open_repository(repo.store, KEY)
+    archive(found, "v", Snapshot(Disk(20).bytes()), repo.clock(), tuning=TUNING)
+    assert content(found, first) == Disk(20).bytes()
+    assert [problem.name for problem in verify(found).problems] == ["repository.json"]
+    assert repair(found, verify(found, full=True)).described
+    assert repo.store.get("repository.json")[0] == was
+    assert verify(open_repository(repo.store, KEY), full=True).sound
+
+
+def test_what_a_slot_says_of_another_repository_opens_nothing() -> None:
+    """Somebody without the key may write any slot: only a description whose proof holds is taken."""
+    repo, other = repository(), repository()
+    archive(repo, "v", Snapshot(Disk(20).bytes()), repo.clock(), tuning=TUNING)
+    theirs = other.store.get(f"keys/{other.key_slots()[0]}")[0]
+    (slot,) = repo.key_slots()
+    mine = json.loads(repo.store.get(f"keys/{slot}")[0])
+    repo.store.put(f"keys/{slot}", json.dumps({**mine, "repository": json.loads(theirs)["repository"]}).encode())
+    repo.store.delete(["repository.json"])
+    with pytest.raises(Damaged, match="gone"):
+        open_repository(repo.store, KEY)
 
 
 class Careless(MemoryStore):
