@@ -10,6 +10,7 @@ import pytest
 
 from tasks import errors
 from tasks.states import OperationState
+from tests.contract.presence_suite import PresenceContract
 from tests.contract.rig import AWAY, HOME, TAGS, VAULT, Rig
 from workers.driver import TAG_JOB, TAG_OUTDATED, CopyRequest, Destination, Operation, Scope
 
@@ -472,5 +473,5 @@ class EntryContract:
         assert (checks[0].outcome, "leads into account 111111111111" in checks[0].text) == ("missing", True)
 
 
-class DriverContract(BackupContract, ProgressContract, CopyContract, DeletionContract, EntryContract):
+class DriverContract(BackupContract, ProgressContract, CopyContract, DeletionContract, EntryContract, PresenceContract):
     """All of it."""

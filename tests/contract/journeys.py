@@ -20,7 +20,20 @@ from tasks.states import OperationState
 from tests.contract.rig import HOME, TAGS, Rig
 from tests.contract.service_rig import ServiceRig, with_told
 from tests.sandbox import Sandbox
-from workers.driver import Account, BackupRequest, CopyRequest, Created, Destination, Part, Point, RestoreStep, Started
+from workers.driver import (
+    TAG_INSTALLATION,
+    Account,
+    BackupRequest,
+    CopyRequest,
+    Created,
+    Destination,
+    FindsTagged,
+    Part,
+    Point,
+    RestoreStep,
+    SeesPresent,
+    Started,
+)
 from workers.driver import Resource as Found
 
 # A dry run ends so; what EC2's check tries for its other type is refused to a role that is not for that.
@@ -65,8 +78,17 @@ class Journey:
         driver.start_backup(resource, replace(request, fresh=True))
         point = self.rig.point(resource, self._finished(driver.start_backup(resource, request)))
         assert driver.find(self.rig.production, HOME, key)
+        self.looked_for(point)
         self.points.append(point)
         return point
+
+    def looked_for(self, point: Point) -> None:
+        """The daily look at what is there."""
+        driver, names = self.rig.driver, {part.external_id for part in point.parts}
+        if isinstance(driver, SeesPresent):
+            assert set(driver.present(point.account, point.region, point.parts)) == names
+        if isinstance(driver, FindsTagged):
+            driver.tagged(point.account, point.region, TAGS[TAG_INSTALLATION])
 
     def copy(self, point: Point, to: Destination, key: str, **options: str) -> Point | None:
         """A finished copy; None where the table says that there is none."""
@@ -77,6 +99,7 @@ class Journey:
         started = self._finished(self.rig.driver.start_copy(point, to, request))
         made = replace(point, account=to.account, region=to.region, parts=started.parts, image_id=started.image_id)
         self.points.append(made)
+        self.looked_for(made)
         return made
 
     def _finished(self, started: Started) -> Started:

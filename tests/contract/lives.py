@@ -129,6 +129,7 @@ def _export(one: Journey, point: Any, key: str) -> None:
     rig.driver.progress(made.operations)
     assert isinstance(rig.driver, CoolsExports)
     assert rig.driver.cool_export(point, made.parts[0], "GLACIER_IR", lambda: False, always).moved
+    one.looked_for(replace(point, parts=made.parts))
     one.points.append(replace(point, parts=made.parts))
 
 

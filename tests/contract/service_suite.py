@@ -11,6 +11,7 @@ import pytest
 from tasks import errors
 from tasks.states import OperationState
 from tests.contract.driver_suite import overtaken
+from tests.contract.presence_suite import PresenceContract
 from tests.contract.rig import AWAY, HOME, PROD, TAGS, VAULT
 from tests.contract.service_rig import ServiceRig
 from workers.driver import CopyRequest, Destination, Scope
@@ -309,7 +310,7 @@ class VaultCopyContract:
         assert rig.sandbox.count("ListCopyJobs") == 1
 
 
-class ServiceContract(ServiceBackupContract, ServiceProgressContract, ServiceDeletionContract):
+class ServiceContract(ServiceBackupContract, ServiceProgressContract, ServiceDeletionContract, PresenceContract):
     """A service's own backups."""
 
 

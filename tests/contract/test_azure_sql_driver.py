@@ -12,7 +12,7 @@ from tasks.states import OperationState
 from tests.azure import TAGS, AzureRig
 from tests.contract.azure_sql_rig import IDENTITY, SqlRig
 from workers.azure.ids import name_for
-from workers.driver import TAG_JOB, TAG_OUTDATED, Destination
+from workers.driver import TAG_JOB, TAG_OUTDATED, Destination, Part
 
 DONE, FAILED, GONE, RUNNING = (
     OperationState.DONE,
@@ -300,6 +300,35 @@ def test_copies_and_staging_copies_are_found_by_the_installations_tag_and_restor
     assert {one.external_id.rsplit("/", 1)[1] for one in found} == {name_for("job-1"), name_for("job-3")}
     assert rig.driver.tagged(rig.account, seed.HOME, "another") == []
     assert rig.driver.tagged(rig.account, seed.AWAY, "it") == []
+
+
+def test_copies_that_are_there_are_told_with_their_tags_and_of_other_backups_nothing_is_told(rig: SqlRig) -> None:
+    """feature C11: a file and Azure's own long-term backup are never called gone; a dropped server's copies are."""
+    kept, bare, gone = (rig.backup(key=f"job-{number}").parts[0] for number in (1, 2, 3))
+    rig.cloud.destroy(gone.external_id)
+    rig.cloud.change(bare.external_id, tags={"owner": "somebody"})
+    long_term = Part(
+        "/subscriptions/s/resourcegroups/g/providers/microsoft.sql/locations/l/longtermretentionservers/v"
+        "/longtermretentiondatabases/n/longtermretentionbackups/b"
+    )
+    file = rig.exported("job-4").parts[0]
+    there = [rig.copy(rig.point(rig.backup()), key=f"copy-{number}").parts[0] for number in range(4)]
+    for one in (*there, Part(rig.servers[seed_sql.AWAY_SERVER])):
+        rig.cloud.destroy(one.external_id)
+    found = rig.driver.present(rig.account, seed.HOME, [kept, bare, gone, long_term, file, *there])
+    assert found.keys() == {one.external_id for one in (kept, bare, long_term, file)}
+    told = {one.external_id: found[one.external_id] for one in (kept, bare, long_term, file)}
+    assert (told[kept.external_id] or {})[TAG_JOB] == "job-1"
+    assert (told[bare.external_id], told[long_term.external_id], told[file.external_id]) == (
+        {"owner": "somebody"},
+        None,
+        None,
+    )
+    listed = {one.external_id: one for one in rig.driver.tagged(rig.account, seed.HOME, "it")}
+    assert bare.external_id not in listed
+    one = listed[kept.external_id]
+    assert (one.complete, one.type, one.size_gib) == (True, "azure-sql", kept.size_gib)
+    assert one.attributes["tags"] == kept.attributes["tags"]
 
 
 def _overtaken() -> None:

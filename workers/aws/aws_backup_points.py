@@ -4,8 +4,10 @@ DeleteRecoveryPoint may answer with success and delete nothing (the point become
 lacks a permission; API reference), so that each deletion is looked at once more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -15,7 +17,7 @@ from workers.aws.aws_backup import tags_of, vault_of
 from workers.aws.errors import translate
 from workers.aws.session import Clients
 from workers.aws.tags import is_ours
-from workers.driver import TAG_JOB, TAG_OUTDATED, Deleted, Found, Part, Point
+from workers.driver import TAG_JOB, TAG_OUTDATED, Deleted, Found, Part, Point, Presence
 from workers.pace import Pace
 
 STOPS = (CredentialsExpired, CredentialsRefused, Throttled)  # the next call would meet the same
@@ -31,19 +33,37 @@ def is_vaulted(part: Part) -> bool:
 
 def find_points(clients: Clients, kind: str, key: str, pace: Pace) -> list[Found]:
     """The recovery points of the last two days under a key; copies carry their source's key, and are not found."""
-    backup, found = clients.read("backup"), []
-    pages = backup.get_paginator("list_recovery_points_by_backup_vault").paginate(
-        BackupVaultName=vault_of(clients), ByResourceType=kind, ByCreatedAfter=pace.clock.now() - _RECENT
-    )
+    found, since = [], pace.clock.now() - _RECENT
+    for point in _listed(clients, vault_of(clients), ByResourceType=kind, ByCreatedAfter=since):
+        arn = str(point["RecoveryPointArn"])
+        with suppress(clients.read("backup").exceptions.ResourceNotFoundException):  # deleted meanwhile
+            if not point.get("SourceBackupVaultArn") and tags_of(clients, arn).get(TAG_JOB) == key:
+                found.append(Found("recovery-point", arn, _STATES.get(point["Status"], OperationState.FAILED)))
+    return found
+
+
+def present_points(clients: Clients, kind: str, parts: Sequence[Part]) -> Presence:
+    """Those recovery points that are there, each asked for in the vault that its part names: one list a vault. Their
+    tags are told one by one only, and those of copies need not be ours."""
+    vaults: dict[str, set[str]] = {}
+    for part in parts:
+        vaults.setdefault(str(part.attributes.get("vault") or vault_of(clients)), set()).add(part.external_id)
+    there: Presence = {}
+    for vault, asked in vaults.items():
+        listed = ((str(one["RecoveryPointArn"]), one["Status"]) for one in _listed(clients, vault, ByResourceType=kind))
+        there |= {arn: None for arn, status in listed if arn in asked and status != "DELETING"}
+    return there
+
+
+def _listed(clients: Clients, vault: str, **wanted: Any) -> Iterator[Mapping[str, Any]]:
+    """The recovery points of a vault; none where there is no such vault."""
+    backup = clients.read("backup")
+    pages = backup.get_paginator("list_recovery_points_by_backup_vault").paginate(BackupVaultName=vault, **wanted)
     try:
         for page in pages:
-            for point in page["RecoveryPoints"]:
-                arn = str(point["RecoveryPointArn"])
-                if not point.get("SourceBackupVaultArn") and tags_of(clients, arn).get(TAG_JOB) == key:
-                    found.append(Found("recovery-point", arn, _STATES.get(point["Status"], OperationState.FAILED)))
+            yield from page["RecoveryPoints"]
     except backup.exceptions.ResourceNotFoundException:
-        return []
-    return found
+        return
 
 
 class Removal:

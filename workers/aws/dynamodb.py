@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from workers.aws.dynamodb_backup import KIND, TableBackups, delete_backup
+from workers.aws.dynamodb_backup import KIND, TableBackups, delete_backup, present
 from workers.aws.dynamodb_describe import discover
 from workers.aws.dynamodb_restore import TABLE, TableRestore, table_progress, undo_table
 from workers.aws.service_checks import VAULT_LOOKS, Look
@@ -17,6 +17,7 @@ from workers.driver import (
     Operation,
     Part,
     Point,
+    Presence,
     Progress,
     Resource,
     ResourcePage,
@@ -30,7 +31,10 @@ _NO_COPY = "DynamoDB's own backups cannot be copied: policies with dr entries ba
 
 
 class DynamoDbDriver(VaultDriver):
-    """Implements workers.driver.Driver for the type 'dynamodb'."""
+    """Implements workers.driver.Driver for the type 'dynamodb'.
+
+    Lists of backups tell no tags, neither DynamoDB's nor AWS Backup's: what no record knows is not looked for.
+    """
 
     types: tuple[str, ...] = ("dynamodb",)
     kind = KIND
@@ -60,6 +64,9 @@ class DynamoDbDriver(VaultDriver):
     def _native_progress(self, clients: Clients, operations: Sequence[Operation]) -> dict[str, Progress]:
         backups = TableBackups(clients, self._pace).progress(operations)
         return backups | table_progress(clients, operations, self._pace)
+
+    def _native_present(self, clients: Clients, parts: Sequence[Part]) -> Presence:
+        return present(clients, parts)
 
     def _native_find(self, clients: Clients, key: str) -> list[Found]:
         return TableBackups(clients, self._pace).find(key)

@@ -20,7 +20,7 @@ from workers.aws.dynamodb_describe import describe, settings, size_gib
 from workers.aws.errors import translated
 from workers.aws.session import Client, Clients
 from workers.aws.tags import name_for
-from workers.driver import BackupRequest, Deleted, Found, Operation, Part, Progress, Resource, Started
+from workers.driver import BackupRequest, Deleted, Found, Operation, Part, Presence, Progress, Resource, Started
 from workers.pace import Pace
 
 KIND = "DynamoDB"  # AWS Backup's name of it
@@ -157,6 +157,13 @@ class TableBackups:
             for one in _listed(self.clients.read("dynamodb"), TimeRangeLowerBound=after)
             if one["BackupName"] == name
         ]
+
+
+def present(clients: Clients, parts: Sequence[Part]) -> Presence:
+    """Those of DynamoDB's own backups that are there. They take no tags."""
+    asked = {part.external_id for part in parts}
+    found = _listed(clients.read("dynamodb")) if asked else []
+    return {one["BackupArn"]: None for one in found if one["BackupArn"] in asked and one["BackupStatus"] != "DELETED"}
 
 
 def delete_backup(clients: Clients, part: Part) -> Deleted:

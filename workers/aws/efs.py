@@ -29,7 +29,10 @@ KIND = "EFS"  # AWS Backup's name of it
 
 
 class EfsDriver(VaultDriver):
-    """Implements workers.driver.Driver for the type 'efs'."""
+    """Implements workers.driver.Driver for the type 'efs'.
+
+    AWS Backup tells tags point by point only: what no record knows is not looked for.
+    """
 
     types: tuple[str, ...] = ("efs",)
     kind = KIND

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from workers.aws.ec2_copy import same_account
+from workers.aws.errors import translated
 from workers.aws.fsx_backup import KIND, FsxBackups, delete_backup
 from workers.aws.fsx_describe import ONTAP, discover
 from workers.aws.fsx_restore import KINDS, FsxRestore, restore_progress, undo_made
@@ -11,6 +12,7 @@ from workers.aws.service_checks import VAULT_LOOKS, Look
 from workers.aws.session import Clients, Sessions
 from workers.aws.vault_driver import VaultDriver
 from workers.driver import (
+    Account,
     BackupRequest,
     CopyRequest,
     Created,
@@ -20,6 +22,7 @@ from workers.driver import (
     Operation,
     Part,
     Point,
+    Presence,
     Progress,
     Resource,
     ResourcePage,
@@ -27,6 +30,7 @@ from workers.driver import (
     Scope,
     Started,
     StepStarted,
+    Tagged,
 )
 from workers.pace import Pace
 
@@ -89,6 +93,14 @@ class FsxDriver(VaultDriver):
         self, source: Clients, target: Clients, point: Point, destination: Destination, request: CopyRequest
     ) -> Started:
         return self._backups(source).start_copy(target, point, destination, request)
+
+    def tagged(self, account: Account, region: str, installation: str) -> list[Tagged]:
+        """FSx's own backups; the vaults' list tells no tags."""
+        with translated("a look for what is ours"):
+            return self._backups(self._at(account, region)).tagged(installation)
+
+    def _native_present(self, clients: Clients, parts: Sequence[Part]) -> Presence:
+        return self._backups(clients).present(parts)
 
     def _native_find(self, clients: Clients, key: str) -> list[Found]:
         return self._backups(clients).find(key)

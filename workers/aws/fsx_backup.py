@@ -16,11 +16,12 @@ from tasks.states import OperationState
 from workers.aws import aws_backup
 from workers.aws.aws_backup_points import foreign, mark, outdated
 from workers.aws.errors import shorten, translate, translated
-from workers.aws.fsx_describe import BATCH, ONTAP, describe
+from workers.aws.fsx_describe import BATCH, ONTAP, TYPES, describe
 from workers.aws.keys import DefaultKeys
 from workers.aws.session import Client, Clients
 from workers.aws.tags import TAG_SOURCE_SNAPSHOT, fit_tags, is_ours, read_tags, token_for, write_tags
 from workers.driver import (
+    TAG_INSTALLATION,
     TAG_JOB,
     BackupRequest,
     CopyRequest,
@@ -30,9 +31,11 @@ from workers.driver import (
     Operation,
     Part,
     Point,
+    Presence,
     Progress,
     Resource,
     Started,
+    Tagged,
 )
 from workers.pace import Pace
 
@@ -40,6 +43,7 @@ KIND = "FSx"  # AWS Backup's name of it
 BACKUP = "fsx-backup"
 _TOKEN = 60  # of the 63 characters that FSx takes
 _GIB = 1 << 30
+_OWN = [{"Name": "backup-type", "Values": ["USER_INITIATED"]}]  # neither FSx's nightly ones nor AWS Backup's
 _RUNNING = frozenset({"CREATING", "PENDING", "COPYING", "TRANSFERRING"})
 _SCRATCH = "FSx for Lustre keeps backups of persistent deployments only, and {} is a scratch one."
 _LINKED = "FSx for Lustre backs up no file system that is linked to an S3 data repository, as {} is."
@@ -161,11 +165,24 @@ class FsxBackups:
             return Progress(name, OperationState.RUNNING, percent=percent, ask_again=again)
         return Progress(name, OperationState.FAILED, error=_failure(name, backup, state))
 
+    def tagged(self, installation: str) -> list[Tagged]:
+        """FSx's own backups that carry an installation's tag."""
+        default, every = self.keys.of(self.clients), _every(self.clients.read("fsx"), _OWN)
+        return [
+            _listed(one, default) for one in every if read_tags(one.get("Tags")).get(TAG_INSTALLATION) == installation
+        ]
+
+    def present(self, parts: Sequence[Part]) -> Presence:
+        """Those of FSx's own backups that are there."""
+        asked = {part.external_id for part in parts}
+        found = _every(self.clients.read("fsx"), _OWN) if asked else []
+        there = (one for one in found if one["BackupId"] in asked and one["Lifecycle"] != "DELETED")
+        return {str(one["BackupId"]): read_tags(one.get("Tags")) for one in there}
+
     def find(self, key: str) -> list[Found]:
         """FSx's own backups under a key, those of a copy's parts included."""
         fsx = self.clients.read("fsx")
-        wanted = [{"Name": "backup-type", "Values": ["USER_INITIATED"]}]
-        found = [one for one in _every(fsx, wanted) if _key_of(one) == key or _key_of(one).startswith(f"{key}/")]
+        found = [one for one in _every(fsx, _OWN) if _key_of(one) == key or _key_of(one).startswith(f"{key}/")]
         return [Found("backup", one["BackupId"], _state(one)) for one in found]
 
 
@@ -196,6 +213,29 @@ def _failure(name: str, backup: Mapping[str, Any], state: str) -> SnapfleetError
     if "key" in message.lower() or "kms" in message.lower():
         return Invalid(text, code="kms-key", advice="Give the role and the destination the use of the KMS key.")
     return CloudFailed(text)
+
+
+def _listed(backup: Mapping[str, Any], default_key: str | None) -> Tagged:
+    tags, key = read_tags(backup.get("Tags")), str(backup.get("KmsKeyId", ""))
+    volume, system = backup.get("Volume") or {}, backup.get("FileSystem") or {}
+    attributes: dict[str, Any] = {"way": "native"}
+    if key and key == default_key:
+        attributes["default_key"] = True
+    if tags.get(TAG_SOURCE_SNAPSHOT):
+        attributes["source_snapshot"] = tags[TAG_SOURCE_SNAPSHOT]
+    return Tagged(
+        "snapshot",
+        str(backup["BackupId"]),
+        backup["CreationTime"],
+        tags,
+        str(volume.get("VolumeId") or system.get("FileSystemId") or ""),
+        size_gib(backup),
+        complete=backup["Lifecycle"] == "AVAILABLE",
+        encrypted=True,
+        kms_key_id=key,
+        attributes=attributes,
+        type=ONTAP if volume else TYPES.get(str(system.get("FileSystemType")), ""),
+    )
 
 
 def _state(backup: Mapping[str, Any]) -> OperationState:

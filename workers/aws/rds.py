@@ -11,6 +11,7 @@ from workers.aws import (
     rds_delete,
     rds_describe,
     rds_export,
+    rds_lookup,
     rds_progress,
     rds_restore,
 )
@@ -31,6 +32,7 @@ from workers.driver import (
     Operation,
     Part,
     Point,
+    Presence,
     Progress,
     Resource,
     ResourcePage,
@@ -38,6 +40,7 @@ from workers.driver import (
     Scope,
     Started,
     StepStarted,
+    Tagged,
 )
 from workers.pace import Pace
 
@@ -100,6 +103,10 @@ class _Relational:
         with translated("a look at copies"):
             return rds_calls.copies_of_others(self.family, self._at(account, region), installation)
 
+    def present(self, account: Account, region: str, parts: Sequence[Part]) -> Presence:
+        with translated("a look for recovery points"):
+            return rds_lookup.present(self.family, self._at(account, region), parts)
+
     def delete(self, points: Sequence[Point]) -> list[Deleted]:
         answers: list[Deleted] = []
         for account, region in dict.fromkeys((point.account, point.region) for point in points):
@@ -109,7 +116,15 @@ class _Relational:
         return answers
 
 
-class RdsDriver(_Relational):
+class _Tagging(_Relational):
+    """A family whose lists tell tags."""
+
+    def tagged(self, account: Account, region: str, installation: str) -> list[Tagged]:
+        with translated("a look for what is ours"):
+            return rds_lookup.tagged(self._tools, self._at(account, region), installation)
+
+
+class RdsDriver(_Tagging):
     """RDS instances, which are in no cluster, and exports of their snapshots."""
 
     family = rds_calls.RDS
@@ -151,7 +166,7 @@ class RdsDriver(_Relational):
         return answers
 
 
-class AuroraDriver(_Relational):
+class AuroraDriver(_Tagging):
     """Aurora clusters, provisioned and Serverless, and Multi-AZ DB clusters of RDS."""
 
     family = rds_calls.AURORA
@@ -159,7 +174,7 @@ class AuroraDriver(_Relational):
 
 
 class DocumentDbDriver(_Relational):
-    """DocumentDB clusters."""
+    """DocumentDB clusters. Their snapshots' tags are told one by one only: what no record knows is not looked for."""
 
     family = rds_calls.DOCUMENTDB
     types: tuple[str, ...] = ("documentdb",)

@@ -133,17 +133,25 @@ def snapshot_tags(key: str, ours: Mapping[str, str], users: Mapping[str, str]) -
 
 def part_of(tools: Tools, clients: Clients, snapshot: Mapping[str, Any]) -> Part:
     """A snapshot as a part; whether it lies under the default key is asked where it is encrypted."""
-    family, key = tools.family, str(snapshot.get("KmsKeyId") or "")
-    encrypted = bool(snapshot.get("Encrypted") or snapshot.get("StorageEncrypted"))
+    return part_under(tools.family, snapshot, tools.keys.of(clients) if is_encrypted(snapshot) else None)
+
+
+def is_encrypted(snapshot: Mapping[str, Any]) -> bool:
+    """As instances' and clusters' snapshots say it."""
+    return bool(snapshot.get("Encrypted") or snapshot.get("StorageEncrypted"))
+
+
+def part_under(family: Family, snapshot: Mapping[str, Any], default: str | None) -> Part:
+    """A snapshot as a part, by the account's default key; None where that is not known."""
+    key = str(snapshot.get("KmsKeyId") or "")
     attributes: dict[str, Any] = {"arn": snapshot[family.arn], "engine": snapshot.get("Engine", "")}
-    default = tools.keys.of(clients) if encrypted else None
     if key and default is not None:
         attributes["default_key"] = key == default
     return Part(
         external_id=str(snapshot[family.identifier]).lower(),
         source_id=str(snapshot.get("DbiResourceId") or snapshot.get("DbClusterResourceId") or snapshot[family.source]),
         size_gib=int(snapshot.get("AllocatedStorage") or 0),
-        encrypted=encrypted,
+        encrypted=is_encrypted(snapshot),
         kms_key_id=key,
         attributes=attributes,
     )

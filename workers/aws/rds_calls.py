@@ -87,11 +87,11 @@ def describe_named(family: Family, client: Client, names: list[str]) -> dict[str
     """Our own manual snapshots by name. Asked by filter: an unknown name is then just absent."""
     found: dict[str, Answer] = {}
     if family.client == "docdb" and names:  # "Filters: this parameter is not currently supported": all pages are read
-        rows = _pages(family, client)
+        rows = manual(family, client)
         return {row[family.identifier].lower(): row for row in rows if row[family.identifier].lower() in set(names)}
     for start in range(0, len(names), FILTER_MOST):
         some = names[start : start + FILTER_MOST]
-        rows = _pages(family, client, Filters=[{"Name": family.snapshot_filter, "Values": some}])
+        rows = manual(family, client, Filters=[{"Name": family.snapshot_filter, "Values": some}])
         found |= {row[family.identifier].lower(): row for row in rows}
     return found
 
@@ -101,7 +101,7 @@ def copies_of_others(family: Family, clients: Clients, installation: str) -> int
 
     A copy names what it was made of. DocumentDB tells no tags here: there ours are known by the name we give them.
     """
-    running = (row for row in _pages(family, family.read(clients)) if row.get("Status") in ("creating", "copying"))
+    running = (row for row in manual(family, family.read(clients)) if row.get("Status") in ("creating", "copying"))
     copies = (row for row in running if row.get(f"Source{family.arn if family.clustered else family.identifier}"))
     return sum(not _is_mine(family, row, installation) for row in copies)
 
@@ -112,7 +112,8 @@ def _is_mine(family: Family, row: Answer, installation: str) -> bool:
     return read_tags(row["TagList"]).get(TAG_INSTALLATION) == installation
 
 
-def _pages(family: Family, client: Client, **parameters: Any) -> list[Answer]:
+def manual(family: Family, client: Client, **parameters: Any) -> list[Answer]:
+    """Our own manual snapshots, page by page."""
     parameters |= {"SnapshotType": "manual", "MaxRecords": FILTER_MOST}
     rows: list[Answer] = []
     while True:

@@ -15,7 +15,7 @@ from workers.pace import Pace
 SNAPSHOT_KINDS = frozenset({"snapshot", "copy"})
 # States of a DB instance or cluster that it does not leave by itself ("Viewing DB instance status", RDS user guide).
 _FAILED = re.compile(r"^failed|^incompatible|^inaccessible|^restore-error|^insufficient|^storage-full")
-_GOING = frozenset({"deleting", "deleted"})
+GOING = frozenset({"deleting", "deleted"})
 
 
 def progress(family: Family, clients: Clients, operations: Sequence[Operation], pace: Pace) -> list[Progress]:
@@ -52,7 +52,7 @@ def _databases(family: Family, clients: Clients, kind: str, operations: Sequence
 
 
 def _of_snapshot(operation: Operation, snapshot: Mapping[str, Any] | None, pace: Pace) -> Progress:
-    if snapshot is None or snapshot["Status"] in _GOING:
+    if snapshot is None or snapshot["Status"] in GOING:
         return absent(operation, pace)
     detail = {
         "size_gib": int(snapshot.get("AllocatedStorage") or 0),
@@ -74,7 +74,7 @@ def _of_database(operation: Operation, found: Mapping[str, Answer], pace: Pace) 
     state = str(row.get("Status") or row.get("DBInstanceStatus") or "")
     if state == "available":
         return Progress(operation.external_id, OperationState.DONE, percent=100)
-    if state in _GOING:
+    if state in GOING:
         return absent(operation, pace, at_once=True)
     if _FAILED.search(state):
         return _failed(operation, state)

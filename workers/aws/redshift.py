@@ -7,6 +7,7 @@ from workers.aws import (
     redshift_clusters,
     redshift_copy,
     redshift_delete,
+    redshift_lookup,
     redshift_progress,
     redshift_restore,
     redshift_serverless,
@@ -27,7 +28,9 @@ from workers.driver import (
     Destination,
     Found,
     Operation,
+    Part,
     Point,
+    Presence,
     Progress,
     Resource,
     ResourcePage,
@@ -119,7 +122,11 @@ class RedshiftDriver(ServiceDriver):
     def tagged(self, account: Account, region: str, installation: str) -> list[Tagged]:
         """Snapshots of clusters; what Serverless holds tells its tags one by one only."""
         with translated("a look for what is ours"):
-            return redshift_delete.tagged(self._at(account, region), installation)
+            return redshift_lookup.tagged(self._tools, self._at(account, region), installation)
+
+    def present(self, account: Account, region: str, parts: Sequence[Part]) -> Presence:
+        with translated("a look for recovery points"):
+            return redshift_lookup.present(self._at(account, region), parts)
 
     def _delete(self, clients: Clients, points: list[Point]) -> list[Deleted]:
         owners = {

@@ -147,8 +147,12 @@ def follow(tools: Tools, kind: str, made: Snap, clients: Clients, **detail: Any)
 
 def part_of(tools: Tools, clients: Clients, made: Snap, **more: Any) -> Part:
     """A snapshot as a part; whether it lies under the default key is asked where it is encrypted."""
+    return part_under(made, tools.keys.of(clients) if made.encrypted else None, **more)
+
+
+def part_under(made: Snap, default: str | None, **more: Any) -> Part:
+    """A snapshot as a part, by the account's default key; None where that is not known."""
     attributes = {"arn": made.arn, "owner": made.owner, "created_at": made.created_at, **more}
-    default = tools.keys.of(clients) if made.encrypted else None
     if made.kms_key_id and default is not None:
         attributes["default_key"] = made.kms_key_id == default
     return Part(

@@ -7,7 +7,6 @@ there its name, which nobody else makes, and its coming from elsewhere say that 
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 
 from tasks.errors import NotReady
 from tasks.states import OperationState
@@ -19,16 +18,16 @@ from workers.aws.redshift_serverless import NAMESPACE, SERVICE, WORKGROUP, arn_o
 from workers.aws.redshift_snap import House, Snap
 from workers.aws.session import Clients
 from workers.aws.tags import is_ours, name_for, read_tags
-from workers.driver import TAG_INSTALLATION, TAG_OUTDATED, Deleted, Found, Part, Point, Tagged
+from workers.driver import TAG_OUTDATED, Deleted, Found, Part, Point
 
-_OUR_NAME = re.compile(r"snapfleet-[0-9a-f]{40}")
+OUR_NAME = re.compile(r"snapfleet-[0-9a-f]{40}")
 _STATES: Mapping[str, OperationState] = {
     "creating": OperationState.RUNNING,
     "available": OperationState.DONE,
 }
 
 
-def _houses(clients: Clients) -> tuple[House, ...]:
+def houses(clients: Clients) -> tuple[House, ...]:
     """The services that can hold something there."""
     return (redshift_clusters, redshift_serverless) if redshift_serverless.is_offered(clients) else (redshift_clusters,)
 
@@ -36,7 +35,7 @@ def _houses(clients: Clients) -> tuple[House, ...]:
 def find(clients: Clients, key: str) -> list[Found]:
     """The snapshot, copy, temporary cluster or namespace that was made under this key."""
     name, found = name_for(key), []
-    for house in _houses(clients):
+    for house in houses(clients):
         snap = house.snapshot(clients, name)
         if snap is not None:
             found.append(Found("snapshot", name, _STATES.get(snap.state, OperationState.FAILED)))
@@ -45,15 +44,6 @@ def find(clients: Clients, key: str) -> list[Found]:
     if redshift_serverless.is_offered(clients) and arn_of(clients, NAMESPACE, name) is not None:
         found.append(Found("namespace", name, OperationState.RUNNING))
     return found
-
-
-def tagged(clients: Clients, installation: str) -> list[Tagged]:
-    """Snapshots of clusters that carry this installation's tag. Never clusters: restored ones carry it too."""
-    return [
-        Tagged("snapshot", one.name, datetime.fromisoformat(one.created_at), one.tags, one.source, one.size_gib)
-        for one in redshift_clusters.snapshots(clients).values()
-        if one.tags and one.created_at and one.tags.get(TAG_INSTALLATION) == installation
-    ]
 
 
 def delete(clients: Clients, owners: Mapping[str, Clients], points: list[Point]) -> list[Deleted]:
@@ -82,12 +72,12 @@ def _delete_one(clients: Clients, part: Part) -> Deleted:
     name, known = part.external_id, part.attributes
     if known.get(NAMESPACE):
         return _delete_namespace(clients, name)
-    for house in () if known.get(CLUSTER) else (house_of(known),) if "serverless" in known else _houses(clients):
+    for house in () if known.get(CLUSTER) else (house_of(known),) if "serverless" in known else houses(clients):
         snap = house.snapshot(clients, name)
         if snap is not None and snap.state != "gone":
             return _delete_snapshot(house, clients, snap)
     found = redshift_clusters.cluster(clients, name)
-    if found is None and "serverless" not in known and len(_houses(clients)) > 1:
+    if found is None and "serverless" not in known and len(houses(clients)) > 1:
         return _delete_namespace(clients, name)
     if found is None or found["ClusterStatus"] == "deleting":
         return Deleted(name, "already-gone")
@@ -102,7 +92,7 @@ def _delete_one(clients: Clients, part: Part) -> Deleted:
 
 def _delete_snapshot(house: House, clients: Clients, snap: Snap) -> Deleted:
     tags = house.tags_of(clients, snap)
-    if not is_ours(tags, clients.account.installation) and not (snap.carried and _OUR_NAME.fullmatch(snap.name)):
+    if not is_ours(tags, clients.account.installation) and not (snap.carried and OUR_NAME.fullmatch(snap.name)):
         raise foreign(snap.name)
     if not clients.account.may_delete:
         house.tag(clients, snap.arn, {TAG_OUTDATED: "true"})

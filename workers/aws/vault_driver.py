@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tasks.errors import Impossible, Refused
 from workers.aws import aws_backup
-from workers.aws.aws_backup_points import delete_points, find_points, is_vaulted
+from workers.aws.aws_backup_points import delete_points, find_points, is_vaulted, present_points
 from workers.aws.aws_backup_progress import job_progress
 from workers.aws.ec2_copy import same_account
 from workers.aws.errors import translated
@@ -23,8 +23,10 @@ from workers.driver import (
     Operation,
     Part,
     Point,
+    Presence,
     Progress,
     Started,
+    untold,
 )
 
 _DEFAULT_KEY = (
@@ -57,6 +59,10 @@ class VaultDriver(ServiceDriver):
     def _native_find(self, _clients: Clients, _key: str) -> list[Found]:
         """The service's own backups under a key."""
         return []
+
+    def _native_present(self, _clients: Clients, parts: Sequence[Part]) -> Presence:
+        """Those of the service's own backups that are there."""
+        return untold(parts)
 
     def _native_delete(self, _clients: Clients, part: Part) -> Deleted:
         """Delete one of the service's own backups."""
@@ -96,6 +102,16 @@ class VaultDriver(ServiceDriver):
         clients = self._at(account, region)
         with translated("a look-up"):
             return self._native_find(clients, key) + find_points(clients, self.kind, key, self._pace)
+
+    def present(self, account: Account, region: str, parts: Sequence[Part]) -> Presence:
+        """Of what does not say which way it was backed up nothing is told."""
+        clients = self._at(account, region)
+        ways = [str(part.attributes.get("way", "")) for part in parts]
+        native = [part for part, way in zip(parts, ways, strict=True) if way == "native"]
+        others = (part for part, way in zip(parts, ways, strict=True) if way not in ("native", "vault"))
+        with translated("a look for recovery points"):
+            vaulted = present_points(clients, self.kind, [part for part in parts if is_vaulted(part)])
+            return {**untold(others), **vaulted, **self._native_present(clients, native)}
 
     def _delete(self, clients: Clients, points: list[Point]) -> list[Deleted]:
         return delete_points(clients, points, self._native_delete)

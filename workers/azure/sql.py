@@ -14,6 +14,7 @@ from workers.azure import (
     sql_describe,
     sql_export,
     sql_long_term,
+    sql_lookup,
     sql_restore,
 )
 from workers.azure.clients import Clients
@@ -29,7 +30,9 @@ from workers.driver import (
     Deleted,
     Found,
     Operation,
+    Part,
     Point,
+    Presence,
     Progress,
     Tagged,
 )
@@ -101,7 +104,12 @@ class SqlDriver(Entered):
     def tagged(self, account: Account, region: str, installation: str) -> list[Tagged]:
         """Every copy and staging copy there that carries this installation's tag. Raises the family."""
         with translated("a look-up"):
-            return sql_describe.tagged(self._at(account), region, installation)
+            return sql_lookup.tagged(self._at(account), region, installation)
+
+    def present(self, account: Account, region: str, parts: Sequence[Part]) -> Presence:  # noqa: ARG002 - the shape
+        """Those copies that are there, in whichever region. Raises the family."""
+        with translated("a look for recovery points"):
+            return sql_lookup.present(self._at(account), parts)
 
     def delete(self, points: Sequence[Point]) -> list[Deleted]:
         answers: list[Deleted] = []

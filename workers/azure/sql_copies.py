@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from azure.core.exceptions import ResourceNotFoundError
+
 from tasks.errors import CloudFailed, Gone, NotReady, SnapfleetError
 from tasks.states import OperationState
 from workers.azure import lro, sql_describe
@@ -21,7 +23,7 @@ from workers.pace import Pace
 
 _UNDER_WAY = frozenset({"Copying", "Creating", "Restoring", "Recovering", "RecoveryPending"})
 # Whole, whatever the server does with it now: a serverless database falls asleep by itself.
-_WHOLE = frozenset({"Online", "Paused", "Pausing", "Resuming", "Scaling", "AutoClosed"})
+WHOLE = frozenset({"Online", "Paused", "Pausing", "Resuming", "Scaling", "AutoClosed"})
 # From so many questions at once about one server on its databases are listed.
 _LIST_FROM = 4
 
@@ -82,14 +84,22 @@ def models(clients: Clients, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     for wanted in servers.values():
         parts = read_sql(wanted[0])
         if len(wanted) >= _LIST_FROM:
-            listed = clients.sql.databases.list_by_server(parts.group, parts.server)
-            found |= {normal(item.id): item.as_dict() for item in listed}
+            found |= _on_server(clients, parts)
             continue
         for one in wanted:
             model = sql_describe.get(clients, read_sql(one))
             if model is not None:
                 found[one] = model
     return found
+
+
+def _on_server(clients: Clients, server: DatabaseId) -> dict[str, dict[str, Any]]:
+    """The databases of a server; none of one that was deleted with all that it had."""
+    try:
+        listed = clients.sql.databases.list_by_server(server.group, server.server)
+        return {normal(item.id): item.as_dict() for item in listed}
+    except ResourceNotFoundError:
+        return {}
 
 
 def progress(clients: Clients, operation: Operation, model: Mapping[str, Any] | None, pace: Pace) -> Progress:
@@ -100,7 +110,7 @@ def progress(clients: Clients, operation: Operation, model: Mapping[str, Any] | 
     if (model.get("tags") or {}).get(TAG_JOB) != operation.detail.get("key"):
         return _ended(operation, CloudFailed(f"The database {read_sql(place).name} carries another job's tag."))
     state = str(model.get("properties", {}).get("status", ""))
-    if state in _WHOLE:
+    if state in WHOLE:
         size = sql_describe.size_gib(model.get("properties", {}))
         detail = {"token": "", "size_gib": size, "unique_id": model.get("properties", {}).get("databaseId", "")}
         return Progress(operation.external_id, OperationState.DONE, percent=100, detail=detail)

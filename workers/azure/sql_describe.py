@@ -4,7 +4,6 @@ A server's settings are captured without any secret: Azure never shows the admin
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from typing import Any
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
@@ -14,7 +13,7 @@ from workers.azure.describe import region_of
 from workers.azure.errors import translate
 from workers.azure.ids import normal
 from workers.azure.sql_ids import DatabaseId, is_copy_of_ours, read_sql
-from workers.driver import TAG_INSTALLATION, TAG_SOURCE, Account, Resource, ResourcePage, Scope, Tagged
+from workers.driver import Account, Resource, ResourcePage, Scope
 
 # Servers whose databases are listed for one page: with the list of servers that is 21 calls, a few seconds.
 _SERVERS_A_PAGE = 20
@@ -59,24 +58,6 @@ def discover(clients: Clients, scope: Scope, page: str | None) -> ResourcePage:
         found += [database(scope.account, server, item) for item in listed if _counts(item)]
     more = len(left) > _SERVERS_A_PAGE
     return ResourcePage(tuple(found), normal(left[_SERVERS_A_PAGE - 1]["id"]) if more else None)
-
-
-def tagged(clients: Clients, region: str, installation: str) -> list[Tagged]:
-    """Copies and staging copies on the servers of a region that carry an installation's tag; what a restore made has a
-    name of its own and is none. Raises the SDK's errors."""
-    found = []
-    for server in clients.sql.servers.list():
-        if region_of(server.as_dict()) != region:
-            continue
-        parts = read_sql(server.id)
-        for item in clients.sql.databases.list_by_server(parts.group, parts.server):
-            model = item.as_dict()
-            tags, properties = model.get("tags") or {}, model.get("properties", {})
-            if is_copy_of_ours(model["name"], tags) and tags.get(TAG_INSTALLATION) == installation:
-                began_at = datetime.fromisoformat(str(properties["creationDate"]))
-                source = tags.get(TAG_SOURCE, "")
-                found.append(Tagged("snapshot", normal(model["id"]), began_at, tags, source, size_gib(properties)))
-    return found
 
 
 def _counts(item: Mapping[str, Any]) -> bool:

@@ -1,0 +1,54 @@
+"""Which database snapshots are there: those that carry our tag, and those that somebody asks for by name."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+
+from workers.aws.rds_backup import Tools, is_encrypted, part_under
+from workers.aws.rds_calls import Answer, Family, describe_named, manual
+from workers.aws.rds_export import is_export
+from workers.aws.rds_progress import GOING
+from workers.aws.session import Clients
+from workers.aws.tags import TAG_SOURCE_SNAPSHOT, read_tags
+from workers.driver import TAG_INSTALLATION, Part, Presence, Tagged, untold
+
+_NAME = re.compile(r"[a-z][a-z0-9-]*")  # "Constraints for identifiers"; a shared snapshot goes by its ARN
+_OTHERS = frozenset({"docdb", "neptune"})  # engines that share RDS's control plane, and have drivers of their own
+
+
+def tagged(tools: Tools, clients: Clients, installation: str) -> list[Tagged]:
+    """Snapshots of a family that carry an installation's tag. Not for DocumentDB, whose lists tell no tags."""
+    rows = manual(tools.family, tools.family.read(clients))
+    ours = [row for row in rows if read_tags(row.get("TagList")).get(TAG_INSTALLATION) == installation]
+    mine = [row for row in ours if row.get("Engine") not in _OTHERS]
+    default = tools.keys.of(clients) if any(is_encrypted(row) for row in mine) else None
+    return [_tagged(tools, row, default) for row in mine]
+
+
+def _tagged(tools: Tools, row: Answer, default: str | None) -> Tagged:
+    """A snapshot being made has no time yet: it is as young as can be."""
+    tags, part = read_tags(row.get("TagList")), part_under(tools.family, row, default)
+    source = tags.get(TAG_SOURCE_SNAPSHOT, "")
+    began_at: datetime = row.get("SnapshotCreateTime") or tools.pace.clock.timer()
+    return Tagged(
+        "snapshot",
+        part.external_id,
+        began_at,
+        tags,
+        part.source_id,
+        part.size_gib,
+        complete=row["Status"] == "available",
+        encrypted=part.encrypted,
+        kms_key_id=part.kms_key_id,
+        attributes={**part.attributes, **({"source_snapshot": source} if source else {})},
+        type=tools.family.type,
+    )
+
+
+def present(family: Family, clients: Clients, parts: Sequence[Part]) -> Presence:
+    """Those snapshots that are there; of exports, which are objects in a bucket, nothing is told."""
+    names = [one.external_id for one in parts if _NAME.fullmatch(one.external_id) and not is_export(one)]
+    found = describe_named(family, family.read(clients), names)
+    there = {name: row for name, row in found.items() if row["Status"] not in GOING}
+    others = untold(one for one in parts if one.external_id not in set(names))
+    return {**others, **{name: read_tags(row["TagList"]) if "TagList" in row else None for name, row in there.items()}}

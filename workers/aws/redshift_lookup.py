@@ -1,0 +1,88 @@
+"""Which snapshots of warehouses are there: those that carry our tag, and those that somebody asks for by name."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from workers.aws import redshift_clusters, redshift_serverless
+from workers.aws.redshift_backup import Tools, house_of, part_under
+from workers.aws.redshift_copying import CLUSTER
+from workers.aws.redshift_delete import OUR_NAME, houses
+from workers.aws.redshift_serverless import NAMESPACE, arn_of
+from workers.aws.redshift_snap import House, Snap
+from workers.aws.session import Clients
+from workers.aws.tags import TAG_SOURCE_SNAPSHOT
+from workers.driver import TAG_INSTALLATION, Part, Presence, Tagged, untold
+
+
+def tagged(tools: Tools, clients: Clients, installation: str) -> list[Tagged]:
+    """Snapshots of clusters that carry this installation's tag; Serverless tells tags one by one only. Never clusters:
+    restored ones carry it too."""
+    every = redshift_clusters.snapshots(clients).values()
+    mine = [one for one in every if one.created_at and (one.tags or {}).get(TAG_INSTALLATION) == installation]
+    default = tools.keys.of(clients) if any(one.encrypted for one in mine) else None
+    return [_tagged(one, one.tags or {}, default) for one in mine]
+
+
+def _tagged(snap: Snap, tags: Mapping[str, str], default: str | None) -> Tagged:
+    """A snapshot; one of a temporary cluster does not tell of what cluster that was made."""
+    more: dict[str, Any] = {"carried": True, "source_snapshot": snap.name} if snap.carried else {}
+    made_of = "" if snap.carried else tags.get(TAG_SOURCE_SNAPSHOT, "")
+    more |= {"source_snapshot": made_of} if made_of else {}
+    part = part_under(snap, default, serverless=False, **more)
+    return Tagged(
+        "snapshot",
+        snap.name,
+        datetime.fromisoformat(snap.created_at),
+        tags,
+        "" if made_of else snap.source,
+        snap.size_gib,
+        complete=snap.state == "available",
+        encrypted=snap.encrypted,
+        kms_key_id=snap.kms_key_id,
+        attributes=part.attributes,
+        type="redshift",
+    )
+
+
+def present(clients: Clients, parts: Sequence[Part]) -> Presence:
+    """Those that are there: snapshots, and the clusters and namespaces that are on the way to another account. Of loans
+    nothing is told: they lie in their owners' accounts."""
+    mine = {part.external_id: part for part in parts if OUR_NAME.fullmatch(part.external_id) and not _is_lent(part)}
+    there = untold(part for part in parts if part.external_id not in mine)
+    asked = {house.SERVERLESS: _of(house, list(mine.values())) for house in (redshift_clusters, redshift_serverless)}
+    offered = {house.SERVERLESS: house for house in houses(clients)}
+    for serverless, names in asked.items():
+        if serverless not in offered:
+            there |= dict.fromkeys(names)
+        elif names:
+            found = offered[serverless].snapshots(clients)
+            there |= {name: _told(found[name]) for name in names & found.keys() if found[name].state != "gone"}
+    left = [part for name, part in mine.items() if name not in there]
+    return {**there, **untold(part for part in left if _is_temporary(clients, part))}
+
+
+def _is_lent(part: Part) -> bool:
+    return bool(part.attributes.get("lent"))
+
+
+def _of(house: House, parts: Sequence[Part]) -> set[str]:
+    """What may be a snapshot in this service; a part that was found again knows only its name."""
+    known = (part for part in parts if not part.attributes.get(CLUSTER) and not part.attributes.get(NAMESPACE))
+    return {
+        part.external_id
+        for part in known
+        if "serverless" not in part.attributes or house_of(part.attributes).SERVERLESS == house.SERVERLESS
+    }
+
+
+def _told(snap: Snap) -> Mapping[str, str] | None:
+    """What the cluster carried here by itself has come without our tags, and goes without them."""
+    return None if snap.carried else snap.tags
+
+
+def _is_temporary(clients: Clients, part: Part) -> bool:
+    """Whether it is a temporary cluster or namespace that is there."""
+    if part.attributes.get(CLUSTER):
+        return redshift_clusters.cluster(clients, part.external_id) is not None
+    return bool(part.attributes.get(NAMESPACE)) and arn_of(clients, NAMESPACE, part.external_id) is not None
