@@ -12,6 +12,7 @@ from typing import Any
 
 from coordinator.ahead import WrongClock
 from coordinator.undone import FailedUndo
+from tasks.catalog.drift import DriftedPlace
 from tasks.catalog.standstill import Standstill
 
 # Above this many failing targets of one policy, one alert tells of all: the cause is common, and hundreds of calls to
@@ -36,8 +37,8 @@ FAMILIES = (
     "restore-left-over",
     "clock-wrong",
 )
-STALE_FAMILY, LOST_FAMILY = "points-too-old", "points-lost"
-SLOW_FAMILIES = (STALE_FAMILY, LOST_FAMILY)  # their facts are looked up once a minute
+STALE_FAMILY, LOST_FAMILY, DRIFT_FAMILY = "points-too-old", "points-lost", "tags-drifted"
+SLOW_FAMILIES = (STALE_FAMILY, LOST_FAMILY, DRIFT_FAMILY)  # their facts are looked up once a minute
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ class Facts:
     stale: Sequence[StalePolicy] = ()
     undos: Sequence[FailedUndo] = ()
     lost: Sequence[LostPoints] = ()
+    drifted: Sequence[DriftedPlace] = ()
     clock: WrongClock | None = None
     still: Standstill | None = None  # an operator wants that nothing begins
 
@@ -140,6 +142,7 @@ def conditions(facts: Facts, at: datetime) -> list[Condition]:
         *_stale(facts.stale),
         *_undos(facts.undos),
         *_lost(facts.lost),
+        *_drifted(facts.drifted),
         *_clock(facts.clock),
     ]
     return list({condition.key: condition for condition in found}.values())
@@ -291,6 +294,21 @@ def _lost(lost: Sequence[LostPoints]) -> Iterator[Condition]:
             f"Recovery points of policy {one.policy} were deleted outside Snapfleet",
             f"{named}{more}. {one.text}",
             {"policy": one.policy, "points": len(one.points)},
+        )
+
+
+def _drifted(drifted: Sequence[DriftedPlace]) -> Iterator[Condition]:
+    for one in drifted:
+        named = ", ".join(f"{thing.external_id} of rp-{thing.point}" for thing in one.things[:TARGETS_NAMED])
+        more = f" and {one.count - TARGETS_NAMED} more" if one.count > TARGETS_NAMED else ""
+        where = f"{one.account}, {one.region}"
+        yield Condition(
+            f"{DRIFT_FAMILY}:{one.account}/{one.region}/{one.service}",
+            "warning",
+            f"Somebody took off or changed Snapfleet's tags in {where} ({one.service})",
+            f"{named}{more}. Nothing without these tags is ever deleted, so it would cost for ever: `snapfleet drift` "
+            "lists what to put back.",
+            {"account": one.account, "region": one.region, "service": one.service, "things": one.count},
         )
 
 

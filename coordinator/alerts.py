@@ -5,15 +5,17 @@ was rolled back. `evaluate` runs under the sweep lease; twice at once it would o
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from coordinator.alert_facts import read_facts, read_lost, read_stale
-from coordinator.alert_rules import FAMILIES, SLOW_FAMILIES, Condition, Facts, conditions, family_of
+from coordinator.alert_rules import FAMILIES, SLOW_FAMILIES, Condition, conditions, family_of
 from coordinator.detector_facts import read_doubts
 from coordinator.detectors import DETECTOR_FAMILIES, detect
 from coordinator.repository_alerts import REPOSITORY_FAMILIES, read_repositories, repository_conditions
 from tasks.catalog import Alert, Delivery, meta, session, set_meta, transaction
+from tasks.catalog.drift import read_drift
 from tasks.clock import Clock
 
 # Looking at every target takes a second in a large estate; points do not grow old faster than this matters.
@@ -64,7 +66,7 @@ def evaluate(clock: Clock) -> dict[str, int]:
         families: Collection[str] = (*FAMILIES, *REPOSITORY_FAMILIES)
         detected: list[Condition] = []
         if _stale_is_due(at):
-            facts = Facts(**{**vars(facts), "stale": read_stale(now), "lost": read_lost(at)})
+            facts = replace(facts, stale=read_stale(now), lost=read_lost(at), drifted=read_drift())
             detected = detect(read_doubts(now), now)
             families = (*families, *SLOW_FAMILIES, *DETECTOR_FAMILIES)
         kept = repository_conditions(read_repositories())

@@ -9,7 +9,7 @@ meant another account for a day, makes it good again at the next look.
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ from tasks.catalog.point import DELETED_ELSEWHERE
 from tasks.catalog.transitions import move_parts, move_point
 from tasks.resources import TYPES
 from tasks.states import PointState
-from workers import driver
+from workers import drift, driver
 from workers.context import Context
 
 log = logging.getLogger("snapfleet.worker")
@@ -31,23 +31,26 @@ Things = dict[int, set[str]]  # a point's snapshots and image, by the point
 
 
 def look(
-    context: Context, job: Job, finder: driver.SeesPresent, account: driver.Account, listed: Collection[str]
+    context: Context, job: Job, finder: driver.SeesPresent, account: driver.Account, listed: Sequence[driver.Tagged]
 ) -> int:
-    """Compare the points of a poll's place with what the cloud holds, of which `listed` are known; how many changed.
-    Raises the family."""
+    """Compare the points of a poll's place with what the cloud holds, of which `listed` is known to be there; how many
+    changed. Raises the family."""
     at = context.clock.timer()
     with session():
         good = _things(job, PointState.GOOD, Point.completed_at < at - GRACE)
         lost = _things(job, PointState.LOST, Point.error_code == DELETED_ELSEWHERE)
-        asked = {one for things in (*good.values(), *lost.values()) for one in things}.difference(listed)
+        going = _things(job, PointState.EXPIRING, Point.completed_at < at - GRACE)
+        told: driver.Presence = {one.external_id: one.tags for one in listed}
+        asked = {one for some in (good, lost, going) for things in some.values() for one in things} - told.keys()
         parts = _parts(job, sorted(asked))
-    there = finder.present(account, job.region, parts).keys() if asked else set()
-    gone = {point: missing for point, things in good.items() if (missing := (things & asked) - there)}
-    back = [point for point, things in lost.items() if not (things & asked) - there]
+    told |= finder.present(account, job.region, parts) if asked else {}
+    gone = {point: missing for point, things in good.items() if (missing := things - told.keys())}
+    back = [point for point, things in lost.items() if not things - told.keys()]
     changed = [point for point, missing in gone.items() if _lose(point, sorted(missing), at)]
     returned = [point for point in back if _return(point)]
     _tell(job, changed, "were deleted by somebody else")
     _tell(job, returned, "are there again")
+    drift.look(context, job, {**good, **going}, told)
     return len(changed) + len(returned)
 
 

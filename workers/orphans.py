@@ -35,7 +35,7 @@ def look(context: Context, job: Job) -> int:
             account = context.account(job.account)
         found = _tagged(context, job, finder, account)
         if isinstance(finder, driver.SeesPresent):
-            missing.look(context, job, finder, account, {one.external_id for one in found})
+            missing.look(context, job, finder, account, found)
         old = [one for one in found if one.began_at < at - GRACE]
         with session():
             awaited = awaits_rebuild(place_of(job.account_id, job.region, job.service))

@@ -28,6 +28,7 @@ COMMANDS = {
     "points": ("points", "List recovery points."),
     "point": ("points", "Show one recovery point with its parts and copies."),
     "orphans": ("orphans", "List snapshots that carry this installation's tag and had no record."),
+    "drift": ("drift", "List snapshots whose tags somebody took off or changed."),
     "why": ("points", "Say why a recovery point stays or goes."),
     "hold": ("points", "Keep a recovery point whatever retention says."),
     "release": ("points", "Let a held recovery point age again."),

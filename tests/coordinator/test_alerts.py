@@ -36,6 +36,7 @@ from tasks.catalog import (
     session,
     transaction,
 )
+from tasks.catalog.drift import Drifted, DriftedPlace
 from tasks.catalog.standstill import Standstill
 from tasks.clock import FixedClock
 
@@ -363,6 +364,7 @@ def test_what_waits_for_a_standstill_is_not_put_down_to_the_broker() -> None:
         (Facts(runs=[("web", 9, 3)]), ["run-failed:web"]),
         (Facts(undos=[FailedUndo(3, "It broke.", ("i-1",), ())]), ["restore-left-over:restore-3"]),
         (Facts(lost=[LostPoints("web", [(7, "vol-1")], "Gone.")]), ["points-lost:web"]),
+        (Facts(drifted=[DriftedPlace("prod", "r", "ec2", 1, [Drifted("snap", 7, {})])]), ["tags-drifted:prod/r/ec2"]),
         (Facts(letters={"copy": 2, "poll": 1}), ["dead-letters:all"]),
         (Facts(accounts=[("prod", "")]), ["account-unreachable:prod"]),
         (Facts(missed=[("web", 3, LONG_AGO, AT)]), ["slots-missed:web"]),

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
+from admin.drift import list_drift
 from admin.forecast import why_point
 from coordinator.alerts import evaluate
 from tasks.catalog import Alert, Point, session, transaction
@@ -35,9 +37,9 @@ class Seeing(FakeDriver):
 
     def tagged(self, account: driver.Account, region: str, installation: str) -> list[driver.Tagged]:
         """Of this cloud nothing is an orphan."""
-        snapshots = [one.id for one in self.cloud.of_kind("snapshot") if one.id not in self.deleted | self.untagged]
-        snapshots = [] if self.empty else snapshots
-        return [driver.Tagged("snapshot", one, self.clock_at, {}) for one in snapshots]
+        hidden = self.deleted | self.untagged
+        snapshots = [] if self.empty else [one for one in self.cloud.of_kind("snapshot") if one.id not in hidden]
+        return [driver.Tagged("snapshot", one.id, self.clock_at, one.doc["tags"]) for one in snapshots]
 
     def present(self, account: driver.Account, region: str, parts: Sequence[driver.Part]) -> driver.Presence:
         assert (account.name, region) == ("prod", HOME)
@@ -118,7 +120,7 @@ def test_what_lost_only_its_tags_stays_good_and_what_is_listed_is_not_asked_for(
 def test_a_young_point_and_one_that_is_being_deleted_are_left_alone(world: World, seeing: Seeing) -> None:
     old, going = world.good_point(), world.good_point()
     with transaction():
-        assert move_point(going.id, PointState.EXPIRING)
+        assert move_point(going.id, PointState.EXPIRING, expire_code="outlived")
     world.clock.advance(LATER)
     seeing.empty = True
     young = world.good_point()
@@ -135,7 +137,7 @@ def test_of_two_looks_that_overlap_the_later_undoes_nothing(world: World, seeing
     def overtaken() -> None:
         with transaction():
             move_point(point.id, PointState.GOOD)
-            assert move_point(point.id, PointState.EXPIRING)
+            assert move_point(point.id, PointState.EXPIRING, expire_code="outlived")
 
     seeing.untagged, seeing.deleted, seeing.meanwhile = seeing.deleted, frozenset(), overtaken  # so it is asked for
     look(world)
@@ -148,7 +150,7 @@ def test_a_point_that_retention_marks_during_the_look_keeps_its_parts(world: Wor
 
     def marked() -> None:
         with transaction():
-            assert move_point(point.id, PointState.EXPIRING)
+            assert move_point(point.id, PointState.EXPIRING, expire_code="outlived")
 
     seeing.deleted, seeing.meanwhile = frozenset(one.external_id for one in world.parts(point)), marked
     look(world)
@@ -177,3 +179,77 @@ def test_an_image_that_was_deregistered_is_a_lost_point_though_its_snapshots_are
     seeing.deleted = frozenset()
     look(world)
     assert now(world, point).state is PointState.GOOD
+
+
+def drifted(world: World) -> dict[str, Any]:
+    """What is to be put back, by the alert that tells of it; nothing when there is none."""
+    world.clock.advance(timedelta(minutes=2))
+    evaluate(world.clock)
+    with session():
+        raised = [one.text for one in Alert.select().where(Alert.open_key.is_null(False)) if "tags" in one.key]
+    listed = {one["holds"]: one["tags"] for one in list_drift()}
+    assert len(raised) == bool(listed)
+    assert all(next(iter(listed)) in text for text in raised)
+    return listed
+
+
+def test_what_somebody_took_the_tags_off_is_told_with_what_to_put_back_until_it_is_back(
+    world: World, seeing: Seeing
+) -> None:
+    """feature C11: nothing deletes it once its point has aged, not even of a point that is marked already."""
+    point, marked = world.good_point(), world.good_point()
+    look(world)
+    assert drifted(world) == {}
+    with transaction():
+        assert move_point(marked.id, PointState.EXPIRING, expire_code="outlived")
+    bare = [part.external_id for one in (point, marked) for part in world.parts(one)]
+    seeing.untagged = frozenset(bare)
+    look(world)
+    wanted = {driver.TAG_INSTALLATION: "inst-1", driver.TAG_SOURCE: "i-1"}
+    assert {one: {**tags, driver.TAG_JOB: ""} for one, tags in drifted(world).items()} == {
+        one: {**wanted, driver.TAG_JOB: ""} for one in bare
+    }
+    seeing.untagged = frozenset()
+    look(world)
+    assert drifted(world) == {}
+
+
+def test_a_tag_of_another_resource_or_job_is_told_and_one_of_another_attempt_is_none(
+    world: World, seeing: Seeing
+) -> None:
+    point = world.good_point()
+    things = {one.id: one for one in world.cloud.of_kind("snapshot")}
+    first, second = (things[part.external_id] for part in world.parts(point))
+    token = first.doc["tags"][driver.TAG_JOB]
+    first.doc["tags"][driver.TAG_JOB] = f"{token.rpartition('-')[0]}-7/vol-1"
+    world.cloud.put(first)
+    look(world)
+    assert drifted(world) == {}
+    first.doc["tags"][driver.TAG_SOURCE], second.doc["tags"][driver.TAG_JOB] = "i-2", "somebody's"
+    for one in (first, second):
+        world.cloud.put(one)
+    look(world)
+    assert drifted(world) == {first.id: {driver.TAG_SOURCE: "i-1"}, second.id: {driver.TAG_JOB: token}}
+    with transaction():  # what is gone is nothing that anybody can tag
+        move_point(point.id, PointState.LOST, error_code=DELETED_ELSEWHERE, deleted_at=world.clock.timer())
+    assert drifted(world) == {}
+
+
+class Blind(Seeing):
+    """A cloud that lists nothing by tag, and tells no tags."""
+
+    tagged = None  # type: ignore[assignment]
+
+    def present(self, account: driver.Account, region: str, parts: Sequence[driver.Part]) -> driver.Presence:
+        return dict.fromkeys(super().present(account, region, parts))
+
+
+def test_where_nothing_is_listed_by_tag_each_point_is_asked_for(world: World) -> None:
+    """feature C11: DynamoDB, EFS and DocumentDB. Of their tags nothing is judged."""
+    blind = Blind(world.cloud)
+    world.context = replace(world.context, drivers=dict.fromkeys(world.context.drivers, blind))
+    point, other = world.good_point(), world.good_point()
+    blind.deleted = frozenset(one.external_id for one in world.parts(point))
+    look(world)
+    assert [now(world, one).state for one in (point, other)] == [PointState.LOST, PointState.GOOD]
+    assert drifted(world) == {}

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.unit
 LISTS = (
     "points", "runs", "runs show 1", "run-show run-1", "point 1", "why rp-1", "restores", "restores show 1", "policies",
     "schedules", "schedules preview nightly", "accounts", "resources", "capabilities", "alerts", "alerts --all",
-    "audit", "orphans", "orphans --all",
+    "audit", "orphans", "orphans --all", "drift",
     "queue", "queue status", "processes", "retention", "retention simulate --policy web --until 2030-01-01",
     "dead", "dead list", "dead list --all", "users", "users list", "tokens", "tokens list",
     "cleanup --dry-run", "export", "version", "upgrade --dry-run", "doctor --wait 0",
