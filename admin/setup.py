@@ -4,18 +4,21 @@ A catalog belongs to one master key. A second host joins by bringing that key: a
 would make its secrets unreadable, so that is refused.
 """
 
+import re
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 from tasks.catalog import Audit, Meta, User, open_catalog, session, transaction
+from tasks.catalog.era import take_over
 from tasks.catalog.migrate import migrate
 from tasks.errors import Invalid, Refused
 from tasks.secrets import MasterKey
 from tasks.settings import Settings
 
 KEY_ID = "key_id"
+_ID = re.compile(r"[0-9a-f]{16}")  # as `secrets.token_hex(8)` makes it
 
 
 @dataclass
@@ -65,8 +68,15 @@ def write_settings(home: Path, values: dict[str, str]) -> Path | None:
     return file
 
 
-def prepare_catalog(settings: Settings) -> Setup:
-    """Key, schema and installation id. Raises Refused when the catalog is another key's, Unavailable without one."""
+def prepare_catalog(settings: Settings, installation: str = "") -> Setup:
+    """Key, schema and installation id: a new one, or that of a lost `installation`, which this one then is.
+
+    Raises Refused when the catalog is another key's or another installation's, Invalid for an id that is none,
+    Unavailable without a catalog.
+    """
+    if installation and not _ID.fullmatch(installation):
+        text = f"{installation!r} is no id of an installation: it has 16 digits and letters from a to f."
+        raise Invalid(text, advice="Everything that it made carries its id as the tag snapfleet:installation.")
     found = Setup()
     open_catalog(settings.catalog)
     applied = migrate()
@@ -86,12 +96,24 @@ def prepare_catalog(settings: Settings) -> Setup:
             f"The master key {settings.key_place} is not this catalog's.", advice="Bring the key that belongs to it."
         )
     with transaction():
-        for name, value in (("installation", secrets.token_hex(8)), (KEY_ID, key.key_id)):
+        wanted = installation or secrets.token_hex(8)
+        for name, value in (("installation", wanted), (KEY_ID, key.key_id)):
             if name not in known:
                 Meta.insert(key=name, value=value).on_conflict_ignore().execute()
         found.installation = Meta.get_by_id("installation").value
         found.has_users = User.select().exists()
+        if installation not in ("", found.installation):
+            text = f"This catalog is of the installation {found.installation}."
+            raise Refused(text, advice="Take over a lost one's id with an empty home and catalog.")
         if "installation" not in known:
-            found.made.append(f"installation {found.installation}")
-            Audit.create(at=settings.clock().timer(), who="init", action="init", subject=found.installation)
+            _begin(settings, found, taken_over=bool(installation))
     return found
+
+
+def _begin(settings: Settings, found: Setup, *, taken_over: bool) -> None:
+    clock = settings.clock()
+    if taken_over:
+        take_over(clock.now(), clock.timer())
+    found.made.append(f"installation {found.installation}" + (", taken over" if taken_over else ""))
+    action = "init.take-over" if taken_over else "init"
+    Audit.create(at=clock.timer(), who="init", action=action, subject=found.installation)

@@ -15,6 +15,7 @@ from coordinator.deletion import ask_deletion
 from coordinator.importing import ask_import
 from coordinator.judge import points_of_plan
 from coordinator.looks import Looks, Scope, ask_for_looks, read_looks, services_of
+from coordinator.rebuilding import ask_orphans, ask_rebuild
 from coordinator.recover import begin_restore
 from coordinator.repositories import KEY_FIELDS, ask_keys, ask_repository
 from coordinator.standing import Place, wake_all
@@ -46,7 +47,9 @@ log = logging.getLogger("snapfleet.coordinator")
 REQUESTS_A_TICK = 50
 RETENTION_NOW = "retention:now"  # the Meta row that asks for a retention pass
 # Refused while the fleet stands still.
-_BEGINS = frozenset({"run", "restore", "repository", "archive", "import", "adopt", "delete", "cleanup", "confirm"})
+_BEGINS = frozenset(
+    {"run", "restore", "repository", "archive", "import", "adopt", "delete", "cleanup", "confirm", "rebuild", "orphans"}
+)
 Result = dict[str, Any]
 
 
@@ -190,6 +193,14 @@ def _adopt(wish: Wish) -> Result:
     return {"job": ask_adopt(wish.payload, wish.at)}
 
 
+def _rebuild(wish: Wish) -> Result:
+    return {"jobs": ask_rebuild(wish.payload, wish.at)}
+
+
+def _orphans(wish: Wish) -> Result:
+    return {"jobs": ask_orphans(wish.payload, wish.at)}
+
+
 def _delete(wish: Wish) -> Result:
     return {"job": ask_deletion(wish.payload, wish.at)}
 
@@ -315,6 +326,8 @@ HANDLERS: Mapping[str, Callable[[Wish], Result]] = {
     "archive": _archive,
     "import": _import,
     "adopt": _adopt,
+    "rebuild": _rebuild,
+    "orphans": _orphans,
     "delete": _delete,
     "keys": _keys,
     "cleanup": _cleanup,

@@ -14,7 +14,7 @@ from tasks.lanes import Lane
 
 # A look that met a refused connection is taken again at once: a run waits for it for minutes, and without one it would
 # leave out what nobody has seen yet. A poll that failed is simply woken again when it is next due.
-ATTEMPTS = {"discover": 3}
+ATTEMPTS = {"discover": 3, "rebuild": 3, "rebuild-look": 3}
 RETRY_WAIT_S = 15
 
 

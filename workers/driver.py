@@ -26,6 +26,7 @@ TAG_JOB = "snapfleet:job"
 TAG_RUN = "snapfleet:run"
 TAG_POLICY = "snapfleet:policy"
 TAG_SOURCE = "snapfleet:source"
+TAG_VOLUME = "snapfleet:source-volume"  # on a copy where the cloud does not tell it: what its source was taken of
 TAG_OUTDATED = "snapfleet:outdated"  # set instead of deleting where an account may not delete
 # Of a part's attributes, where copies keep an order: when the cloud began the snapshot, as it told (ISO 8601, with its
 # zone). A copy keeps that of its source.

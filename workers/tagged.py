@@ -100,6 +100,18 @@ def unknown(found: Sequence[driver.Tagged], states: Collection[JobState] = JOB_O
     return [one for one in found if one.external_id not in known and job_key(one) not in taken]
 
 
+def made_good(found: Sequence[driver.Tagged]) -> frozenset[str]:
+    """The keys of jobs that made a point of which something is among these, unless that point failed."""
+    ids, good = [one.external_id for one in found], Point.state != PointState.FAILED
+    known: set[str] = set()
+    for start in range(0, len(ids), _MOST):
+        some = ids[start : start + _MOST]
+        parts = Part.select(Part.external_id).join(Point).where(Part.external_id.in_(some), good)
+        known |= {one for (one,) in rows(parts)}
+        known |= {one for (one,) in rows(Point.select(Point.image_id).where(Point.image_id.in_(some), good))}
+    return frozenset(job_key(one) for one in found if one.external_id in known)
+
+
 def _among(column: Any, ids: Sequence[str]) -> Iterable[str]:
     for start in range(0, len(ids), _MOST):
         query: Any = column.model.select(column).where(column.in_(ids[start : start + _MOST]))

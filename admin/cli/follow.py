@@ -119,16 +119,21 @@ def follow_run(at: Context, run: str) -> int:
 
 def follow_looks(at: Context, jobs: Sequence[int], asked_at: datetime) -> list[Row] | None:
     """Wait until looks that were asked for at `asked_at` have ended; what they saw, or None when the person left."""
+    return follow_places(at, lambda: list_looks(jobs, asked_at), "the look", "snapfleet accounts")
+
+
+def follow_places(at: Context, look: Callable[[], list[Row]], what: str, see: str) -> list[Row] | None:
+    """Wait until none of the rows that `look` gives has the state open; None when the person left."""
     alone = 0
     try:
         while True:
-            rows = list_looks(jobs, asked_at)
+            rows = look()
             if all(row["state"] != "open" for row in rows):
                 return rows
             alone = _alone(at, alone)
             threading.Event().wait(LOOK_SECONDS)
     except KeyboardInterrupt:
-        _stopped("the look", "snapfleet accounts")
+        _stopped(what, see)
         return None
 
 

@@ -10,6 +10,7 @@ import click
 
 from admin.cli.command import command, group
 from admin.cli.context import Context
+from admin.cli.rebuilding import state_rebuild
 from admin.state import Summary, back_up, inspect
 from admin.state_restore import elsewhere, restore
 from tasks.errors import Invalid
@@ -28,7 +29,7 @@ _file = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @group(example="snapfleet state backup /backup/snapfleet-2026-12-01.state --key-file /etc/snapfleet/state.key")
 def state(_at: Context) -> None:
     """Back this installation up, and put it back."""
-    raise click.UsageError("Say backup, show or restore.")
+    raise click.UsageError("Say backup, show, restore or rebuild.")
 
 
 @command(name="backup", example="snapfleet state backup snapfleet.state --key-file state.key")
@@ -73,7 +74,7 @@ def state_restore(at: Context, file: Path, key_file: Path | None, dry_run: bool,
         at.output.line(f"snapfleet.toml names another {name} than was used here: correct it, or keep {variable} set.")
 
 
-for _verb in (state_backup, state_show, state_restore):
+for _verb in (state_backup, state_show, state_restore, state_rebuild):
     state.add_command(_verb)
 
 

@@ -269,10 +269,10 @@ def part_of(snapshot: Mapping[str, Any], volume: Mapping[str, Any], default_key:
 
 def part_again(one: Tagged, resource: Resource) -> Part:
     """The part of what is tagged, with what is known of its volume. One that was left without its volume's id is of
-    the only one that there is."""
+    the only one that there is; the snapshots of an image know themselves where they belong."""
     own = {**resource.attributes, "id": resource.external_id, "tags": dict(resource.tags)}
     volumes = [own] if resource.type == "volume" else list(resource.attributes.get("volumes", ()))
-    known = {str(volume["id"]): volume for volume in volumes}
+    known = {str(volume["id"]): volume for volume in volumes} if not one.device else {}
     source = one.source_id or (next(iter(known)) if len(known) == 1 else "")
     snapshot = {"SnapshotId": one.external_id, "VolumeId": source, "VolumeSize": one.size_gib}
     part = part_of(snapshot, known.get(source, {}), None)

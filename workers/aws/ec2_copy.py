@@ -19,7 +19,7 @@ from workers.aws.ec2_progress import APART, by_two_hops, describe_snapshots
 from workers.aws.errors import translated
 from workers.aws.session import Client, Clients
 from workers.aws.tags import TAG_SOURCE_SNAPSHOT, fit_tags, name_for, part_key, read_tags, specify, token_for
-from workers.driver import TAG_JOB, Account, CopyRequest, Destination, Operation, Part, Point, Started
+from workers.driver import TAG_JOB, TAG_VOLUME, Account, CopyRequest, Destination, Operation, Part, Point, Started
 from workers.pace import Pace
 
 _NO_IMAGE = "Across accounts the snapshots of the image are copied, not the image: what it licenses stays behind."
@@ -140,6 +140,7 @@ def _share(copying: Copying, parts: Iterable[Part]) -> None:
 def _copy(copying: Copying, key: str, part: Part) -> tuple[str, list[str]]:
     users = dict(part.attributes.get("tags", {}))
     ours = {**copying.request.tags, TAG_SOURCE_SNAPSHOT: part.external_id}
+    ours |= {TAG_VOLUME: part.source_id} if part.source_id else {}
     tags, lost = fit_tags(key, ours, users)
     try:
         with translated("CopySnapshot", guard=copying.pace.guard):

@@ -15,7 +15,18 @@ from workers.azure.clients import Clients
 from workers.azure.errors import translated
 from workers.azure.ids import normal, part_key, read_id
 from workers.azure.snapshots import Wish
-from workers.driver import BackupRequest, CopyRequest, Destination, Operation, Part, Point, Resource, Started, Tagged
+from workers.driver import (
+    TAG_VOLUME,
+    BackupRequest,
+    CopyRequest,
+    Destination,
+    Operation,
+    Part,
+    Point,
+    Resource,
+    Started,
+    Tagged,
+)
 from workers.pace import Pace
 
 _NOT_ONE_INSTANT = "The disks were taken one after the other: they are consistent each, and not with one another."
@@ -152,7 +163,8 @@ def start_copy(clients: Clients, point: Point, destination: Destination, request
     for part in point.parts:
         key, group = part_key(request.key, part.external_id), read_id(part.external_id).group
         users = part.attributes.get("tags", {})
-        wish = Wish(key, part.external_id, destination.region, group, True, request.tags, users, request.fresh)
+        tags = {**request.tags, TAG_VOLUME: part.source_id}
+        wish = Wish(key, part.external_id, destination.region, group, True, tags, users, request.fresh)
         operation, there, lost = snapshots.start(clients, wish, pace, request.proceed)
         operations.append(operation)
         attributes = {**part.attributes, "source_snapshot": part.external_id}

@@ -8,6 +8,7 @@ import pytest
 from admin.cli.main import run
 from admin.web.passwords import verify_password
 from tasks.catalog import Meta, User, close_catalog, session
+from tasks.catalog.era import awaits_rebuild, read_era
 from tasks.secrets import MasterKey
 
 PASSWORD = "a-password-of-my-own"
@@ -120,4 +121,25 @@ def test_a_password_that_is_too_short_is_refused(
     monkeypatch.setenv("SNAPFLEET_ADMIN_PASSWORD", "short")
     assert run(["init", "--yes"]) == 2
     assert "12 to 256 characters" in capsys.readouterr().err
+    close_catalog()
+
+
+def test_the_id_of_a_lost_installation_is_taken_over_by_an_empty_catalog_alone(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """feature C11: an era whose number no earlier one can have had, so that nothing of the lost one's is adopted."""
+    assert run(["init", "--yes", "--installation", "not-an-id"]) == 2
+    assert "no id of an installation" in capsys.readouterr().err
+    assert run(["init", "--yes", "--installation", "00c0ffee00c0ffee"]) == 0
+    assert "snapfleet state rebuild" in capsys.readouterr().out
+    with session():
+        era = read_era()
+        assert (Meta.get_by_id("installation").value, awaits_rebuild("1:us-east-1:ec2")) == ("00c0ffee00c0ffee", True)
+    assert era is not None
+    assert era.number > 1_700_000_000
+    assert run(["init", "--yes", "--installation", "00c0ffee00c0ffee"]) == 0
+    assert run(["init", "--yes", "--installation", "11c0ffee00c0ffee"]) == 4
+    assert "is of the installation 00c0ffee00c0ffee" in capsys.readouterr().err
+    with session():
+        assert read_era() == era
     close_catalog()

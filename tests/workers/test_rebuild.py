@@ -1,0 +1,251 @@
+"""What the clouds hold with our tag becomes good points of a catalog that knows nothing of it (feature C11)."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tasks.catalog import Job, Part, Point, Policy, Resource, session, transaction
+from tasks.catalog.era import awaits_rebuild, place_of, take_over
+from tasks.catalog.point import ORPHAN
+from tasks.lanes import Lane
+from tasks.states import JobState, PointState
+from tests.workers.test_orphans import LONG_AGO, Seeing, poll, tagged
+from tests.workers.world import AWAY, HOME, START, World
+from workers import driver
+from workers.app import work
+from workers.orphans import EVERY
+from workers.rebuilding import REST
+
+
+@pytest.fixture
+def clouds(world: World) -> Seeing:
+    made = Seeing(world.cloud)
+    world.context = replace(world.context, drivers=dict.fromkeys(world.context.drivers, made))
+    return made
+
+
+def of_policy(name: str, job: str = "old-0", run: str = "run-7", **more: Any) -> driver.Tagged:
+    found = tagged(name, job=job, run=run)
+    return driver.Tagged(**{**vars(found), **more})
+
+
+def rebuild(world: World, region: str = HOME, kind: str = "rebuild") -> Job:
+    """A look at one place to its end."""
+    with session():
+        number = Job.select().where(Job.kind.in_(["rebuild", "rebuild-look"])).count()
+    job = world.job(kind, Lane.DISCOVER, run=None, region=region, key=f"{kind}:{region}:{number}")
+    assert world.work(job) == "done"
+    return world.row(job)
+
+
+def written(*where: Any) -> list[Point]:
+    with session():
+        return list(Point.select().where(True, *where).order_by(Point.id))
+
+
+def parts(point: Point) -> dict[str, Part]:
+    with session():
+        return {part.source_id: part for part in Part.select().where(Part.point == point.id)}
+
+
+def test_what_is_complete_is_a_good_point_and_the_rest_a_failed_one_or_left_alone(world: World, clouds: Seeing) -> None:
+    young = START - timedelta(hours=1)
+    clouds.listed = (
+        of_policy("snap-a"),
+        of_policy("snap-b", encrypted=True, kms_key_id="key-1", attributes={"default_key": False}),
+        of_policy("snap-broken", job="broken-0", complete=False),
+        of_policy("snap-running", job="running-0", complete=False, began_at=young),
+        of_policy("snap-nobodys", job="restore-0", tags={**tagged("x", job="restore-0").tags, "snapfleet:policy": ""}),
+    )
+    told = rebuild(world).result
+    assert (told["points"], told["failed"], told["running"], told["skipped"]) == (1, 2, 1, [])
+    good, *failed = written()
+    assert (good.state, good.policy_id, good.destination, good.taken_at) == (PointState.GOOD, 1, "", LONG_AGO)
+    assert (good.locked_until_at, good.size_gib) == (START + REST, 16)
+    part = parts(good)["vol-of-snap-b"]
+    assert (part.encrypted, part.kms_key_id, part.attributes) == (1, "key-1", {"default_key": False, "run": "run-7"})
+    assert [(one.state, one.error_code) for one in failed] == [(PointState.FAILED, ORPHAN)] * 2
+    assert "is complete" in str(failed[0].warnings)
+    assert rebuild(world).result["points"] == 0
+    assert len(written()) == 3
+
+
+def test_a_dry_run_tells_the_same_and_leaves_nothing(world: World, clouds: Seeing) -> None:
+    clouds.listed = (of_policy("snap-a"), of_policy("snap-b", job="b-0", complete=False))
+    told = rebuild(world, kind="rebuild-look").result
+    assert (told["points"], told["failed"], told["dry_run"]) == (1, 1, True)
+    assert (told["written"][0]["parts"], told["left"][0]["parts"]) == ("snap-a", "snap-b")
+    assert written() == []
+
+
+def test_of_what_a_job_made_twice_one_is_a_good_point(world: World, clouds: Seeing) -> None:
+    """A call that went out again, and an attempt after one that had failed."""
+    again = LONG_AGO + timedelta(minutes=1)
+    clouds.listed = (
+        of_policy("snap-first"),
+        of_policy("snap-again", began_at=again, source_id="vol-of-snap-first"),
+        of_policy("snap-half", job="retried-0"),
+        of_policy("snap-whole", job="retried-1"),
+    )
+    told = rebuild(world).result
+    assert (told["points"], told["failed"]) == (2, 2)
+    good = written(Point.state == PointState.GOOD)
+    assert {one for point in good for one in parts(point)} == {"vol-of-snap-first", "vol-of-snap-whole"}
+    assert {one["parts"]: one["why"] for one in told["left"]} == {
+        "snap-again": "It was made twice.",
+        "snap-half": "A later attempt of its job made a good point.",
+    }
+
+
+def test_what_this_catalog_works_on_or_has_made_is_left_to_it(world: World, clouds: Seeing) -> None:
+    point, waiting = world.good_point(), world.snapshot_job()
+    key = world.row(waiting).key
+    clouds.listed = (
+        *(of_policy(part.external_id, job="x-0") for part in world.parts(point)),
+        of_policy("snap-more", job="x-1"),
+        of_policy("snap-open", job=f"{key}-0"),
+    )
+    told = rebuild(world).result
+    assert (told["points"], told["failed"], told["already"]) == (0, 1, 3)
+    assert told["left"][0]["why"] == "Its job made another point."
+
+
+@pytest.mark.parametrize("home_first", [True, False])
+def test_a_copy_is_tied_to_its_source_in_whichever_order_they_are_found(
+    world: World,
+    clouds: Seeing,
+    *,
+    home_first: bool,
+) -> None:
+    later = LONG_AGO + timedelta(hours=3)
+    home = (of_policy("snap-a", device="/dev/sdf", attributes={"default_key": True, "type": "gp3"}), *image("1"))
+    away = (
+        of_policy("snap-c", job="copy-0", began_at=later, source_id="", attributes={"source_snapshot": "snap-a"}),
+        *image("2", job="copied-0", began_at=later),
+    )
+    for region, listed in ((HOME, home), (AWAY, away)) if home_first else ((AWAY, away), (HOME, home)):
+        clouds.listed = listed
+        rebuild(world, region)
+    snapshots, images = (written(Point.kind == kind) for kind in ("snapshots", "image"))
+    for points in (snapshots, images):
+        (source,), (copy,) = ([one for one in points if bool(one.destination) == away] for away in (False, True))
+        assert (copy.copy_of_id, copy.taken_at, copy.destination) == (source.id, LONG_AGO, f"prod/{AWAY}")
+    (part,) = parts(copied(snapshots)).values()
+    assert (part.source_id, part.device) == ("vol-of-snap-a", "/dev/sdf")
+    assert part.attributes == {"source_snapshot": "snap-a", "type": "gp3", "run": "run-7"}
+
+
+def image(name: str, job: str = "image-0", **more: Any) -> list[driver.Tagged]:
+    """An image with its snapshot, as one call makes them."""
+    made = of_policy(f"ami-{name}", job=job, run="run-8", **{"kind": "image", "source_id": "", **more})
+    return [made, of_policy(f"snap-of-{name}", job=job, run="run-8", device="/dev/xvda", **more)]
+
+
+def copied(points: list[Point]) -> Point:
+    return next(one for one in points if one.destination)
+
+
+def test_a_second_copy_of_a_point_that_has_one_there_is_no_good_point(world: World, clouds: Seeing) -> None:
+    """As after a catalog was put back from yesterday: the slot ran anew, and so did its copies."""
+    source = world.good_point()
+    with transaction():
+        same = {"resource": source.resource_id, "policy": source.policy_id, "taken_at": source.taken_at}
+        Point.create(**same, account=1, region=AWAY, destination=f"prod/{AWAY}", copy_of=source.id, state="good")
+    first = world.parts(source)[0].external_id
+    clouds.listed = (of_policy("snap-c", job="copy-0", attributes={"source_snapshot": first}),)
+    told = rebuild(world, AWAY).result
+    assert (told["points"], told["left"][0]["why"]) == (0, f"rp-{source.id} has a copy there already.")
+
+
+def test_what_neither_the_estate_nor_its_policies_know_any_more_is_kept(world: World, clouds: Seeing) -> None:
+    gone = of_policy("snap-a", type="azure-disk", tags={**tagged("x", policy="dropped", source="/disks/old").tags})
+    nothing = of_policy("snap-b", tags=tagged("x", job="y-0", source="").tags)
+    clouds.listed = (gone, nothing)
+    told = rebuild(world).result
+    assert told["skipped"] == ["snap-b: its tags do not say which resource it is of."]
+    (point,) = written()
+    with session():
+        resource, policy = Resource.get_by_id(point.resource_id), Policy.get_by_id(point.policy_id)
+    assert (resource.type, resource.external_id, resource.gone_at) == ("azure-disk", "/disks/old", START)
+    assert (policy.name, policy.spec, policy.enabled) == ("adopted:tags", {"targets": []}, False)
+    assert "Nothing is known of /disks/old" in point.warnings[0]
+
+
+def test_a_place_is_rebuilt_once_nothing_runs_there_any_more(world: World, clouds: Seeing) -> None:
+    place = place_of(world.account.id, HOME, "ec2")
+    with transaction():
+        take_over(world.clock.now(), world.clock.timer())
+    for complete in (False, True):
+        clouds.listed = (of_policy("snap-a", complete=complete, began_at=START),)
+        rebuild(world)
+        with session():
+            assert awaits_rebuild(place) is not complete
+
+
+def test_a_worker_that_is_overtaken_writes_nothing_and_the_next_attempt_all(world: World, clouds: Seeing) -> None:
+    clouds.listed = (of_policy("snap-a"),)
+    job = world.job("rebuild", Lane.DISCOVER, run=None)
+    stale = world.claim(job)
+    with transaction():
+        Job.update(fence=Job.fence + 1, state=JobState.PENDING, lease_owner="").where(Job.id == job.id).execute()
+    assert work(world.context, stale) == "fence-lost"
+    assert written() == []
+    assert world.work(job) == "done"
+    assert len(written()) == 1
+
+
+# --- orphans ---
+
+
+def adopt(world: World, *points: Point, dry_run: bool = False) -> dict[str, str]:
+    """Why each was not adopted; '' for one that was."""
+    spec = {"points": [point.id for point in points], "dry_run": dry_run}
+    job = world.job("orphan-adopt", Lane.DISCOVER, run=None, spec=spec)
+    assert world.work(job) == "done"
+    return {one["id"]: one["why"] for one in world.row(job).result["orphans"]}
+
+
+def orphans(world: World, clouds: Seeing, *listed: driver.Tagged) -> list[Point]:
+    clouds.listed = listed
+    world.clock.advance(EVERY)
+    poll(world)
+    return written(Point.error_code == ORPHAN)
+
+
+def test_an_orphan_that_is_complete_becomes_a_good_point_of_its_policy(world: World, clouds: Seeing) -> None:
+    made = of_policy("snap-a", device="/dev/sdf", encrypted=True, kms_key_id="key-1")
+    (orphan,) = orphans(world, clouds, made)
+    assert adopt(world, orphan, dry_run=True) == {f"rp-{orphan.id}": ""}
+    assert written(Point.id == orphan.id)[0].state is PointState.FAILED
+    assert adopt(world, orphan) == {f"rp-{orphan.id}": ""}
+    (point,) = written(Point.id == orphan.id)
+    assert (point.state, point.error_code, point.policy_id, point.locked_until_at) == (PointState.GOOD, "", 1, None)
+    (part,) = parts(point).values()
+    assert (part.state, part.device, part.encrypted, part.kms_key_id) == (PointState.GOOD, "/dev/sdf", 1, "key-1")
+    assert adopt(world, orphan) == {f"rp-{orphan.id}": "It is no orphan any more."}
+
+
+def test_an_orphan_that_is_not_whole_or_that_stands_beside_a_good_point_says_why(world: World, clouds: Seeing) -> None:
+    done = world.snapshot_job()
+    world.work(done)
+    world.poll()
+    key = world.row(done).key
+    found = orphans(
+        world,
+        clouds,
+        of_policy("snap-broken", job="broken-0", complete=False),
+        of_policy("snap-gone", job="gone-0"),
+        of_policy("snap-beside", job=f"{key}-0"),
+        of_policy("snap-one", job="twice-0"),
+        of_policy("snap-two", job="twice-1"),
+    )
+    clouds.listed = tuple(one for one in clouds.listed if one.external_id != "snap-gone")
+    assert list(adopt(world, *found).values()) == [
+        "The cloud does not say that snap-broken is complete.",
+        "snap-gone is not there any more, or lost its tags.",
+        f"Its job made rp-{world.row(done).point_id}.",
+        "",
+        "Its job made another point.",
+    ]
