@@ -12,10 +12,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from admin.setup import KEY_ID, sqlite_path
+from admin.setup import sqlite_path
 from tasks.amqp import sentence
 from tasks.broker import FleetBroker, build_broker
 from tasks.catalog import Account, DeadLetter, Meta, Process, User, database_time, open_catalog, session
+from tasks.catalog.audit import KEY_ID
 from tasks.catalog.fleet import DRAIN, SILENT_AFTER
 from tasks.catalog.migrate import pending, unknown
 from tasks.catalog.pools import COMMON, read_fleet, read_pools

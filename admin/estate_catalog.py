@@ -129,6 +129,7 @@ def apply_estate(
         writer = _Writer(wanted, secrets, clock.now(), clock.timer(), who)
         for change in plan.changes:
             writer.write(change)
+        Audit.append(writer.told)
     return plan
 
 
@@ -207,10 +208,11 @@ def points_left(account: str) -> int:
 
 
 class _Writer:
-    """Writes changes, one method a section, with an audit row each; inside the caller's transaction."""
+    """Writes changes, one method a section, inside the caller's transaction. `told` are their audit rows, to append."""
 
     def __init__(self, wanted: Estate, secrets: Secrets, now: datetime, at: datetime, who: str) -> None:
         self.wanted, self.secrets, self.now, self.at, self.who = wanted, secrets, now, at, who
+        self.told: list[dict[str, Any]] = []
 
     def write(self, change: Change) -> None:
         spec = self.wanted.section(change.section).get(change.name)
@@ -221,9 +223,8 @@ class _Writer:
             "policies": self._policy,
         }[change.section](change, spec)
         detail = change.to_json()
-        Audit.create(
-            at=self.at, who=self.who, action=f"estate.{change.action}", subject=_subject(change), detail=detail
-        )
+        told = {"action": f"estate.{change.action}", "subject": _subject(change), "detail": detail}
+        self.told.append({"at": self.at, "who": self.who, **told})
 
     def _sealed(self, change: Change, key: str) -> str:
         return self.secrets.sealed.get((change.section, change.name, key), "")

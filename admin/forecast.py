@@ -34,7 +34,8 @@ def why_point(text: str, now: datetime) -> Row:
 def _gone_text(point: Point) -> str:
     if point.state == PointState.LOST:
         return point.error_text or "somebody else deleted it in the cloud"
-    return f"deleted at {point.deleted_at:%Y-%m-%d %H:%M} UTC: {point.expire_text or 'no reason was recorded'}"
+    when = f" at {point.deleted_at:%Y-%m-%d %H:%M} UTC" if point.deleted_at else ""
+    return f"deleted{when}: {point.expire_text or point.expire_code}"
 
 
 def forecast_cleanup(now: datetime) -> list[Row]:

@@ -25,20 +25,28 @@ def rpo_of(resources: Collection[int], now: datetime) -> dict[int, str]:
 
 def judge_targets(targets: Sequence[TargetFreshness], now: datetime) -> dict[int, RpoState]:
     """The worst state of each resource among its policies. Those that no policy covers are missing."""
-    specs: Any = Schedule.select(Schedule.id, Schedule.spec).tuples()
-    joins: Any = PolicySchedule.select(PolicySchedule.policy, PolicySchedule.schedule).tuples()
-    grids, pairs = dict(specs), list(joins)
-    slots, following = slots_by_policy(grids.items(), pairs, now), _next_slots(grids, pairs, now)
     states: dict[int, list[RpoState]] = defaultdict(list)
-    for one in targets:
-        policy = one.policy_id
-        state = rpo_state(one.newest_point_at, one.first_slot_at, slots.get(policy, ()), following.get(policy), now)
-        states[one.resource_id].append(state)
+    for (resource, _), state in judge_pairs(targets, now).items():
+        states[resource].append(state)
     judged = {resource: worst(found) for resource, found in states.items()}
     return {resource: state for resource, state in judged.items() if state is not None}
 
 
-def _next_slots(grids: Mapping[int, Any], pairs: Sequence[tuple[int, int]], now: datetime) -> dict[int, datetime]:
+def judge_pairs(targets: Sequence[TargetFreshness], now: datetime) -> dict[tuple[int, int], RpoState]:
+    """The state of each target of each policy, by (resource, policy)."""
+    specs: Any = Schedule.select(Schedule.id, Schedule.spec).tuples()
+    joins: Any = PolicySchedule.select(PolicySchedule.policy, PolicySchedule.schedule).tuples()
+    grids, pairs = dict(specs), list(joins)
+    slots, following = slots_by_policy(grids.items(), pairs, now), next_slots(grids, pairs, now)
+    states: dict[tuple[int, int], RpoState] = {}
+    for one in targets:
+        policy = one.policy_id
+        state = rpo_state(one.newest_point_at, one.first_slot_at, slots.get(policy, ()), following.get(policy), now)
+        states[one.resource_id, policy] = state
+    return states
+
+
+def next_slots(grids: Mapping[int, Any], pairs: Sequence[tuple[int, int]], now: datetime) -> dict[int, datetime]:
     """The next slot of each policy; a schedule that many policies share is worked out once."""
     readable = {schedule: readable_grid(spec) for schedule, spec in grids.items()}
     upcoming = {schedule: next_slot(grid, now) if grid else None for schedule, grid in readable.items()}

@@ -12,6 +12,8 @@ from typing import Any
 from peewee import JOIN, fn
 
 from admin.progress import NOTHING, progress_row
+from coordinator.reason import Reason
+from coordinator.waiting import why_behind
 from tasks.catalog import (
     Account,
     Creation,
@@ -28,7 +30,7 @@ from tasks.catalog import (
 )
 from tasks.catalog.archives import ARCHIVE_PART
 from tasks.errors import Invalid
-from tasks.states import OperationState, PointState
+from tasks.states import JobState, OperationState, PointState
 
 Row = dict[str, Any]
 LIMIT = 100
@@ -43,7 +45,7 @@ def number_of(text: str, prefix: str) -> int:
     return int(digits)
 
 
-_LISTS = {"rp": "points", "run": "runs", "restore": "restores"}
+_LISTS = {"rp": "points", "run": "runs", "restore": "restores", "job": "why run-N"}
 
 
 def find_policy(name: str, *, deleted: bool = False) -> Policy:
@@ -187,10 +189,13 @@ def show_run(text: str) -> Row:
         percents = _percents(found.id)
         counts = _job_counts([found.id]).get(found.id, {})
         parts = _parts(jobs)
+        behind = why_behind([job.id for job in jobs if job.state == JobState.PENDING])
         return {
             **_run(query.get(), counts),
             "problems": found.problems,
-            "jobs": [_job(job, percents.get(job.id), parts.get((job.id, job.epoch), [])) for job in jobs],
+            "jobs": [
+                _job(job, percents.get(job.id), parts.get((job.id, job.epoch), []), behind.get(job.id)) for job in jobs
+            ],
         }
 
 
@@ -219,7 +224,7 @@ def _run(row: Any, counts: dict[str, int]) -> Row:
     }
 
 
-def _job(row: Any, percent: int | None, parts: Sequence[Any] = ()) -> Row:
+def _job(row: Any, percent: int | None, parts: Sequence[Any] = (), behind: Reason | None = None) -> Row:
     far = progress_row(row, parts)
     return {
         "id": row.id,
@@ -236,7 +241,7 @@ def _job(row: Any, percent: int | None, parts: Sequence[Any] = ()) -> Row:
         "max_attempts": row.max_attempts,
         "next_at": row.not_before_at if str(row.state) == "pending" else None,
         "error_code": row.error_code,
-        "reason": row.error_text or "; ".join(map(str, row.warnings)),
+        "reason": row.error_text or "; ".join(map(str, row.warnings)) or (behind.text if behind else ""),
     }
 
 

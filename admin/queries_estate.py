@@ -289,7 +289,7 @@ def _look_state(row: Job, asked_at: datetime, specs: Sequence[Row]) -> str:
 
 def list_audit(*, limit: int = LIMIT) -> list[Row]:
     """Who asked for what, newest first."""
-    keys = ("at", "who", "action", "subject", "detail")
+    keys = ("id", "at", "who", "action", "subject", "detail")
     with session():
         return [
             {key: getattr(row, key) for key in keys} for row in Audit.select().order_by(Audit.id.desc()).limit(limit)

@@ -11,13 +11,13 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 from tasks.catalog import Audit, Meta, User, open_catalog, session, transaction
+from tasks.catalog.audit import KEY_ID, sign_audit_with
 from tasks.catalog.era import take_over
 from tasks.catalog.migrate import migrate
 from tasks.errors import Invalid, Refused
 from tasks.secrets import MasterKey
 from tasks.settings import Settings
 
-KEY_ID = "key_id"
 _ID = re.compile(r"[0-9a-f]{16}")  # as `secrets.token_hex(8)` makes it
 
 
@@ -95,6 +95,7 @@ def prepare_catalog(settings: Settings, installation: str = "") -> Setup:
         raise Refused(
             f"The master key {settings.key_place} is not this catalog's.", advice="Bring the key that belongs to it."
         )
+    sign_audit_with(lambda: key)
     with transaction():
         wanted = installation or secrets.token_hex(8)
         for name, value in (("installation", wanted), (KEY_ID, key.key_id)):

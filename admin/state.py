@@ -18,6 +18,7 @@ from typing import Any
 
 from admin.bundle import Record, Writer, read_bundle
 from tasks.catalog import MODELS, Lease, Meta, Process, database, session
+from tasks.catalog.audit import audit_head
 from tasks.catalog.database import CatalogModel
 from tasks.catalog.fields import is_postgres
 from tasks.catalog.migrate import applied
@@ -41,6 +42,7 @@ class Summary:
     version: str
     schema: list[str]
     key_id: str
+    audit: str  # the end of the audit's chain: `snapfleet audit verify --anchor` takes it
     tables: dict[str, int] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
 
@@ -106,6 +108,7 @@ def _records(settings: Settings, made_at: datetime) -> Iterator[Record]:
                 "version": version("snapfleet"),
                 "schema": applied(),
                 "key_id": settings.master_key().key_id,
+                "audit": str(audit_head()),
             }
         }
         yield from _files(settings)

@@ -14,12 +14,13 @@ from admin.bundle import Record, read_bundle
 from admin.setup import prepare_home, sqlite_path
 from admin.state import KEY_FILE, TABLES, Summary, check, inspect, line_of, table_rows, write_private
 from tasks.catalog import Audit, Job, Lease, Meta, Process, database, open_catalog, session, transaction
+from tasks.catalog.audit import sign_audit_with
 from tasks.catalog.database import CatalogModel
 from tasks.catalog.era import begin_era
 from tasks.catalog.fields import UtcField, is_postgres
 from tasks.catalog.migrate import applied, known, migrate
 from tasks.errors import Invalid, Refused
-from tasks.secrets import Secret
+from tasks.secrets import MasterKey, Secret
 from tasks.settings import Settings
 from tasks.states import JOB_OPEN
 
@@ -82,6 +83,24 @@ def _check_key(settings: Settings, summary: Summary) -> None:
         raise Invalid(text, advice="Set SNAPFLEET_KEY_COMMAND to that command, and restore again.")
 
 
+def _key_of(settings: Settings, path: Path, secret: Secret) -> Callable[[], MasterKey]:
+    """The bundle's master key, which is not in its place yet; with a key command the one that it prints."""
+    found = [record["file"]["data"] for record in _files_of(path, secret) if record["file"]["path"] == KEY_FILE]
+    if settings.key_command or not found:
+        return settings.master_key
+    key = MasterKey(base64.b64decode(base64.b64decode(found[0])))
+    return lambda: key
+
+
+def _files_of(path: Path, secret: Secret) -> Iterator[Record]:
+    """The files of a bundle, which come before its tables."""
+    for record in read_bundle(path, secret):
+        if "row" in record or "end" in record:
+            return
+        if "file" in record:
+            yield record
+
+
 def elsewhere(settings: Settings) -> list[str]:
     """Settings in the restored snapfleet.toml by which a process that has only those would look for catalog or key in
     another place than they were put back into."""
@@ -93,16 +112,13 @@ def elsewhere(settings: Settings) -> list[str]:
 def _put_files(settings: Settings, path: Path, secret: Secret) -> None:
     """Each file back into its place, the master key where the settings look for it. Raises Invalid where it cannot be
     written."""
-    for record in read_bundle(path, secret):
-        if "file" in record:
-            name, data = record["file"]["path"], base64.b64decode(record["file"]["data"])
-            place = settings.key_path if name == KEY_FILE else settings.home / name
-            try:
-                write_private(place, data)
-            except OSError as error:
-                raise Invalid(f"{place} cannot be written: {error.strerror}.") from None
-        elif "row" in record or "end" in record:
-            return
+    for record in _files_of(path, secret):
+        name, data = record["file"]["path"], base64.b64decode(record["file"]["data"])
+        place = settings.key_path if name == KEY_FILE else settings.home / name
+        try:
+            write_private(place, data)
+        except OSError as error:
+            raise Invalid(f"{place} cannot be written: {error.strerror}.") from None
 
 
 def _put_rows(settings: Settings, path: Path, secret: Secret, who: str) -> None:
@@ -116,6 +132,7 @@ def _put_rows(settings: Settings, path: Path, secret: Secret, who: str) -> None:
             found = _digest(model)
             if found != digests[model._meta.table_name]:
                 raise Invalid(f"What was written into {model._meta.table_name} is not what was read.")
+        sign_audit_with(_key_of(settings, path, secret))
         _begin(settings, who)
         _put_files(settings, path, secret)  # last: a failure leaves the key that the catalog there is sealed with
 

@@ -98,6 +98,8 @@ class Admission:
 
 
 USUAL = Admission()
+# What holds a job back that might go else: codes of reasons.
+LANE, PACE, COPIES = "lane-full", "pace", "copy-slots"
 
 
 @dataclass
@@ -149,6 +151,12 @@ def choose(
     return list(islice(chain.from_iterable(shares), most))
 
 
+def held_back(item: Candidate, flight: InFlight, copy_slots: Mapping[str, int], admission: Admission = USUAL) -> str:
+    """What would keep a job back if no other were ready: '' or a code, by the gate that publishing has."""
+    gate = _Gate(flight, copy_slots, admission)
+    return gate.refusal(item) if gate.room(item.lane) > 0 else LANE
+
+
 def _share_out(lane: Lane, accounts: Mapping[int, list[Candidate]], gate: "_Gate", turns: Turns) -> Iterator[Candidate]:
     """The accounts' lines taken in turns, for as long as the lane has room."""
     line = {account: iter(sorted(items, key=_in_line)) for account, items in accounts.items()}
@@ -184,14 +192,17 @@ class _Gate:
         """Messages that the lane still takes."""
         return self._room[lane]
 
+    def refusal(self, item: Candidate) -> str:
+        """'' when it may go, else the code of what holds it back."""
+        if item.lane in METERED and not self._starts_left(item):
+            return PACE
+        return COPIES if item.slots and not self._slots_left(item) else ""
+
     def admits(self, item: Candidate) -> bool:
         """Whether it may go; counted when it may."""
-        metered = item.lane in METERED
-        if metered and not self._starts_left(item):
+        if self.refusal(item):
             return False
-        if item.slots and not self._slots_left(item):
-            return False
-        if metered:
+        if item.lane in METERED:
             self._starts[item.starts] -= item.slots or 1
         if item.slots:
             self._copies[item.account, item.region, item.service] += item.slots

@@ -1,6 +1,7 @@
 """Which operations to ask about next, and how runs end. What a finished job leads to is in `coordinator.settle`."""
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,12 +10,13 @@ from peewee import fn
 from coordinator.routes import TWO_HOPS
 from coordinator.standing import Place, wake_all
 from tasks.catalog import Account, Job, Operation, Run, rows, transaction
-from tasks.catalog.transitions import BATCH, cancel_jobs
+from tasks.catalog.transitions import BATCH, CANCELLED, cancel_jobs
 from tasks.lanes import Lane
 from tasks.states import JOB_OPEN, JobState, OperationState, RunState
 from tasks.telemetry import Counters
 
 RUNS_A_TICK = 100
+NO_BACKUP = "no-backup"  # the code of a run whose jobs all ended well, and none of them was a backup
 
 
 def ask_about_operations(at: datetime) -> int:
@@ -71,17 +73,20 @@ def _cancel_rest(at: datetime) -> None:
 
 
 def _close(run: Run, at: datetime, counters: Counters) -> int:
-    counts: dict[tuple[str, str], int] = {
-        (kind, str(state)): count
-        for kind, state, count in rows(
-            Job.select(Job.kind, Job.state, fn.COUNT(Job.id))
-            .where(Job.run == run.id, Job.error_code != TWO_HOPS)  # two other jobs do what that one could not
-            .group_by(Job.kind, Job.state)
-        )
-    }
+    counts: Counter[tuple[str, str]] = Counter()
+    codes: Counter[tuple[str, str]] = Counter()
+    for kind, ended, code, count in rows(
+        Job.select(Job.kind, Job.state, Job.error_code, fn.COUNT(Job.id))
+        .where(Job.run == run.id, Job.error_code != TWO_HOPS)  # two other jobs do what that one could not
+        .group_by(Job.kind, Job.state, Job.error_code)
+    ):
+        counts[kind, str(ended)] += count
+        codes[str(ended), code] += count
     state = outcome(counts, len(run.problems))
+    why = reason_code(state, codes, [problem["code"] for problem in run.problems], run.cancelled_at is not None)
     with transaction():
-        closed = Run.update(state=state, finished_at=at).where(Run.id == run.id, Run.state == RunState.OPEN).execute()
+        columns = {"state": state, "error_code": why, "finished_at": at}
+        closed = Run.update(**columns).where(Run.id == run.id, Run.state == RunState.OPEN).execute()
     if closed:
         counters.add("snapfleet_runs_finished_total", state=state)
     return int(closed)
@@ -100,6 +105,20 @@ def outcome(counts: Mapping[tuple[str, str], int], problems: int) -> RunState:
         return RunState.FAILED
     bad = total(JobState.FAILED) + total(JobState.CANCELLED) + problems
     return RunState.PARTIAL if bad else RunState.DONE
+
+
+def reason_code(state: RunState, codes: Mapping[tuple[str, str], int], problems: Sequence[str], cancelled: bool) -> str:
+    """Why a run ended as it did, as one code: '' when it is done, else what most of its jobs, by (state, code), or of
+    the targets that became none, failed for, and only without such what they were cancelled for. Pure."""
+    if state is RunState.DONE:
+        return ""
+    if state is RunState.CANCELLED and cancelled:
+        return CANCELLED
+    failed = Counter(problems)
+    failed.update({code: count for (one, code), count in codes.items() if one == JobState.FAILED})
+    cancelled_for = Counter({code: count for (one, code), count in codes.items() if one == JobState.CANCELLED})
+    found = cancelled_for if state is RunState.CANCELLED else failed or cancelled_for
+    return found.most_common(1)[0][0] if found else NO_BACKUP
 
 
 def operations_overdue(at: datetime, by: timedelta) -> int:

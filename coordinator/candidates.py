@@ -5,7 +5,7 @@ PostgreSQL each place costs a few steps down one index, so that a round takes as
 as at a thousand; while a batch takes all that is ready, those are looked up one by one instead, in half the time.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from operator import itemgetter
@@ -122,17 +122,35 @@ def share(room: int, places: int) -> int:
     return min(MOST, max(LEAST, -(-SPARE * room // max(1, places))))
 
 
-def _from_windows(at: datetime, room: Mapping[Lane, int]) -> list[Candidate]:
-    """The same by a look at all of them, for the embedded size."""
+def ready_among(at: datetime, jobs: Sequence[int]) -> list[Candidate]:
+    """Those of these jobs whose time has come and whose chain is free."""
+    if is_postgres(database):
+        return _in_turn(_all(at, dict.fromkeys(Lane, 1), jobs))
+    return _from_windows(at, dict.fromkeys(Lane, 1), Outbox.job.in_(list(jobs)))
+
+
+def jobs_ahead(jobs: Sequence[int]) -> dict[int, list[int]]:
+    """By job those of its chain that go before it; of these jobs the ones that have any."""
     other = Job.alias("ahead")
+    pairs = Job.select(Job.id, other.id).join(other, on=_goes_ahead(other)).where(Job.id.in_(list(jobs)))
+    found: dict[int, list[int]] = defaultdict(list)
+    for job, ahead in rows(pairs.where(Job.state == JobState.PENDING, Job.chain != "").order_by(Job.id, other.id)):
+        found[job].append(ahead)
+    return found
+
+
+def _goes_ahead(other: Any) -> Any:
+    """The condition under which another job (`ahead` in SQL) keeps one of its chain back."""
     by_age = (other.priority == Job.priority) | (fn.SUBSTR(Job.chain, 1, len(IN_ORDER)) == IN_ORDER)
     goes_before = (by_age & (other.id < Job.id)) | (~by_age & (other.priority > Job.priority))
-    blocked = other.select(SQL("1")).where(
-        SQL(_OPEN_AHEAD),
-        other.chain == Job.chain,
-        other.id != Job.id,
-        other.state.in_(_IN_FLIGHT) | ((other.state == JobState.PENDING) & goes_before),
-    )
+    its_turn = other.state.in_(_IN_FLIGHT) | ((other.state == JobState.PENDING) & goes_before)
+    return SQL(_OPEN_AHEAD) & (other.chain == Job.chain) & (other.id != Job.id) & its_turn
+
+
+def _from_windows(at: datetime, room: Mapping[Lane, int], which: Any = None) -> list[Candidate]:
+    """The same by a look at all of them, or at those for which the expression `which` holds; for the embedded size."""
+    other = Job.alias("ahead")
+    blocked = other.select(SQL("1")).where(_goes_ahead(other))
     turn = fn.ROW_NUMBER().over(
         partition_by=[Outbox.lane, Job.account, Job.region, Job.service], order_by=[Outbox.priority.desc(), Outbox.job]
     )
@@ -157,5 +175,7 @@ def _from_windows(at: datetime, room: Mapping[Lane, int]) -> list[Candidate]:
             (Job.chain == "") | (Job.state == JobState.QUEUED) | ~fn.EXISTS(blocked),
         )
     )
+    if which is not None:
+        ranked = ranked.where(which)
     first: Any = Select([ranked], [SQL("*")]).where(SQL("turn") <= MOST).bind(database)
     return [Candidate(job, _LANES[lane], *rest) for job, lane, *rest in rows(first)]

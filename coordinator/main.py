@@ -47,6 +47,7 @@ from coordinator.watch import watch_additions
 from coordinator.webhook import Notifier
 from tasks.broker import Publisher
 from tasks.catalog import Meta, Process, Restore, close_catalog, meta, open_catalog, rows, session, transaction
+from tasks.catalog.audit import Anchor, audit_head
 from tasks.catalog.fleet import BEAT
 from tasks.catalog.migrate import require_current
 from tasks.clock import Clock
@@ -89,6 +90,7 @@ class Coordinator:
     _touched: set[int] = field(default_factory=set)  # runs that may have come to their end
     _ended: deque[int] = field(default_factory=deque)  # the same, by the threads that plan
     _stages: dict[str, Stage] = field(default_factory=dict)
+    _audited: Anchor = Anchor(0, "")
 
     def step(self) -> bool:
         """One round; whether there was work, so that the next round should follow at once.
@@ -222,10 +224,21 @@ class Coordinator:
         self._part("cleanups", lambda: plan_cleanups(held, at, quarantine))
         if self._is_due("repositories", REPOSITORIES_EVERY, at):
             self._part("repositories", lambda: look_after_repositories(now, at))
+        self._part("audit", self._note_audit)
         self._part("alerts", lambda: len(alerts.evaluate(self.clock)))
         if not self.settings.embedded and self._is_due("letters", LETTERS_EVERY, at):
             self._part("letters", lambda: drain(self.settings, at))
             self._part("pools", lambda: self._pool_queues.look_after(self.settings.broker_url, at))
+
+    def _note_audit(self) -> None:
+        """Tell the log how the audit ends whenever it has grown: the log is kept elsewhere, and whoever cuts the
+        audit's tail off does not reach it there."""
+        end = audit_head()
+        if end.rows < self._audited.rows:
+            log.error("The audit ended at %s, and ends at %s now: rows were cut off.", self._audited, end)
+        elif end != self._audited:
+            log.info("The audit ends at %s.", end)
+        self._audited = end
 
     def _mend(self, held: Held, now: datetime, at: datetime, longest: timedelta) -> None:
         """What a wrong clock has left in the future; as long as something is found there may be more."""

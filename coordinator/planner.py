@@ -70,6 +70,7 @@ class Planned:
     jobs: Sequence[dict[str, Any]] = ()
     problems: Sequence[dict[str, str]] = ()
     reason: str = ""
+    code: str = ""  # why it ends without any, where no problem says it
     waits: bool = False  # some of its jobs are in line now
 
     def columns(self, at: datetime) -> dict[str, Any]:
@@ -79,6 +80,7 @@ class Planned:
             "targets": self.targets,
             "problems": list(self.problems),
             "reason": self.reason or self.run.reason,
+            "error_code": "" if self.state is RunState.OPEN else self.code or self.problems[0]["code"],
             "planned_at": at if self.state is RunState.OPEN else None,
             "finished_at": None if self.state is RunState.OPEN else at,
         }
@@ -143,7 +145,8 @@ class Planner:
     def _plan(self, run: Begun, policy: PolicyRow) -> Planned | None:
         """None while the looks that the run needs are on their way."""
         if policy.deleted_at is not None:
-            return Planned(run, RunState.CANCELLED, reason="The policy was removed before the run was planned.")
+            reason = "The policy was removed before the run was planned."
+            return Planned(run, RunState.CANCELLED, reason=reason, code="policy-removed")
         targets = policy.spec.get("targets") or ()
         stale = self._looks.stale(scopes_of(targets, self._regions), run.created_at - self._freshness)
         unanswered = [scope for scope in stale if not self._looks.refusal(scope, run.created_at)]

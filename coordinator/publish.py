@@ -5,26 +5,25 @@ the claim drops the second. Only this module publishes.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from peewee import fn
-
-from coordinator.admission import USUAL, Admission, Candidate, InFlight, Place, Turns, choose
+from coordinator.admission import USUAL, Admission, Candidate, Place, Turns, choose
 from coordinator.candidates import read_candidates, ready_jobs
-from coordinator.copy_slots import COPY_SLOTS, read_slots
+from coordinator.copy_slots import COPY_SLOTS
+from coordinator.flight import Paces, queued_messages, read_flight
 from coordinator.sharing import ALONE, Share
 from tasks.broker import Publisher
-from tasks.catalog import Job, Outbox, look_up_rows, rows, transaction
+from tasks.catalog import Job, Outbox, look_up_rows, transaction
 from tasks.catalog.budgets import calls_of, read_limits, read_paces, spend
 from tasks.catalog.bulk import find_rows
-from tasks.catalog.pools import COMMON, Pools, Served, read_fleet, read_pools, stranded_messages
+from tasks.catalog.pools import COMMON, Pools, read_fleet, read_pools
 from tasks.catalog.standstill import standstill
 from tasks.catalog.transitions import mark_published
 from tasks.crash import reach
 from tasks.lanes import Lane
-from tasks.limits import METERED, Pace, family_of_start
+from tasks.limits import METERED, Pace
 from tasks.messages import JobMessage
 from tasks.states import JobState
 from tasks.telemetry import Counters
@@ -34,10 +33,7 @@ BATCH = 1000
 # just emptied costs the catalog more than the job itself (a quarter of its time, measured 2026-11 at 10,000 jobs).
 REFILL = 10
 COUNT_FRESH, ROOMY = timedelta(seconds=3), 100 * BATCH
-# A message older than this waits for a worker; its start was counted, and what it was counted for has come back since.
-STALE = timedelta(seconds=5)
 _PUBLISHED = (JobState.PENDING, JobState.QUEUED)  # the second: its message is sent again
-_IN_FLIGHT = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING)
 
 
 @dataclass
@@ -84,7 +80,7 @@ def publish(
     with transaction():
         pools, (served, threads) = read_pools(), read_fleet(at)
         admission = replace(admission.for_fleet(threads), accounts=read_limits())
-        queued = memory.queued(admission, at) or memory.note(_queued(pools, served), at)
+        queued = memory.queued(admission, at) or memory.note(queued_messages(pools, served), at)
         room = {lane: admission.capacity[lane] - queued[lane] for lane in Lane}
         open_lanes = Lane if standstill() is None else (Lane.POLL,)  # what the cloud does is followed to its end
         lanes = [lane for lane in open_lanes if room[lane] * REFILL >= admission.capacity[lane]]
@@ -99,9 +95,9 @@ def publish(
         # Counted after the candidates were read: what another coordinator has published since is then in the count,
         # and what it is publishing at this moment is among our candidates and locked.
         metered = any(item.lane in METERED for item in candidates)
-        paces = _Paces(admission, read_paces(at) if metered else {})
-        queued = memory.queued(admission, at) or memory.note(_queued(pools, served), at)
-        flight = _in_flight(at, queued, candidates, paces)
+        paces = Paces(admission, read_paces(at) if metered else {})
+        queued = memory.queued(admission, at) or memory.note(queued_messages(pools, served), at)
+        flight = read_flight(at, queued, candidates, paces)
         chosen = _ours(choose(candidates, flight, COPY_SLOTS, admission, memory.turns, most), share)
         chosen = _locked(chosen[:BATCH], at)
         if not chosen:
@@ -127,66 +123,6 @@ def _message(item: Candidate, pools: Pools | None) -> JobMessage:
     return JobMessage(item.job, item.attempt, item.fence, pool=pool)
 
 
-def _queued(pools: Pools, served: Served) -> Counter[Lane]:
-    """Messages in each lane that somebody may take."""
-    counts = rows(Job.select(Job.lane, fn.COUNT(Job.id)).where(Job.state == JobState.QUEUED).group_by(Job.lane))
-    return Counter({Lane(lane): count for lane, count in counts}) - Counter(stranded_messages(pools, served))
-
-
-@dataclass(frozen=True)
-class _Paces:
-    """The paces of places as they are now: what admission allows, at the share that throttles have left."""
-
-    admission: Admission
-    now: Mapping[Place, tuple[datetime, float]]
-
-    def pace(self, place: Place) -> Pace:
-        """The pace of a place now."""
-        usual = self.admission.pace(place)
-        return usual.scaled(self.now[place][1]) if place in self.now else usual
-
-    def left(self, at: datetime) -> dict[Place, int]:
-        """How many starts each place has left, of those that have not their whole burst."""
-        return {place: self.pace(place).allowed(tat_at, at) for place, (tat_at, _) in self.now.items()}
-
-
-def _in_flight(at: datetime, queued: Counter[Lane], candidates: Sequence[Candidate], paces: _Paces) -> InFlight:
-    flight = InFlight(queued=queued)
-    if any(item.lane in METERED for item in candidates):
-        flight.starts = paces.left(at)
-        flight.full = _full(at, queued, {item.starts for item in candidates if item.lane in METERED}, paces.admission)
-    places = {(item.account, item.region, item.service) for item in candidates if item.slots}
-    if places:
-        copying = rows(
-            Job.select(Job.account, Job.region, Job.service, fn.SUM(Job.slots))
-            .where(Job.lane == Lane.COPY, Job.state.in_(_IN_FLIGHT))
-            .group_by(Job.account, Job.region, Job.service)
-        )
-        flight.copies = Counter({(account, region, service): int(slots) for account, region, service, slots in copying})
-        flight.limits = read_slots(places, paces.admission.accounts, at)
-    return flight
-
-
-def _full(at: datetime, queued: Counter[Lane], places: Collection[Place], admission: Admission) -> Collection[Place]:
-    """Places with as many old messages in the broker as they may have; none while all lanes together have fewer."""
-    if sum(queued[lane] for lane in METERED) < min(map(admission.spare, places)):
-        return ()
-    return {place for place, count in _stale(at).items() if count >= admission.spare(place)}
-
-
-def _stale(at: datetime) -> Counter[Place]:
-    """Starts that lie in the broker since longer than a moment, by place."""
-    waiting: Counter[Place] = Counter()
-    old = (
-        Job.select(Job.account, Job.region, Job.service, Job.lane, fn.COUNT(Job.id))
-        .where(Job.state == JobState.QUEUED, Job.lane.in_(list(METERED)), Job.published_at < at - STALE)
-        .group_by(Job.account, Job.region, Job.service, Job.lane)
-    )
-    for account, region, service, lane, count in rows(old):
-        waiting[account, region, family_of_start(service, Lane(lane))] += count
-    return waiting
-
-
 def _ours(chosen: Sequence[Candidate], share: Share) -> list[Candidate]:
     """Our share of the starts before those that another coordinator is about to publish: else all would reach for the
     same. What somebody waits for stays at the head, whosever it is."""
@@ -207,7 +143,7 @@ def _locked(chosen: Sequence[Candidate], at: datetime) -> list[Candidate]:
     return [item for item in chosen if fences.get(item.job) == item.fence]
 
 
-def _spend(sent: Sequence[Candidate], at: datetime, paces: _Paces) -> None:
+def _spend(sent: Sequence[Candidate], at: datetime, paces: Paces) -> None:
     """Count the starts of this batch against their places' paces."""
     started: defaultdict[Place, int] = defaultdict(int)
     for item in sent:

@@ -37,7 +37,7 @@ from tasks.catalog import (
 )
 from tasks.catalog.point import SUPERSEDED
 from tasks.catalog.standstill import standstill
-from tasks.catalog.transitions import MAX_TEXT, cancel_jobs, move_point, publish_again, requeue
+from tasks.catalog.transitions import CANCELLED, MAX_TEXT, cancel_jobs, move_point, publish_again, requeue
 from tasks.errors import Invalid, Refused, SnapfleetError, Unavailable
 from tasks.lanes import Lane
 from tasks.states import JOB_OPEN, RUN_OPEN, JobState, PointState, RequestState, RestoreState, RunState
@@ -261,8 +261,9 @@ def _cancel(wish: Wish) -> Result:
     if run.state not in RUN_OPEN:
         raise Refused(f"run-{run.id} has ended: it is {run.state}.", code="run-ended")
     reason = f"Cancelled by {wish.who}."
+    why = {"error_code": CANCELLED, "reason": reason}
     ended = (
-        Run.update(state=RunState.CANCELLED, finished_at=wish.at, cancelled_at=wish.at, reason=reason)
+        Run.update(state=RunState.CANCELLED, finished_at=wish.at, cancelled_at=wish.at, **why)
         .where(Run.id == run.id, Run.state == RunState.RESOLVING)
         .execute()
     )

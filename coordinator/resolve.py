@@ -53,7 +53,8 @@ def _alone(number: int, at: datetime, freshness: timedelta) -> int:
         raise
     except PeeweeException as error:
         problem = Problem(f"run-{number}", "malformed", f"What it would write is refused ({type(error).__name__}).")
-        columns = {"state": RunState.FAILED, "finished_at": at, "problems": [problem.to_json()]}
+        why = {"error_code": problem.code, "problems": [problem.to_json()]}
+        columns = {"state": RunState.FAILED, "finished_at": at, **why}
         with transaction():
             return int(Run.update(**columns).where(Run.id == number, Run.state == RunState.RESOLVING).execute())
 

@@ -16,7 +16,7 @@ from coordinator.judge import forget_stops, judge, remember_stop
 from coordinator.lease import Held, renew, still_held
 from tasks.catalog import Account, Job, Point, Policy, Resource, rows, set_meta, transaction
 from tasks.catalog.archives import repository_of
-from tasks.catalog.point import SUPERSEDED
+from tasks.catalog.point import in_quarantine
 from tasks.catalog.transitions import add_jobs, move_points
 from tasks.clock import Clock
 from tasks.crash import reach
@@ -113,8 +113,7 @@ def plan_cleanups(held: Held, at: datetime, quarantine: timedelta = timedelta(0)
         .order_by(Point.id)
     )
     if quarantine:
-        useless = Point.completed_at.is_null() | (Point.kind == "intermediate") | (Point.expire_code == SUPERSEDED)
-        marked = marked.where(useless | (Point.marked_at <= at - quarantine))
+        marked = marked.where(~in_quarantine(at, quarantine))
     if busy:
         marked = marked.where(Point.id.not_in(sorted(busy)[:MOST_BUSY]))
     for number, account, region, kind, destination in rows(marked.limit(POINTS_A_PASS)):

@@ -97,3 +97,11 @@ JOB_OPEN = frozenset({JobState.PENDING, JobState.QUEUED, JobState.RUNNING, JobSt
 JOB_TERMINAL = frozenset(JobState) - JOB_OPEN
 RUN_OPEN = frozenset({RunState.RESOLVING, RunState.OPEN})
 RUN_TERMINAL = frozenset(RunState) - RUN_OPEN
+# Where something ends otherwise than wanted: the catalog takes no row in one of these states without a reason code
+# (`tasks.catalog.fields.says_why`). What is `done` or `good` needs none.
+JOB_BAD = JOB_TERMINAL - {JobState.DONE}
+RUN_BAD = RUN_TERMINAL - {RunState.DONE}
+OPERATION_BAD = frozenset({OperationState.FAILED, OperationState.GONE})
+RESTORE_BAD = frozenset({RestoreState.FAILED, RestoreState.UNDOING, RestoreState.CANCELLED})
+POINT_BAD = frozenset({PointState.FAILED, PointState.LOST})
+POINT_LEAVING = frozenset({PointState.EXPIRING, PointState.OUTDATED, PointState.DELETED})  # by our own decision

@@ -16,7 +16,9 @@ import psycopg
 import pytest
 
 from tasks.catalog import close_catalog, database, open_catalog, session
+from tasks.catalog.audit import sign_audit_with
 from tasks.catalog.migrate import migrate
+from tasks.secrets import MasterKey
 
 _numbers = itertools.count(1)
 
@@ -83,6 +85,7 @@ def embedded_catalog(sqlite_url: str) -> Iterator[str]:
 def open_quickly(url: str) -> None:
     """Open a catalog whose commits wait for no disk."""
     open_catalog(url)
+    sign_audit_with(lambda: MasterKey(bytes(32)))
     if url.startswith("sqlite:"):
         with session():
             database.pragma("synchronous", "off", permanent=True)  # of every later connection too

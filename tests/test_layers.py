@@ -23,7 +23,7 @@ PREVIEWS = {
     f"coordinator.{name}"
     for name in (
         "brake due expiry facts grid interval judge periods plan reason restore restore_facts restore_plan retention "
-        "routes rpo rpo_state rules slots targets wallclock elastic elastic_facts load"
+        "routes rpo rpo_state rules slots targets wallclock elastic elastic_facts load coverage waiting"
     ).split()
 }
 # What of the engine may speak to AWS with its SDK: the store, the key service, and the tool for when all else is gone.

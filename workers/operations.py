@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasks.catalog import Account, Job, Operation
-from tasks.states import OperationState
+from tasks.states import OPERATION_BAD, OperationState
 from workers import driver
 from workers.context import Context, is_first
 
@@ -48,6 +48,8 @@ def closing(row: Operation, answer: driver.Progress) -> dict[str, Any]:
     """The columns with which an operation is closed; the retry verdict is kept for the job's last answer."""
     detail = {**row.detail, **answer.detail}
     columns: dict[str, Any] = {"percent": 100 if answer.state is OperationState.DONE else answer.percent}
+    if answer.state in OPERATION_BAD:  # where the driver gives no reason, the state is one
+        columns |= {"error_code": f"cloud-{answer.state}"}
     if answer.error is not None:
         detail["retry"] = str(answer.error.retry)
         columns |= {"error_code": answer.error.code, "error_text": str(answer.error)}

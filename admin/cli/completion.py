@@ -73,5 +73,17 @@ def _points(start: str) -> list[str]:
     return found[:_OFFERED]
 
 
+def _things(start: str) -> list[str]:
+    """What `why` is mostly asked about: policies, points when that is how it begins, and resources by id."""
+    from tasks.catalog import Resource
+
+    if start.startswith("rp"):
+        return _points(start)
+    query: Any = Resource.select(Resource.external_id).where(Resource.external_id.startswith(start))
+    ids = [row.external_id for row in query.order_by(Resource.external_id).limit(_OFFERED)] if start else []
+    return [*_policies(start), *ids][:_OFFERED]
+
+
+complete_thing = _offer(_things)
 complete_policy = _offer(_policies)
 complete_point = _offer(_points)

@@ -8,6 +8,7 @@ from functools import cached_property
 from admin.cli.output import Output
 from admin.setup import sqlite_path
 from tasks.catalog import open_catalog
+from tasks.catalog.audit import sign_audit_with
 from tasks.catalog.migrate import require_current
 from tasks.clock import Clock
 from tasks.errors import Invalid
@@ -43,6 +44,7 @@ class Context:
         """Open the catalog. Raises Invalid when there is none yet, or (`current`) when its schema is another's."""
         require_catalog(self.settings)
         open_catalog(self.settings.catalog)
+        sign_audit_with(self.settings.master_key)
         if current:
             require_current()
 

@@ -1,4 +1,4 @@
-"""`snapfleet points`, `point`, `why`, `hold`, `release`: recovery points and why they stay or go."""
+"""`snapfleet points`, `point`, `hold`, `release`: recovery points."""
 
 import click
 
@@ -7,7 +7,6 @@ from admin.cli.completion import complete_point, complete_policy
 from admin.cli.context import Context
 from admin.cli.follow import settle
 from admin.cli.output import columns
-from admin.forecast import why_point
 from admin.queries import LIMIT, list_points, show_point
 from admin.requests import request_hold, request_release
 from tasks.states import PointState
@@ -53,23 +52,6 @@ def point(at: Context, point: str) -> None:
     at.output.rows(row["parts"], _PARTS, "It has no parts.")
     for copy in row["copies"]:
         at.output.line(f"copy: {copy['id']} in {copy['destination']} ({copy['state']})")
-
-
-@command(example="snapfleet why rp-12")
-@click.argument("point", shell_complete=complete_point)
-def why(at: Context, point: str) -> None:
-    """Say why a recovery point stays or goes.
-
-    Every reason that keeps it is listed, as retention sees it now.
-    """
-    clock = at.clock
-    verdict = why_point(point, clock.now())
-    if at.output.json:
-        at.output.value(verdict)
-        return
-    at.output.line(f"{verdict['point']} {'stays' if verdict['keep'] else 'goes'}:")
-    for reason in verdict["reasons"]:
-        at.output.line(f"  {reason['text']} ({reason['code']})")
 
 
 @command(example='snapfleet hold rp-12 --reason "audit 2026-11"')

@@ -17,7 +17,7 @@ from tasks.errors import Invalid
 from tasks.secrets import Secret
 
 PASSPHRASE = "SNAPFLEET_STATE_PASSPHRASE"  # noqa: S105 - the name of a variable
-_SHOWN = ("installation", "made_at", "version", "schema", "key_id", "rows", "files")
+_SHOWN = ("installation", "made_at", "version", "schema", "key_id", "audit", "rows", "files")
 _key_file = click.option(
     "--key-file",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -18,6 +18,7 @@ from admin.web import actions, api, guard, login, pages, probes
 from admin.web.attempts import Attempts
 from admin.web.marks import age, mark_of
 from tasks.catalog import User, session
+from tasks.catalog.audit import sign_audit_with
 from tasks.errors import Invalid, Refused, SnapfleetError, Unavailable
 from tasks.settings import Settings
 from tasks.telemetry import Counters
@@ -63,6 +64,7 @@ def create_app(settings: Settings, counters: Counters | None = None) -> Flask:
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
         TRAP_HTTP_EXCEPTIONS=False,
     )
+    sign_audit_with(settings.master_key)
     clock, estate = settings.clock(), Estate()
     app.extensions |= {
         "snapfleet_settings": settings,

@@ -12,6 +12,8 @@ from peewee import JOIN, fn
 
 from admin.progress import progress_row
 from admin.protection import rpo_of
+from coordinator.reason import Reason
+from coordinator.waiting import why_behind
 from tasks.catalog import Account, Job, MissedSlots, Point, Policy, Resource, Run, Schedule
 from tasks.catalog.archives import ARCHIVE, IMPORT, parts_of_archives
 from tasks.states import JOB_OPEN, JobState, PointState, RunState
@@ -54,8 +56,9 @@ def jobs(number: int, state: str = "", before: int | None = None) -> Row:
         query = query.where(Job.state == state)
     rows, following = _page(query, Job.id, before)
     parts = parts_of_archives([row for row in rows if row.kind in (ARCHIVE, IMPORT) and row.state in JOB_OPEN])
+    behind = why_behind([row.id for row in rows if row.state == JobState.PENDING])
     return {
-        "rows": [{**_job(row), **progress_row(row, parts.get(row.id, []))} for row in rows],
+        "rows": [{**_job(row, behind.get(row.id)), **progress_row(row, parts.get(row.id, []))} for row in rows],
         "next": following,
     }
 
@@ -147,7 +150,7 @@ def _run(row: Any, counts: dict[str, int]) -> Row:
     }
 
 
-def _job(row: Any) -> Row:
+def _job(row: Any, behind: Reason | None = None) -> Row:
     waits = row.state in (JobState.PENDING, JobState.QUEUED)
     return {
         "id": row.id,
@@ -163,7 +166,7 @@ def _job(row: Any) -> Row:
         "max_attempts": row.max_attempts,
         "next_at": row.not_before_at if waits else None,
         "error_code": row.error_code,
-        "reason": row.error_text,
+        "reason": row.error_text or (behind.text if behind else ""),
         "warnings": row.warnings,
         "finished_at": row.finished_at,
     }

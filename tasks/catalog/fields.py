@@ -1,11 +1,11 @@
 """Columns that mean the same on PostgreSQL and on SQLite."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from peewee import Field, ForeignKeyField, PostgresqlDatabase, TextField
+from peewee import Check, Field, ForeignKeyField, Node, PostgresqlDatabase, TextField
 
 
 class UtcField(Field):
@@ -45,6 +45,12 @@ class StateField(TextField):
 
     def python_value(self, value: Any) -> StrEnum | None:
         return None if value is None else self.states(value)
+
+
+def says_why(states: Iterable[StrEnum], code: str = "error_code") -> Node:
+    """A check for a model's constraints: no row is in one of these states without a reason code, whoever writes it."""
+    found: Node = Check(f""""state" NOT IN ({", ".join(f"'{state}'" for state in sorted(states))}) OR "{code}" <> ''""")
+    return found
 
 
 class SureField(ForeignKeyField):

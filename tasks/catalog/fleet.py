@@ -5,7 +5,7 @@ from datetime import timedelta
 from peewee import BigAutoField, BigIntegerField, BooleanField, FloatField, IntegerField, JSONField, TextField
 
 from tasks.catalog.database import CatalogModel
-from tasks.catalog.fields import StateField, UtcField
+from tasks.catalog.fields import StateField, UtcField, says_why
 from tasks.states import RequestState
 
 BEAT = timedelta(seconds=5)  # how often every process reports itself
@@ -53,6 +53,9 @@ class Request(CatalogModel):
     requested_by = TextField()
     created_at = UtcField()
     handled_at = UtcField(null=True)
+
+    class Meta:
+        constraints = (says_why([RequestState.REFUSED]),)
 
 
 class DeadLetter(CatalogModel):

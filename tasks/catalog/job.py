@@ -1,13 +1,25 @@
 """Runs, jobs, what the cloud is doing for them, and the messages still to be published."""
 
-from peewee import SQL, BigAutoField, BigIntegerField, BooleanField, ForeignKeyField, IntegerField, JSONField, TextField
+from peewee import (
+    SQL,
+    BigAutoField,
+    BigIntegerField,
+    BooleanField,
+    Check,
+    ForeignKeyField,
+    IntegerField,
+    JSONField,
+    TextField,
+)
 
 from tasks.catalog.database import CatalogModel
 from tasks.catalog.estate import Account, Resource
-from tasks.catalog.fields import StateField, SureField, UtcField
+from tasks.catalog.fields import StateField, SureField, UtcField, says_why
 from tasks.catalog.policy import Policy, Schedule
-from tasks.states import JobState, OperationState, RunState
+from tasks.states import JOB_BAD, OPERATION_BAD, RUN_BAD, JobState, OperationState, RunState
 
+# The code of slots that gave way to a newer one.
+MISSED = "missed-coalesced"
 # As a text of its own, because a partial index serves a condition of the same words only.
 UNSETTLED = "NOT \"settled\" AND \"state\" IN ('done', 'failed', 'cancelled')"
 
@@ -23,6 +35,7 @@ class Run(CatalogModel):
     state = StateField(RunState, default=RunState.RESOLVING)
     only = JSONField(default=list)  # resource ids of a partial run (manual, or a resource that joined)
     reason = TextField(default="")
+    error_code = TextField(default="")  # why it ended otherwise than done: its own, or that of most of its jobs
     problems = JSONField(default=list)  # targets that could not even become jobs: {"target", "code", "text"}
     targets = IntegerField(default=0)
     created_at = UtcField(index=True)  # machine time
@@ -31,6 +44,7 @@ class Run(CatalogModel):
     finished_at = UtcField(null=True)
 
     class Meta:
+        constraints = (says_why(RUN_BAD),)
         indexes = (
             (("policy", "slot_at"), True),
             (("state", "id"), False),  # the oldest of those that wait to be planned, without sorting all of a wave
@@ -49,7 +63,11 @@ class MissedSlots(CatalogModel):
     last_at = UtcField()
     count = IntegerField()
     recorded_at = UtcField()
+    code = TextField(default=MISSED)
     reason = TextField()
+
+    class Meta:
+        constraints = (Check("code <> ''"),)
 
 
 class Job(CatalogModel):
@@ -96,6 +114,7 @@ class Job(CatalogModel):
     finished_at = UtcField(null=True)
 
     class Meta:
+        constraints = (says_why(JOB_BAD),)
         # A job's state changes four times, and each time every index that it is in: it is in few at a time.
         indexes = (
             (("state", "lane"), False),
@@ -134,6 +153,7 @@ class Operation(CatalogModel):
     error_text = TextField(default="")
 
     class Meta:
+        constraints = (says_why(OPERATION_BAD),)
         indexes = ((("state", "next_poll_at"), False), (("job", "kind", "external_id"), True))
 
 

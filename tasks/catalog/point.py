@@ -1,13 +1,16 @@
 """Recovery points: what can be restored, its parts in the cloud, and why it is kept or went."""
 
+from datetime import datetime, timedelta
+from typing import Any
+
 from peewee import BigAutoField, BigIntegerField, ForeignKeyField, IntegerField, JSONField, TextField
 
 from tasks.catalog.database import CatalogModel
 from tasks.catalog.estate import Account, Resource
-from tasks.catalog.fields import StateField, UtcField
+from tasks.catalog.fields import StateField, UtcField, says_why
 from tasks.catalog.job import Run
 from tasks.catalog.policy import Policy
-from tasks.states import PointState
+from tasks.states import POINT_BAD, POINT_LEAVING, PointState
 
 DELETED_ELSEWHERE = "deleted-elsewhere"  # the error code of a good point that somebody else deleted in the cloud
 BLOCKS_LOST = "blocks-lost"  # of a good archive of which a repair gave something up
@@ -47,11 +50,19 @@ class Point(CatalogModel):
     error_text = TextField(default="")
 
     class Meta:
+        constraints = (says_why(POINT_BAD), says_why(POINT_LEAVING, "expire_code"))
         indexes = (
             (("policy", "resource", "destination", "state", "taken_at"), False),
             (("state", "account", "region"), False),
             (("copy_of", "destination"), False),
         )
+
+
+def in_quarantine(at: datetime, quarantine: timedelta) -> Any:
+    """The condition under which a marked point is left alone at machine time `at`. What nothing could be restored from
+    need not wait."""
+    useful = Point.completed_at.is_null(False) & (Point.kind != "intermediate") & (Point.expire_code != SUPERSEDED)
+    return useful & (Point.marked_at > at - quarantine)
 
 
 class Part(CatalogModel):

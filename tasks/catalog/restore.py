@@ -3,9 +3,9 @@
 from peewee import BigAutoField, BigIntegerField, BooleanField, ForeignKeyField, IntegerField, JSONField, TextField
 
 from tasks.catalog.database import CatalogModel
-from tasks.catalog.fields import StateField, UtcField
+from tasks.catalog.fields import StateField, UtcField, says_why
 from tasks.catalog.point import Point
-from tasks.states import JobState, RestoreState
+from tasks.states import RESTORE_BAD, JobState, RestoreState
 
 
 class Restore(CatalogModel):
@@ -22,6 +22,9 @@ class Restore(CatalogModel):
     finished_at = UtcField(null=True)
     error_code = TextField(default="")
     error_text = TextField(default="")
+
+    class Meta:
+        constraints = (says_why(RESTORE_BAD),)
 
 
 class RestoreStep(CatalogModel):

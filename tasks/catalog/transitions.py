@@ -30,6 +30,7 @@ CLAIMS_BEYOND_ATTEMPTS = 20
 # under way meanwhile (errors.renews) has the day begin anew.
 FREE_FOR = timedelta(hours=24)
 BATCH = 400  # rows in one statement: SQLite takes 32,766 parameters, a job has some thirty columns
+CANCELLED = "cancelled"  # the code of what somebody cancelled
 MAX_TEXT = 500  # an error's text in the catalog: one sentence, never a page
 
 
@@ -311,7 +312,7 @@ def cancel_jobs(which: Any, at: datetime, reason: str) -> int:
     Outbox.delete().where(Outbox.job.in_(Job.select(Job.id).where(which, waiting))).execute()
     return int(
         Job.update(
-            state=JobState.CANCELLED, finished_at=at, error_code="cancelled", error_text=reason, fence=Job.fence + 1
+            state=JobState.CANCELLED, finished_at=at, error_code=CANCELLED, error_text=reason, fence=Job.fence + 1
         )
         .where(which, waiting)
         .execute()

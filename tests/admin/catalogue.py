@@ -67,9 +67,8 @@ def seed(names: tuple[str, ...] = ("web-1",)) -> dict[str, Any]:
         PolicySchedule.create(
             policy=policy.id, schedule=schedule.id, next_slot_at=AT, next_start_at=AT, last_slot_at=AT
         )
-        run = Run.create(
-            policy=policy.id, slot_at=AT, state=RunState.PARTIAL, targets=len(names), created_at=AT, finished_at=AT
-        )
+        ended = {"state": RunState.PARTIAL, "error_code": "cloud-failed", "finished_at": AT}
+        run = Run.create(policy=policy.id, slot_at=AT, targets=len(names), created_at=AT, **ended)
         rows = [_resource(account, policy, run, index, name) for index, name in enumerate(names)]
         return {"account": account, "policy": policy, "run": run, "rows": rows, "schedule": schedule}
 
@@ -99,6 +98,7 @@ def _resource(account: Account, policy: Policy, run: Run, index: int, name: str)
         point_id=point.id,
         settled=True,
         state=JobState.FAILED if index % 2 else JobState.DONE,
+        error_code="cloud-failed",
         error_text=f"broken: {name}",
         not_before_at=AT,
         created_at=AT,
@@ -144,6 +144,7 @@ def seed_rest(name: str) -> None:
             plan={},
             requested_by=name,
             created_at=AT,
+            error_code="cloud-failed",
             error_text=name,
         )
         RestoreStep.create(

@@ -22,9 +22,9 @@ SELECT mod(n, 300) + 1, 'us-east-1', 'volume', 'vol-' || n, 'n', '', '{}', '{}',
        '2026-11-02 12:30+00', '2026-11-02 12:30+00'
 FROM generate_series(1, 50000) n;
 
-INSERT INTO run (policy_id, slot_at, trigger, ordinal, state, "only", reason, problems, targets, created_at, planned_at,
-                 finished_at)
-SELECT n, at, 'schedule', 1, 'done', '[]', '', '[]', 25, at, at, at
+INSERT INTO run (policy_id, slot_at, trigger, ordinal, state, "only", reason, error_code, problems, targets, created_at,
+                 planned_at, finished_at)
+SELECT n, at, 'schedule', 1, 'done', '[]', '', '', '[]', 25, at, at, at
 FROM generate_series(timestamptz '2026-10-24 12:30+00', '2026-11-02 12:30+00', '1 day') at, generate_series(1, 2000) n;
 
 INSERT INTO job (kind, lane, key, epoch, run_id, account_id, region, service, resource_id, chain, slots, spec, priority,

@@ -286,7 +286,7 @@ def test_a_repository_that_holds_archives_is_neither_removed_nor_moved(catalog: 
             apply(text, **options)
     assert current_estate().repositories["cold"]["url"] == "s3://b/p"
     with transaction():
-        Point.update(state=PointState.DELETED).execute()
+        Point.update(state=PointState.DELETED, expire_code="outlived").execute()
     assert apply(SMALL + cold % "q").changes
     apply(SMALL, prune=True)
     assert current_estate().repositories == {}

@@ -73,7 +73,7 @@ def test_resources_say_when_they_were_last_backed_up_well(catalog: str) -> None:
     found = seed(("a",))
     resource, _ = found["rows"][0]
     with transaction():
-        add_point(resource, found["policy"], AT + timedelta(days=1), state=PointState.FAILED)
+        add_point(resource, found["policy"], AT + timedelta(days=1), state=PointState.FAILED, error_code="cloud-failed")
         add_point(resource, found["policy"], AT + timedelta(days=2), destination="vault/eu-central-1")
     (row,) = queries_estate.list_resources(AT)
     assert row["last_good_at"] == AT
@@ -120,9 +120,8 @@ def test_every_point_has_a_reason_whatever_its_state(catalog: str, state: PointS
     seed()
     aged(1)
     with transaction():
-        Point.update(state=state, deleted_at=AT, expire_code="outlived", expire_text="too old").where(
-            Point.id == 1
-        ).execute()
+        why = {"expire_code": "outlived", "expire_text": "too old", "error_code": "cloud-failed"}
+        Point.update(state=state, deleted_at=AT, **why).where(Point.id == 1).execute()
     verdict = why_point("rp-1", AT)
     assert verdict["reasons"]
     assert all(reason["code"] and reason["text"] for reason in verdict["reasons"])

@@ -73,6 +73,7 @@ class Estate:
         states = set(outcomes.values())
         state = "done" if states == {"done"} else "failed" if states == {"failed"} else "partial"
         columns = {"state": state, "trigger": "schedule", "targets": len(outcomes), **columns}
+        columns["error_code"] = "" if columns["state"] == "done" else "denied"
         row = Run.create(policy=self.policy, slot_at=slot_at, created_at=slot_at, planned_at=slot_at, **columns)
         for resource, outcome in outcomes.items():
             self.job(resource, row, outcome)
@@ -201,7 +202,7 @@ def test_a_target_that_fails_every_night_is_not_told_anew_while_the_next_run_goe
         told = {"target-failing:web/prod/us-east-1/vol-sick", "targets-given-up:web/denied"}
         assert open_keys() == told
         assert Alert.get(Alert.open_key == "targets-given-up:web/denied").detail["resources"] == ["vol-fresh"]
-        Run.update(state="partial").where(Run.id == run.id).execute()
+        Run.update(state="partial", error_code="denied").where(Run.id == run.id).execute()
         evaluate(estate.clock)
         assert open_keys() == {f"target-failing:web/prod/us-east-1/vol-{name}" for name in ("sick", "fresh")}
         estate.run(AT + 2 * HOUR, {sick: "done", fresh: "done"}, only=["vol-sick", "vol-fresh"])

@@ -72,10 +72,10 @@ def test_the_newest_image_stays_while_a_point_without_one_stands_and_then_goes(m
 def test_a_marked_point_counts_until_it_is_gone_and_one_elsewhere_does_not(machine: Machine) -> None:
     with transaction():
         vault = Account.create(name="vault")
-    image, marked = machine.point(1, "ami-1"), machine.point(2, state=PointState.EXPIRING)
+    image, marked = machine.point(1, "ami-1"), machine.point(2, state=PointState.EXPIRING, expire_code="outlived")
     machine.point(3, region=AWAY)
     machine.point(3, account=vault.id)
-    machine.point(3, "ami-3", state=PointState.FAILED)
+    machine.point(3, "ami-3", state=PointState.FAILED, error_code="cloud-failed")
     assert machine.reasons(image)
     with transaction():
         Point.update(state=PointState.DELETED).where(Point.id == marked.id).execute()
@@ -85,7 +85,7 @@ def test_a_marked_point_counts_until_it_is_gone_and_one_elsewhere_does_not(machi
 def test_the_image_that_a_restore_launches_from_stays_until_that_ends_also_when_a_newer_one_came(
     machine: Machine,
 ) -> None:
-    image, point = machine.point(1, "ami-1"), machine.point(2, state=PointState.OUTDATED)
+    image, point = machine.point(1, "ami-1"), machine.point(2, state=PointState.OUTDATED, expire_code="outlived")
     restore = machine.restore(point)
     machine.point(3, "ami-3")
     assert machine.reasons(image) == [f"in use by restore:{restore}"]

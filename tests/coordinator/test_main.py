@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from coordinator.main import _loop
-from tasks.catalog import Job, Lease, Process, close_catalog, open_catalog, session, transaction
+from tasks.catalog import Audit, Job, Lease, Process, close_catalog, open_catalog, session, set_meta, transaction
+from tasks.catalog.audit import HEAD, audit_head
 from tasks.errors import Unavailable
 from tasks.lanes import Lane
 from tasks.messages import JobMessage
@@ -112,3 +113,24 @@ def test_a_coordinator_that_stops_gives_its_lease_back_and_takes_its_name_off(ho
     with session():
         assert Lease.get().until_at < house.clock.timer()
         assert Process.select().where(Process.role == "coordinator").count() == 0
+
+
+def test_how_the_audit_ends_is_told_to_the_log_and_a_tail_that_was_cut_off_is_noticed(
+    embedded_catalog: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """feature C23: the log is kept where the catalog is not."""
+    house = House(tmp_path)
+    caplog.set_level(logging.INFO, "snapfleet.coordinator")
+    with transaction():
+        Audit.append([{"at": house.clock.timer(), "who": "me", "action": "x"}] * 2)
+        end = audit_head()
+    house.step()
+    house.clock.advance(MINUTE)
+    house.step()
+    assert [text for text in caplog.messages if "audit" in text] == [f"The audit ends at {end}."]
+    with transaction():
+        Audit.delete().where(Audit.id == 2).execute()
+        set_meta(HEAD, f"1:{Audit.get_by_id(1).link}")
+    house.clock.advance(MINUTE)
+    house.step()
+    assert "rows were cut off" in caplog.messages[-1]

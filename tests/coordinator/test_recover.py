@@ -84,11 +84,13 @@ def test_an_undo_that_fails_too_names_what_is_still_there(house: House) -> None:
         Creation.create(
             restore=number, step="create", kind="volume", external_id="vol-left", created_at=house.clock.timer()
         )
-        Job.update(state=JobState.FAILED, error_text="It broke.", fence=Job.fence + 1).where(Job.id == job.id).execute()
+        Job.update(state=JobState.FAILED, error_code="cloud-failed", error_text="It broke.", fence=Job.fence + 1).where(
+            Job.id == job.id
+        ).execute()
     house.step()
     (undo,) = house.jobs("restore-undo")
     with transaction():
-        Job.update(state=JobState.FAILED, error_text="No right.", fence=Job.fence + 1).where(
+        Job.update(state=JobState.FAILED, error_code="cloud-failed", error_text="No right.", fence=Job.fence + 1).where(
             Job.id == undo.id
         ).execute()
     house.step()
@@ -110,7 +112,9 @@ def test_a_machine_that_an_undo_left_stopped_is_told_of_until_a_look_sees_it_run
     with transaction():
         for kind, name in (("stop", "i-web"), ("detachment", "vol-web-0:i-web:/dev/sda"), ("volume", "vol-new")):
             Creation.create(restore=number, step="x", kind=kind, external_id=name, created_at=at)
-        Restore.update(state=RestoreState.FAILED, finished_at=at, error_text="It broke.").execute()
+        Restore.update(
+            state=RestoreState.FAILED, error_code="cloud-failed", finished_at=at, error_text="It broke."
+        ).execute()
         Resource.update(seen_at=at).execute()
         evaluate(house.clock)
     (alert,) = house.alerts("restore-left-over")
@@ -138,7 +142,7 @@ def test_a_follow_up_that_cannot_be_planned_fails_its_restore_and_holds_up_nobod
 def test_a_point_that_is_not_there_or_on_its_way_out_is_not_restored_from(house: House, gone: PointState) -> None:
     point = good_point(house)
     with transaction():
-        Point.update(state=gone).execute()
+        Point.update(state=gone, expire_code="outlived").execute()
     row = house.wish("restore", point=point.id, request={"kind": "volume", "zone": "us-east-1a"})
     assert (row.state, row.error_code) == (RequestState.REFUSED, "invalid")
 
@@ -173,7 +177,7 @@ def test_one_restore_at_a_time_writes_into_a_machine_until_it_is_over_or_undone(
         if outcome == "undone":
             house.work(MINUTE / 2, MINUTE / 4)
             with transaction():
-                Restore.update(state=RestoreState.UNDOING).where(Restore.id == first).execute()
+                Restore.update(state=RestoreState.UNDOING, error_code="denied").where(Restore.id == first).execute()
         second = house.wish("restore", **wish)
         assert (second.state, second.error_code) == (RequestState.REFUSED, "restore-under-way")
         assert f"restore-{first} writes into i-web" in second.error_text

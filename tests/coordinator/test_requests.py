@@ -177,7 +177,7 @@ def test_a_letter_sends_its_job_again_and_never_itself(house: House) -> None:
     _good_points(house, 1)
     (job,) = house.jobs()
     with transaction():
-        Job.update(state=JobState.FAILED, settled=True).where(Job.id == job.id).execute()
+        Job.update(state=JobState.FAILED, error_code="denied", settled=True).where(Job.id == job.id).execute()
         columns = {"lane": str(Lane.SNAPSHOT), "reason": "too-large", "received_at": house.clock.timer()}
         DeadLetter.create(job_id=job.id, **columns)
         DeadLetter.create(job_id=None, body="forged", **columns)
@@ -196,6 +196,7 @@ def test_a_letter_of_a_restore_that_has_ended_makes_nothing_again(house: House) 
             request={},
             plan={},
             state=RestoreState.FAILED,
+            error_code="cloud-failed",
             requested_by="ann",
             created_at=house.clock.timer(),
         )
@@ -207,6 +208,7 @@ def test_a_letter_of_a_restore_that_has_ended_makes_nothing_again(house: House) 
             region="us-east-1",
             restore_id=restore.id,
             state=JobState.FAILED,
+            error_code="cloud-failed",
             settled=True,
             not_before_at=house.clock.timer(),
             created_at=house.clock.timer(),

@@ -88,7 +88,7 @@ def test_snapshots_of_windows_find_the_newest_good_image_in_the_same_place(rows:
     """What mode image-once keeps its first image for."""
     rows.point(rows.home, "us-east-1", "ami-older", days=1)
     image = rows.point(rows.home, "us-east-1", "ami-newer", days=2)
-    rows.point(rows.home, "us-east-1", "ami-gone", days=3, state=PointState.DELETED)
+    rows.point(rows.home, "us-east-1", "ami-gone", days=3, state=PointState.DELETED, expire_code="outlived")
     rows.point(rows.vault, "us-east-1", "ami-elsewhere", days=4)
     read = facts(rows.point(rows.home, "us-east-1", days=5))
     assert (read.base_image_id, read.base_image_devices) == ("ami-newer", ("/dev/sda1", "/dev/sdf"))

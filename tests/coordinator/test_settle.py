@@ -140,6 +140,7 @@ def test_what_is_billed_by_the_hour_goes_as_soon_as_the_copy_of_it_has_failed(
             resource=source.resource_id,
             spec={"point": middle.id},
             state=JobState.FAILED,
+            error_code="cloud-failed",
             not_before_at=at,
             created_at=at,
         )
@@ -224,7 +225,7 @@ def test_operations_of_a_job_that_has_ended_wake_nobody(house: House) -> None:
     with session():
         assert ask_about_operations(house.clock.timer()) == 1
     with transaction():
-        Job.update(state=JobState.FAILED).where(Job.state == JobState.WAITING).execute()
+        Job.update(state=JobState.FAILED, error_code="denied").where(Job.state == JobState.WAITING).execute()
         assert Operation.select().where(Operation.state == OperationState.RUNNING).count() == 1
         assert ask_about_operations(house.clock.timer()) == 0
 

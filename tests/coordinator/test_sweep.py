@@ -120,7 +120,9 @@ def test_what_retention_lets_go_stays_in_quarantine_before_it_is_deleted(house: 
     history(house, 6)
     failed, over = house.points()[:2]
     with transaction():
-        Point.update(state=PointState.FAILED, completed_at=None).where(Point.id == failed.id).execute()
+        Point.update(state=PointState.FAILED, error_code="denied", completed_at=None).where(
+            Point.id == failed.id
+        ).execute()
         Point.update(state=PointState.EXPIRING, expire_code=SUPERSEDED).where(Point.id == over.id).execute()
     quarantine(house, 86400)
     assert house.wish("hold", point=over.id, reason="an audit").state is RequestState.REFUSED
@@ -242,7 +244,9 @@ def test_whoever_lost_the_lease_marks_nothing_and_plans_nothing(house: House) ->
     with session():
         assert retention_pass(mine, house.clock) == {"marked": 0, "stopped": 0}
     with transaction():
-        Point.update(state=PointState.EXPIRING).where(Point.id == house.points()[0].id).execute()
+        Point.update(state=PointState.EXPIRING, expire_code="outlived").where(
+            Point.id == house.points()[0].id
+        ).execute()
     with session():
         assert plan_cleanups(mine, house.clock.timer()) == 0
         assert Job.select().count() == 0

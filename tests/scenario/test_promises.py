@@ -184,6 +184,7 @@ def test_a_sweeper_that_lost_its_lease_writes_nothing_by_the_fence_alone(house: 
             account=account,
             region="us-east-1",
             state=PointState.EXPIRING,
+            expire_code="outlived",
             taken_at=START,
         )
     with session():

@@ -1,5 +1,6 @@
 """The schema in the scripts is the schema of the models, on both databases, whoever migrates at the same time."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,15 @@ def indexes(name: str) -> set[tuple[tuple[str, ...], bool]]:
     return {(tuple(one.columns), bool(one.unique)) for one in database.get_indexes(name)}
 
 
+def checks(name: str) -> list[str]:
+    """What the database itself refuses in rows of a table."""
+    if is_postgres(database):
+        text = "select pg_get_constraintdef(oid) from pg_constraint where contype = 'c' and conrelid = %s::regclass"
+        return sorted(row[0] for row in database.execute_sql(text, (f'"{name}"',)).fetchall())
+    ((sql,),) = database.execute_sql("select sql from sqlite_master where name = ?", (name,)).fetchall()
+    return sorted(re.findall(r"CHECK \([^)]*\)?[^)]*\)", sql))
+
+
 def described() -> dict[str, Any]:
     with session():
         names = [name for name in sorted(database.get_tables()) if name != migrations.HISTORY]
@@ -31,7 +41,7 @@ def described() -> dict[str, Any]:
             name: {(one.column, one.dest_table, one.dest_column) for one in database.get_foreign_keys(name)}
             for name in names
         }
-        return {name: (columns(name), indexes(name), keys[name]) for name in names}
+        return {name: (columns(name), indexes(name), keys[name], checks(name)) for name in names}
 
 
 @pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.unit), "postgresql"])
@@ -58,6 +68,7 @@ def test_the_scripts_make_exactly_what_the_models_say(empty_url: str) -> None:
     close_catalog()
     assert set(modelled) == {model._meta.table_name for model in MODELS}
     assert migrated == modelled
+    assert any(found for *_, found in migrated.values())
 
 
 def test_migrating_again_changes_nothing(empty_url: str) -> None:

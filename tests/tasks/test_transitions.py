@@ -105,7 +105,7 @@ def test_of_many_claims_at_once_one_succeeds(account: Account) -> None:
 
 @pytest.mark.parametrize("state", [JobState.RUNNING, JobState.WAITING, JobState.DONE, JobState.FAILED])
 def test_a_message_claims_nothing_in_a_state_that_does_not_wait_for_one(account: Account, state: JobState) -> None:
-    job = add(account, state=state)
+    job = add(account, state=state, error_code="denied" if state is JobState.FAILED else "")
     with session():
         assert t.claim(job.id, 0, "one", AT, LEASE) is None
 
@@ -184,7 +184,7 @@ def test_whoever_was_overtaken_can_end_nothing(account: Account, end: str) -> No
 
 
 def test_an_edge_that_does_not_exist_is_a_defect(account: Account) -> None:
-    job = add(account, state=JobState.CANCELLED)
+    job = add(account, state=JobState.CANCELLED, error_code="cloud-failed")
     for state in JobState:
         assert state not in JOB_EDGES[JobState.CANCELLED]
         with pytest.raises(ValueError, match="no edge"), transaction():
@@ -277,7 +277,7 @@ def test_a_point_moves_along_its_edges_only(point: Point) -> None:
         assert not t.move_point(point.id, PointState.DELETED)
         assert t.move_point(point.id, PointState.GOOD, completed_at=AT)
         assert not t.move_point(point.id, PointState.FAILED)
-        assert t.move_point(point.id, PointState.EXPIRING)
+        assert t.move_point(point.id, PointState.EXPIRING, expire_code="outlived")
         assert t.move_point(point.id, PointState.DELETED)
         assert not t.move_point(point.id, PointState.GOOD)
 

@@ -135,7 +135,7 @@ def scenario(planner: Planner) -> None:
         planner.reach("step", "restore-step", Lane.RESTORE, restore_id=restore, spec=spec)
         planner.reach("undo", "restore-undo", Lane.RESTORE, restore_id=restore)
         with transaction():
-            Restore.update(state="failed").execute()
+            Restore.update(state="failed", error_code="denied").execute()
     planner.snapshot("second", 5)
     with transaction():
         move_point(point.id, PointState.EXPIRING, expire_code="generations")

@@ -60,7 +60,7 @@ def test_an_export_is_moved_slice_by_slice_and_its_parts_say_where_they_lie(worl
         world.work(job)
         assert world.row(job).state is JobState.PENDING
     with transaction():  # retention wants it: the move is not over
-        Point.update(state=PointState.EXPIRING).where(Point.id == point.id).execute()
+        Point.update(state=PointState.EXPIRING, expire_code="outlived").where(Point.id == point.id).execute()
         assert guarded(world.context, [point.id]) == []
         assert Point.get_by_id(point.id).expire_text == "Kept: a copy, an archive or a restore still needs it."
     assert world.work(job) == "done"
@@ -83,7 +83,7 @@ def test_a_move_that_was_refused_fails_and_one_of_nothing_ends(world: World, mov
     world.work(job)
     assert (world.row(job).state, world.row(job).error_code) == (JobState.FAILED, "denied")
     with transaction():
-        Point.update(state=PointState.DELETED).where(Point.id == point.id).execute()
+        Point.update(state=PointState.DELETED, expire_code="outlived").where(Point.id == point.id).execute()
     again = world.job("export-cold", Lane.REPOSITORY, resource=world.resource, point_id=point.id, spec={"class": "X"})
     world.work(again)
     assert world.row(again).error_code == errors.Gone.code

@@ -51,7 +51,7 @@ def transfer(world: World, key: str, snapshot: str, state: JobState) -> None:
     job = world.job("archive", Lane.REPOSITORY, key=key)
     with transaction():
         at = world.clock.timer()
-        ended = {"finished_at": at} if state in JOB_TERMINAL else {}
+        ended = {"finished_at": at, "error_code": "denied"} if state in JOB_TERMINAL else {}
         Job.update(state=state, **ended).where(Job.id == job.id).execute()
         Transfer.create(job=job.id, volume=snapshot, snapshot_id=snapshot, started_at=at, changed_at=at)
 

@@ -198,7 +198,7 @@ def test_an_operation_of_a_job_that_waits_no_more_is_not_asked_about(world: Worl
     job = world.snapshot_job()
     world.work(job)
     with session():
-        Job.update(state=JobState.FAILED).where(Job.id == job.id).execute()
+        Job.update(state=JobState.FAILED, error_code="denied").where(Job.id == job.id).execute()
     world.poll()
     assert not world.cloud.calls("progress")
 

@@ -108,9 +108,12 @@ def test_accounts_are_entered_by_a_worker_and_what_a_role_lacks_is_named(
             Job.update(state=JobState.DONE, finished_at=host_time(), result={"checks": checks}).where(
                 *asked, Job.region == "us-east-1"
             ).execute()
-            Job.update(state=JobState.FAILED, finished_at=host_time(), error_text="The role is wrong.").where(
-                *asked, Job.region == "eu-west-1"
-            ).execute()
+            Job.update(
+                state=JobState.FAILED,
+                error_code="cloud-failed",
+                finished_at=host_time(),
+                error_text="The role is wrong.",
+            ).where(*asked, Job.region == "eu-west-1").execute()
 
     background(work)
     said = cli("doctor", "--wait", "20", "-o", "json")

@@ -16,9 +16,10 @@ from tests.admin.cli.conftest import Cli
 pytestmark = pytest.mark.unit
 
 LISTS = (
-    "points", "runs", "runs show 1", "run-show run-1", "point 1", "why rp-1", "restores", "restores show 1", "policies",
+    "points", "runs", "runs show 1", "run-show run-1", "point 1", "restores", "restores show 1", "policies",
     "schedules", "schedules preview nightly", "accounts", "resources", "capabilities", "alerts", "alerts --all",
-    "audit", "orphans", "orphans --all", "drift",
+    "why rp-1", "why run-1", "why job-1", "why restore-1", "why web", "why i-00000000000000000",
+    "why web --slot 2026-11-10T01:30", "audit", "audit list", "audit verify", "orphans", "orphans --all", "drift",
     "queue", "queue status", "processes", "retention", "retention simulate --policy web --until 2030-01-01",
     "dead", "dead list", "dead list --all", "users", "users list", "tokens", "tokens list",
     "cleanup --dry-run", "export", "version", "upgrade --dry-run", "doctor --wait 0",

@@ -61,9 +61,9 @@ def worker(state: JobState, result: dict[str, Any], text: str = "", kind: str = 
         heartbeat()
         handle_requests(host_time(), host_time())
         with transaction():
-            Job.update(state=state, result=result, error_text=text, finished_at=host_time()).where(
-                Job.kind == kind, Job.state == JobState.PENDING
-            ).execute()
+            Job.update(
+                state=state, result=result, error_code="refused", error_text=text, finished_at=host_time()
+            ).where(Job.kind == kind, Job.state == JobState.PENDING).execute()
 
     return step
 

@@ -59,8 +59,10 @@ def finish(state: RunState) -> Callable[[], None]:
         with transaction():
             for run in list(Run.select().where(Run.state == RunState.RESOLVING)):
                 job = Job.select().order_by(Job.id).first()
-                Job.update(run=run.id, state=JobState.FAILED, error_text="no room").where(Job.id == job.id).execute()
-                Run.update(state=state, finished_at=host_time()).where(Run.id == run.id).execute()
+                why = {"error_code": "quota-reached"}
+                failed = {"run": run.id, "state": JobState.FAILED, "error_text": "no room"}
+                Job.update(**failed, **why).where(Job.id == job.id).execute()
+                Run.update(state=state, finished_at=host_time(), **why).where(Run.id == run.id).execute()
 
     return step
 
@@ -177,7 +179,7 @@ def test_control_c_stops_the_waiting_and_not_the_work(home: Path) -> None:
 def test_what_the_coordinator_refuses_is_said_with_its_reason(cli: Cli, background: Background) -> None:
     seed()
     with transaction():
-        Point.update(state=PointState.EXPIRING).execute()
+        Point.update(state=PointState.EXPIRING, expire_code="outlived").execute()
         Part.update(state=PointState.EXPIRING).execute()
     heartbeat()
     background(coordinate)
@@ -199,7 +201,7 @@ def test_points_are_held_and_released(cli: Cli, background: Background) -> None:
 
 @pytest.mark.parametrize("point", ["rp-77", "nonsense", "rp--1", "rp-" + "9" * 30, "²"])
 def test_a_point_that_is_not_there_is_one_sentence(cli: Cli, point: str) -> None:
-    for command in (["why", point], ["hold", point, "--reason", "x"], ["release", point], ["point", point]):
+    for command in (["hold", point, "--reason", "x"], ["release", point], ["point", point]):
         said = cli(*command)
         assert said.code == 2
         assert said.err.count("\n") == 1
@@ -299,7 +301,7 @@ def test_a_look_that_is_not_granted_and_that_nothing_needs_is_no_failure(cli: Cl
     assert said.code == 1, "nothing was seen"
     with transaction():
         Policy.update(spec={"targets": [{"tag": {"a": "b"}, "types": ["efs"], "accounts": ["prod"]}]}).execute()
-        Point.update(state=PointState.DELETED).execute()
+        Point.update(state=PointState.DELETED, expire_code="outlived").execute()
     said = cli("discover", "--wait", "-o", "json")
     assert [row["service"] for row in said.json if row["state"] == "failed"] == ["efs"]
     with transaction():
@@ -314,7 +316,7 @@ def restores(state: RestoreState) -> Callable[[], None]:
     def step() -> None:
         coordinate()
         with transaction():
-            Restore.update(state=state, finished_at=host_time(), error_text="no zone").execute()
+            Restore.update(state=state, finished_at=host_time(), error_code="invalid", error_text="no zone").execute()
             RestoreStep.update(state=JobState.DONE).execute()
 
     return step
@@ -367,7 +369,7 @@ def test_a_restore_that_cannot_be_planned_is_refused_before_it_is_recorded(
 def test_a_point_that_is_gone_cannot_be_restored_from(cli: Cli) -> None:
     seed()
     with transaction():
-        Point.update(state=PointState.DELETED).execute()
+        Point.update(state=PointState.DELETED, expire_code="outlived").execute()
     assert cli("restore", "rp-1", "--to", "volume").err == (
         "Point rp-1 is deleted, so nothing can be restored from it.\n"
     )

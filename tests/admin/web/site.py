@@ -172,9 +172,9 @@ def _resource(account: Account, number: int, name: str, at: datetime) -> Resourc
 
 def _run(policy: Policy, resources: list[Resource], account: Account, at: datetime, state: str, hostile: bool) -> None:
     ended = None if state == "open" else at + timedelta(minutes=3)
-    run = Run.create(
-        policy=policy, slot_at=at, state=state, targets=len(resources), created_at=at, planned_at=at, finished_at=ended
-    )
+    why = "" if state in ("open", "done") else "denied"
+    times = {"slot_at": at, "created_at": at, "planned_at": at, "finished_at": ended}
+    run = Run.create(policy=policy, state=state, error_code=why, targets=len(resources), **times)
     cycles = {
         "open": ("done", "running", "waiting", "queued", "pending", "failed"),
         "partial": ("done", "done", "failed"),
@@ -184,7 +184,7 @@ def _run(policy: Policy, resources: list[Resource], account: Account, at: dateti
     }
     for resource, outcome in zip(resources, itertools.cycle(cycles[state]), strict=False):
         text = resource.name if hostile else "The role may not create snapshots."
-        failed = {"error_code": "denied", "error_text": text} if outcome == "failed" else {}
+        failed = {"error_code": "denied", "error_text": text} if outcome in ("failed", "cancelled") else {}
         job = Job.create(
             kind="snapshot",
             lane="snapshot",
@@ -218,6 +218,7 @@ def _point(run: Run, resource: Resource, outcome: str, at: datetime, text: str) 
         taken_at=at,
         size_gib=100,
         held=text if resource.id % 5 == 0 else "",
+        error_code="denied" if outcome == "failed" else "",
         error_text=text if outcome == "failed" else "",
     )
 
