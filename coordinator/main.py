@@ -31,6 +31,7 @@ from coordinator.letters import drain
 from coordinator.pool_queues import PoolQueues
 from coordinator.publish import BATCH as PUBLISHED
 from coordinator.publish import Memory, publish
+from coordinator.quiet import QUIET_EVERY, wake_quiet_places
 from coordinator.reconcile import mend_outbox, reconcile, release_removed_accounts
 from coordinator.repositories import look_after_repositories
 from coordinator.requests import RETENTION_NOW, handle_requests
@@ -218,6 +219,8 @@ class Coordinator:
         self._part("accounts", lambda: release_removed_accounts(held, at))
         if self._is_due("mend", MEND_EVERY, at):
             self._part("mend", lambda: mend_outbox(held, at))
+        if self._is_due("quiet", QUIET_EVERY, at):
+            self._part("quiet", lambda: wake_quiet_places(at))
         self._part("watch", lambda: watch_additions(held, now, at))
         self._part("retention", lambda: self._retention(held, at))
         quarantine = timedelta(seconds=self.settings.quarantine_seconds)

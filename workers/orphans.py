@@ -10,10 +10,11 @@ that took over a lost one's id nothing is left over until the place was rebuilt 
 """
 
 import logging
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from tasks.catalog import Job, meta, session, set_meta, transaction
 from tasks.catalog.era import awaits_rebuild, place_of
+from tasks.catalog.looking import LOOK_EVERY, look_is_due, look_key
 from tasks.errors import SnapfleetError
 from workers import driver, missing
 from workers.context import Context
@@ -21,7 +22,7 @@ from workers.tagged import Attempt, attempts, unknown, write_failed
 
 log = logging.getLogger("snapfleet.worker")
 
-EVERY = GRACE = timedelta(days=1)
+EVERY = GRACE = LOOK_EVERY
 
 
 def look(context: Context, job: Job) -> int:
@@ -57,8 +58,7 @@ def _tagged(context: Context, job: Job, finder: driver.Driver, account: driver.A
 def _is_due(job: Job, at: datetime) -> bool:
     """Whether the last look here is a day old; then this one is it, so that two polls do not both look."""
     with transaction():
-        looked = meta(_key(job))
-        if looked and at - datetime.fromisoformat(looked) < EVERY:
+        if not look_is_due(meta(_key(job)), at):
             return False
         note_look(job, at)
     return True
@@ -70,7 +70,7 @@ def note_look(job: Job, at: datetime) -> None:
 
 
 def _key(job: Job) -> str:
-    return f"orphans:{place_of(job.account_id, job.region, job.service)}"
+    return look_key(job.account_id, job.region, job.service)
 
 
 def _write(context: Context, job: Job, attempt: Attempt) -> bool:

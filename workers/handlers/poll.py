@@ -46,7 +46,7 @@ def run(context: Context, job: Job) -> None:
         except Exception as error:
             _put_off(context, rows, error.wait if isinstance(error, SnapfleetError) else timedelta(0))
             raise
-        orphans.look(context, job)
+    orphans.look(context, job)  # of a place where nothing is followed the poll was woken for that
     reach("poll.recorded")
     together.finish(job, context.clock.timer(), {"asked": len(rows)})
 
