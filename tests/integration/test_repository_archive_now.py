@@ -36,7 +36,7 @@ def test_a_good_point_is_archived_when_somebody_asks_and_not_twice(archiving: Ar
     again = archiving.wish("archive", point=point.id)
     assert (again.state, again.error_code) == (RequestState.REFUSED, "archived-already")
     with transaction():
-        Point.update(state=PointState.DELETED).where(Point.id == archive.id).execute()
+        Point.update(state=PointState.DELETED, expire_code="outlived").where(Point.id == archive.id).execute()
     archiving.wished("archive", point=point.id)
     archiving.work(MINUTE)
     assert archiving.archives()[-1].id > archive.id
@@ -52,5 +52,5 @@ def test_what_cannot_be_archived_is_refused_with_what_to_do(archiving: Archiving
     archiving.policy("plain", targets=[], generations=1)
     (point,) = archiving.points(Point.kind == "snapshots")
     with transaction():
-        Point.update(state=PointState.FAILED).where(Point.id == point.id).execute()
+        Point.update(state=PointState.FAILED, error_code="cloud-failed").where(Point.id == point.id).execute()
     assert "only a good point" in archiving.wish("archive", point=point.id).error_text

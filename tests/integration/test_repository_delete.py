@@ -62,7 +62,7 @@ def let_go(house: Archiving) -> None:
     """As `apply` and retention leave it."""
     with transaction():
         Policy.update(deleted_at=house.clock.now()).execute()
-        Point.update(state=PointState.DELETED).where(Point.kind == "archive").execute()
+        Point.update(state=PointState.DELETED, expire_code="outlived").where(Point.kind == "archive").execute()
         Job.update(state=JobState.DONE, finished_at=house.clock.timer()).where(Job.state != JobState.DONE).execute()
 
 
@@ -73,7 +73,7 @@ def test_a_repository_that_is_needed_is_not_even_looked_at(archiving: Archiving)
     for wish in ({"name": "cold"}, PLACE, {**PLACE, "url": "s3://cold//main/"}):
         assert held in refused(archiving, **wish, confirm=URL)
     with transaction():
-        Point.update(state=PointState.DELETED).where(Point.kind == "archive").execute()
+        Point.update(state=PointState.DELETED, expire_code="outlived").where(Point.kind == "archive").execute()
     assert "The policy gold archives into cold" in refused(archiving, name="cold")
     let_go(archiving)
     with transaction():
