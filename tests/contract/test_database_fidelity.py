@@ -9,7 +9,7 @@ from tests.contract.planning import restore_by_plan
 from tests.contract.rig import HOME, PROD, TAGS
 from tests.contract.test_database_drivers import FULL, groups
 from tests.sandbox import Sandbox
-from workers.driver import Point, Scope
+from workers.driver import TAG_INSTALLATION, FindsTagged, Point, Scope
 
 # What is another database's own, and what a restore has no say in.
 OWN = {"identifier", "state", "engine_version", "kms_key_id", "zones"}
@@ -118,3 +118,15 @@ def test_every_captured_attribute_of_a_documentdb_cluster_comes_back(cloud: Sand
     assert comparable(after) == comparable(dict(point.resource.attributes))
     assert rig.rows("again") == {"orders": "rows of papers"}
     assert cloud.client(PROD, HOME, "docdb").describe_db_clusters(DBClusterIdentifier="again")["DBClusters"]
+
+
+def test_what_people_take_of_a_restored_database_is_not_ours_though_it_carries_our_tags(cloud: Sandbox) -> None:
+    """feature C11: CopyTagsToSnapshot. As an orphan it would be listed, and might be deleted one day."""
+    rig = rig_of(cloud, "rds")
+    point = rig.taken()
+    name = rig.restored(point, "again", tags=TAGS)["DBInstanceIdentifier"]
+    tags = [{"Key": key, "Value": value} for key, value in TAGS.items()]
+    rig.client().create_db_snapshot(DBSnapshotIdentifier="before-the-move", DBInstanceIdentifier=name, Tags=tags)
+    assert isinstance(rig.driver, FindsTagged)
+    found = rig.driver.tagged(rig.production, HOME, TAGS[TAG_INSTALLATION])
+    assert [one.external_id for one in found] == [part.external_id for part in point.parts]

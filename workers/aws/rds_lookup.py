@@ -9,7 +9,7 @@ from workers.aws.rds_calls import Answer, Family, describe_named, manual
 from workers.aws.rds_export import is_export
 from workers.aws.rds_progress import GOING
 from workers.aws.session import Clients
-from workers.aws.tags import TAG_SOURCE_SNAPSHOT, read_tags
+from workers.aws.tags import OUR_NAME, TAG_SOURCE_SNAPSHOT, read_tags
 from workers.driver import TAG_INSTALLATION, Part, Presence, Tagged, untold
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")  # "Constraints for identifiers"; a shared snapshot goes by its ARN
@@ -17,8 +17,10 @@ _OTHERS = frozenset({"docdb", "neptune"})  # engines that share RDS's control pl
 
 
 def tagged(tools: Tools, clients: Clients, installation: str) -> list[Tagged]:
-    """Snapshots of a family that carry an installation's tag. Not for DocumentDB, whose lists tell no tags."""
-    rows = manual(tools.family, tools.family.read(clients))
+    """Snapshots of a family that carry an installation's tag and a name of ours: what people take of a restored
+    database gets its tags along (CopyTagsToSnapshot). Not for DocumentDB, whose lists tell no tags."""
+    named = manual(tools.family, tools.family.read(clients))
+    rows = [row for row in named if OUR_NAME.fullmatch(row[tools.family.identifier])]
     ours = [row for row in rows if read_tags(row.get("TagList")).get(TAG_INSTALLATION) == installation]
     mine = [row for row in ours if row.get("Engine") not in _OTHERS]
     default = tools.keys.of(clients) if any(is_encrypted(row) for row in mine) else None

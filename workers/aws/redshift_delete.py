@@ -5,7 +5,6 @@ API reference). What the cluster carried to another region has come without our 
 there its name, which nobody else makes, and its coming from elsewhere say that it is ours.
 """
 
-import re
 from collections.abc import Mapping
 
 from tasks.errors import NotReady
@@ -17,10 +16,9 @@ from workers.aws.redshift_copying import CLUSTER
 from workers.aws.redshift_serverless import NAMESPACE, SERVICE, WORKGROUP, arn_of, listed_tags
 from workers.aws.redshift_snap import House, Snap
 from workers.aws.session import Clients
-from workers.aws.tags import is_ours, name_for, read_tags
+from workers.aws.tags import OUR_NAME, is_ours, name_for, read_tags
 from workers.driver import TAG_OUTDATED, Deleted, Found, Part, Point
 
-OUR_NAME = re.compile(r"snapfleet-[0-9a-f]{40}")
 _STATES: Mapping[str, OperationState] = {
     "creating": OperationState.RUNNING,
     "available": OperationState.DONE,

@@ -7,18 +7,18 @@ from typing import Any
 from workers.aws import redshift_clusters, redshift_serverless
 from workers.aws.redshift_backup import Tools, house_of, part_under
 from workers.aws.redshift_copying import CLUSTER
-from workers.aws.redshift_delete import OUR_NAME, houses
+from workers.aws.redshift_delete import houses
 from workers.aws.redshift_serverless import NAMESPACE, arn_of
 from workers.aws.redshift_snap import House, Snap
 from workers.aws.session import Clients
-from workers.aws.tags import TAG_SOURCE_SNAPSHOT
+from workers.aws.tags import OUR_NAME, TAG_SOURCE_SNAPSHOT
 from workers.driver import TAG_INSTALLATION, Part, Presence, Tagged, untold
 
 
 def tagged(tools: Tools, clients: Clients, installation: str) -> list[Tagged]:
-    """Snapshots of clusters that carry this installation's tag; Serverless tells tags one by one only. Never clusters:
-    restored ones carry it too."""
-    every = redshift_clusters.snapshots(clients).values()
+    """Snapshots of clusters that carry this installation's tag and a name of ours; Serverless tells tags one by one
+    only. Never clusters: restored ones carry it too."""
+    every = [one for name, one in redshift_clusters.snapshots(clients).items() if OUR_NAME.fullmatch(name)]
     mine = [one for one in every if one.created_at and (one.tags or {}).get(TAG_INSTALLATION) == installation]
     default = tools.keys.of(clients) if any(one.encrypted for one in mine) else None
     return [_tagged(one, one.tags or {}, default) for one in mine]

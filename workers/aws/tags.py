@@ -4,6 +4,7 @@ Tag values are other people's text: they are passed on as data and never interpr
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -67,6 +68,10 @@ def part_key(key: str, part: str) -> str:
 def name_for(key: str) -> str:
     """A name for a key, where AWS has names instead of tokens: the same for ever, and valid for an image."""
     return "snapfleet-" + hashlib.sha256(key.encode()).hexdigest()[:40]
+
+
+# What `name_for` makes: things of other names got our tags from what they were made of, which a restore had tagged.
+OUR_NAME = re.compile(r"snapfleet-[0-9a-f]{40}")
 
 
 def token_for(key: str) -> str:
