@@ -58,9 +58,9 @@ def seeing(world: World) -> Seeing:
     return made
 
 
-def look(world: World) -> None:
+def look(world: World, after: timedelta = LATER) -> None:
     """A day later, a poll that has something to ask about."""
-    world.clock.advance(LATER)
+    world.clock.advance(after)
     with transaction():
         run = world.new_run()
     world.work(world.snapshot_job(run=run))
@@ -121,9 +121,10 @@ def test_a_young_point_and_one_that_is_being_deleted_are_left_alone(world: World
     old, going = world.good_point(), world.good_point()
     with transaction():
         assert move_point(going.id, PointState.EXPIRING, expire_code="outlived")
-    world.clock.advance(LATER)
-    seeing.empty = True
+    world.clock.advance(GRACE / 2)
     young = world.good_point()
+    seeing.empty = True
+    look(world, LATER - GRACE / 2)
     states = [now(world, point).state for point in (old, going, young)]
     assert states == [PointState.LOST, PointState.EXPIRING, PointState.GOOD]
 
