@@ -99,7 +99,7 @@ def write_all(context: Context, job: Job, finder: driver.Driver, some: Sorted, t
     at = context.clock.timer()
     orphans.note_look(job, at)
     here = [one for attempt in [*some.good, *(one for one, _ in some.left)] for one in attempt.members]
-    still = {one.external_id for one in unknown(here)}
+    still = {one.external_id for one in unknown(here, region=job.region)}
     for attempt in some.good:
         if all(one.external_id in still for one in attempt.members):
             _write(context, job, finder, attempt, tally)

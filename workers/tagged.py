@@ -83,12 +83,21 @@ def attempts(found: Iterable[driver.Tagged]) -> list[Attempt]:
     return [Attempt(tuple(members)) for members in groups.values()]
 
 
-def unknown(found: Sequence[driver.Tagged], states: Collection[JobState] = JOB_OPEN) -> list[driver.Tagged]:
+def unknown(
+    found: Sequence[driver.Tagged], states: Collection[JobState] = JOB_OPEN, region: str = ""
+) -> list[driver.Tagged]:
     """Those that no part, image, operation or restore names, and that were made for no job in these states: an
-    unfinished one may still adopt them."""
+    unfinished one may still adopt them. With a `region` only what is known there counts: a copy that a warehouse
+    carries to another one has its source's name."""
     ids = [one.external_id for one in found]
-    columns = (Part.external_id, Point.image_id, Operation.external_id, Creation.external_id)
-    known = {one for column in columns for one in _among(column, ids)}
+    here = Part.point.in_(Point.select(Point.id).where(Point.region == region)) if region else None
+    columns = (
+        (Part.external_id, here),
+        (Point.image_id, None),
+        (Operation.external_id, Operation.region == region if region else None),
+        (Creation.external_id, None),
+    )
+    known = {one for column, where in columns for one in _among(column, ids, where)}
     keys = sorted({job_key(one) for one in found})
     taken = {
         key
@@ -100,21 +109,18 @@ def unknown(found: Sequence[driver.Tagged], states: Collection[JobState] = JOB_O
     return [one for one in found if one.external_id not in known and job_key(one) not in taken]
 
 
-def made_good(found: Sequence[driver.Tagged]) -> frozenset[str]:
-    """The keys of jobs that made a point of which something is among these, unless that point failed."""
-    ids, good = [one.external_id for one in found], Point.state != PointState.FAILED
-    known: set[str] = set()
-    for start in range(0, len(ids), _MOST):
-        some = ids[start : start + _MOST]
-        parts = Part.select(Part.external_id).join(Point).where(Part.external_id.in_(some), good)
-        known |= {one for (one,) in rows(parts)}
-        known |= {one for (one,) in rows(Point.select(Point.image_id).where(Point.image_id.in_(some), good))}
+def made_good(found: Sequence[driver.Tagged], region: str) -> frozenset[str]:
+    """The keys of jobs that made a point in a region of which something is among these, unless that point failed."""
+    ids = [one.external_id for one in found]
+    good = Point.select(Point.id).where(Point.state != PointState.FAILED, Point.region == region)
+    known = {*_among(Part.external_id, ids, Part.point.in_(good)), *_among(Point.image_id, ids, Point.id.in_(good))}
     return frozenset(job_key(one) for one in found if one.external_id in known)
 
 
-def _among(column: Any, ids: Sequence[str]) -> Iterable[str]:
+def _among(column: Any, ids: Sequence[str], where: Any = None) -> Iterable[str]:
     for start in range(0, len(ids), _MOST):
-        query: Any = column.model.select(column).where(column.in_(ids[start : start + _MOST]))
+        some = column.in_(ids[start : start + _MOST])
+        query: Any = column.model.select(column).where(some if where is None else some & where)
         yield from (one for (one,) in query.tuples())
 
 

@@ -147,6 +147,17 @@ def copied(points: list[Point]) -> Point:
     return next(one for one in points if one.destination)
 
 
+def test_a_copy_that_a_warehouse_carried_has_its_sources_name_and_is_a_point_of_its_own(
+    world: World, clouds: Seeing
+) -> None:
+    for region, attributes in ((HOME, {}), (AWAY, {"source_snapshot": "snapfleet-1"})):
+        clouds.listed = (of_policy("snapfleet-1", attributes=attributes),)
+        assert rebuild(world, region).result["points"] == 1
+        assert rebuild(world, region).result["points"] == 0
+    source, copy = written()
+    assert (copy.copy_of_id, copy.destination) == (source.id, f"prod/{AWAY}")
+
+
 def test_a_second_copy_of_a_point_that_has_one_there_is_no_good_point(world: World, clouds: Seeing) -> None:
     """As after a catalog was put back from yesterday: the slot ran anew, and so did its copies."""
     source = world.good_point()

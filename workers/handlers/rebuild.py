@@ -47,7 +47,7 @@ def run(context: Context, job: Job) -> None:
     dry = job.kind == DRY
     found, finder = _listed(context, job)
     with session():
-        lost = unknown(found, tuple(JobState))
+        lost = unknown(found, tuple(JobState), job.region)
         known = {one.external_id for one in found} - {one.external_id for one in lost}
         settled = frozenset(job_key(one) for one in found if one.external_id in known)
         out = rebuilding.sort_out(lost, settled, context.clock.timer())
@@ -106,7 +106,7 @@ def adopt(context: Context, job: Job) -> None:
     listed = {one.external_id: one for one in found}
     dry, told = bool(job.spec.get("dry_run")), []
     with session():
-        good = set(made_good(found))
+        good = set(made_good(found, job.region))
     for number in job.spec["points"]:
         with _written(dry):
             fence.keep(job)
