@@ -24,8 +24,12 @@ def why_point(text: str, now: datetime) -> Row:
         if point.state in (PointState.DELETED, PointState.LOST):
             reasons = [{"code": point.expire_code or str(point.state), "text": _gone_text(point)}]
             return {"point": f"rp-{point.id}", "state": str(point.state), "keep": False, "reasons": reasons}
-        verdict = judge(Policy.get_by_id(point.policy_id), now).plan.verdicts[point.id]
+        found = judge(Policy.get_by_id(point.policy_id), now)
+    verdict = found.plan.verdicts[point.id]
     reasons = [{"code": reason.code, "text": reason.text} for reason in verdict.reasons]
+    if found.stopped is not None and point.id in found.plan.expire:
+        how = f"`snapfleet confirm {found.policy} {found.stopped.plan_hash}`"
+        reasons.append({"code": found.stopped.reason.code, "text": f"{found.stopped.reason.text} with {how}"})
     if point.state in (PointState.EXPIRING, PointState.OUTDATED) and point.expire_text:
         reasons.append({"code": point.expire_code, "text": point.expire_text})
     return {"point": f"rp-{point.id}", "state": str(point.state), "keep": verdict.keep, "reasons": reasons}

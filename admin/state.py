@@ -42,7 +42,7 @@ class Summary:
     version: str
     schema: list[str]
     key_id: str
-    audit: str  # the end of the audit's chain: `snapfleet audit verify --anchor` takes it
+    audit: str = ""  # the end of the audit's chain: `snapfleet audit verify --anchor` takes it
     tables: dict[str, int] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
 

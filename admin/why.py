@@ -85,7 +85,7 @@ def _beside_retention(point: Point, asking: Asking) -> list[Reason]:
         found.append(Reason("kept-by-cleanup", f"it was marked, and cleanup gave it back: {point.expire_text}"))
     waits = Point.id == point.id, Point.state == PointState.EXPIRING, in_quarantine(asking.at, asking.quarantine)
     if Point.select().where(*waits).exists():
-        until = _shown(point.marked_at + asking.quarantine)
+        until = shown(point.marked_at + asking.quarantine)
         found.append(Reason("quarantine", f"marked, and still there until {until}: `snapfleet hold` takes it back"))
     return found
 
@@ -104,7 +104,7 @@ def _of_job(text: str, asking: Asking) -> Row:
 def _reason_of(job: Job) -> Reason:
     """Why a job ended as it did, as it is recorded."""
     if job.state == JobState.DONE:
-        return Reason("done", f"it was done at {_shown(job.finished_at)}" if job.finished_at else "it was done")
+        return Reason("done", f"it was done at {shown(job.finished_at)}" if job.finished_at else "it was done")
     return Reason(job.error_code, job.error_text or f"it was {job.state}")
 
 
@@ -118,8 +118,8 @@ def _of_run(text: str, asking: Asking) -> Row:
 def reasons_of_run(run: Run, asking: Asking) -> list[Reason]:
     """Why it began, what it waits for or how it ended, and what its jobs say, alike ones together. Inside the caller's
     session."""
-    begun = {"schedule": f"the slot of {_shown(run.slot_at)}", "added": "a resource joined the policy"}
-    text = run.reason or begun.get(run.trigger, f"asked for at {_shown(run.created_at)}")
+    begun = {"schedule": f"the slot of {shown(run.slot_at)}", "added": "a resource joined the policy"}
+    text = run.reason or begun.get(run.trigger, f"asked for at {shown(run.created_at)}")
     found = [Reason(run.trigger, text), *why_unplanned(run, asking.at, asking.freshness)]
     if run.error_code:
         found.append(Reason(run.error_code, f"it is {run.state}: {run.error_code} is why, or why for most of it"))
@@ -153,11 +153,11 @@ def _of_restore(text: str, asking: Asking) -> Row:
         row = Restore.get_or_none(Restore.id == number_of(text, "restore"))
         if row is None:
             raise Invalid(f"There is no {text}.", advice="See `snapfleet restores`.")
-        found = [Reason("manual", f"asked for by {row.requested_by} at {_shown(row.created_at)}")]
+        found = [Reason("manual", f"asked for by {row.requested_by} at {shown(row.created_at)}")]
         if row.error_code:
             found.append(Reason(row.error_code, row.error_text or f"it is {row.state}"))
         if row.finished_at is not None and not row.error_code:
-            found.append(Reason("done", f"it was done at {_shown(row.finished_at)}"))
+            found.append(Reason("done", f"it was done at {shown(row.finished_at)}"))
         jobs = list(Job.select().where(Job.restore_id == row.id, Job.state != JobState.DONE).order_by(Job.id))
         return _answer(f"restore-{row.id}", "restore", row.state, told(found + _together(jobs, asking)))
 
@@ -170,5 +170,6 @@ _BY_PREFIX: Mapping[str, Callable[[str, Asking], Row]] = {
 }
 
 
-def _shown(at: datetime) -> str:
+def shown(at: datetime) -> str:
+    """An instant as a person reads it."""
     return f"{at:%Y-%m-%d %H:%M} UTC"

@@ -7,8 +7,8 @@ from typing import Any
 
 from admin.protection import judge_pairs, next_slots
 from admin.queries import Row, near
-from admin.why import Asking, reasons_of_run, told
-from coordinator.coverage import coverage
+from admin.why import Asking, reasons_of_run, shown, told
+from coordinator.coverage import Coverage, coverage
 from coordinator.due import Grid, Track, decide, slots_between, start_of
 from coordinator.reason import Reason
 from coordinator.rpo import readable_grid
@@ -81,7 +81,7 @@ def explain_slot(name: str, slot: datetime, asking: Asking) -> Row:
         if policy is None:
             raise Invalid(f"There is no policy {name!r}.", advice="See `snapfleet policies`.")
         state, reasons = _slot(policy, slot, asking)
-    return {"thing": f"{policy.name} at {_shown(slot)}", "kind": "slot", "state": state, "reasons": told(reasons)}
+    return {"thing": f"{policy.name} at {shown(slot)}", "kind": "slot", "state": state, "reasons": told(reasons)}
 
 
 def _slot(policy: Policy, slot: datetime, asking: Asking) -> tuple[str, list[Reason]]:
@@ -98,13 +98,11 @@ def _slot(policy: Policy, slot: datetime, asking: Asking) -> tuple[str, list[Rea
     if not on_grid:
         return "none", [Reason("no-slot", "no schedule of the policy has a slot there")]
     for row in missed.order_by(MissedSlots.id.desc()).limit(1):
-        text = (
-            f"one of {row.count} slots that nobody was there to run, noted at {_shown(row.recorded_at)}: {row.reason}"
-        )
+        text = f"one of {row.count} slots that nobody was there to run, noted at {shown(row.recorded_at)}: {row.reason}"
         return "missed", [Reason(row.code, text)]
     start = min(start_of(track.grid, slot, policy.name) for track in on_grid)
     if start > asking.now:
-        return "waiting", [Reason("not_due", f"it starts at {_shown(start)}")]
+        return "waiting", [Reason("not_due", f"it starts at {shown(start)}")]
     if any(track.after < slot for track in on_grid):
         return "late", [*_why_late(asking), *_disabled(policy)]
     text = "it was passed over: the policy was disabled or new then, or its schedule another; `snapfleet audit` tells"
@@ -119,7 +117,7 @@ def _of_policy(policy: Policy, asking: Asking) -> Row:
         reasons += [Reason(one.code, f"run-{newest.id} ({newest.state}): {one.text}") for one in told_of]
     lately = MissedSlots.select().where(MissedSlots.policy == policy.id).order_by(MissedSlots.id.desc()).limit(3)
     for row in lately:
-        span = _shown(row.first_at) if row.count == 1 else f"{_shown(row.first_at)} to {_shown(row.last_at)}"
+        span = shown(row.first_at) if row.count == 1 else f"{shown(row.first_at)} to {shown(row.last_at)}"
         reasons.append(Reason(row.code, f"{row.count} slots were missed ({span}): {row.reason}"))
     reasons += _late_targets(policy, asking)
     state = "removed" if policy.deleted_at else "enabled" if policy.enabled else "disabled"
@@ -128,7 +126,7 @@ def _of_policy(policy: Policy, asking: Asking) -> Row:
 
 def _disabled(policy: Policy) -> list[Reason]:
     if policy.deleted_at is not None:
-        return [Reason("policy-removed", f"the policy was removed at {_shown(policy.deleted_at)}")]
+        return [Reason("policy-removed", f"the policy was removed at {shown(policy.deleted_at)}")]
     text = "the policy is disabled: its slots are passed over, and it runs only when asked for"
     return [] if policy.enabled else [Reason("policy-disabled", text)]
 
@@ -192,7 +190,7 @@ def _of_resource(resource: Resource, asking: Asking) -> Row:
     fact, machine = _fact(resource), _machine(resource)
     unnamed = 0
     for policy in Policy.select().where(Policy.deleted_at.is_null()).order_by(Policy.name):
-        answer = coverage(policy.spec.get("targets") or (), fact, machine)
+        answer = _coverage(policy, fact, machine)
         if answer.covered:
             reasons = [*answer.reasons, *_disabled(policy), *_kept(policy, resource, pairs, asking)]
             found += told(reasons, policy=policy.name)
@@ -207,6 +205,15 @@ def _of_resource(resource: Resource, asking: Asking) -> Row:
     if unnamed:
         found += told([Reason("not-named", f"{unnamed} policies name other resources by id, and not this one")])
     return {"thing": resource.external_id, "kind": resource.type, "state": str(state), "reasons": found}
+
+
+def _coverage(policy: Policy, fact: ResourceFact, machine: ResourceFact | None) -> Coverage:
+    """As far as the policy can be read, which planning says too."""
+    try:
+        return coverage(policy.spec.get("targets") or (), fact, machine)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        text = f"the policy's targets cannot be read ({type(error).__name__})"
+        return Coverage(False, (Reason("malformed", text),))
 
 
 def _fact(row: Resource) -> ResourceFact:
@@ -244,8 +251,8 @@ def _kept(
     schedules = PolicySchedule.select(PolicySchedule.schedule).where(PolicySchedule.policy == policy.id)
     grids = {row.id: row.spec for row in Schedule.select().where(Schedule.id.in_(schedules))}
     following = next_slots(grids, [(policy.id, number) for number in grids], asking.now).get(policy.id)
-    last = f"last good point rp-{newest.id} of {_shown(newest.taken_at)}" if newest else "no good point yet"
-    after = f"next slot {_shown(following)}" if following else "no slot to come"
+    last = f"last good point rp-{newest.id} of {shown(newest.taken_at)}" if newest else "no good point yet"
+    after = f"next slot {shown(following)}" if following else "no slot to come"
     yield Reason(f"rpo-{state or RpoState.WAITING}", f"{last}; {after}")
     tried = (
         Job.select(Job, Run)
@@ -262,10 +269,4 @@ def _left(resource: Resource) -> list[Reason]:
     """Policies that it was a target of."""
     rows: Any = Membership.select(Membership, Policy).join(Policy)
     rows = rows.where(Membership.resource == resource.id, Membership.left_at.is_null(False)).order_by(Membership.id)
-    return [
-        Reason("left", f"it has not been a target of {row.policy.name} since {_shown(row.left_at)}") for row in rows
-    ]
-
-
-def _shown(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M} UTC"
+    return [Reason("left", f"it has not been a target of {row.policy.name} since {shown(row.left_at)}") for row in rows]

@@ -8,7 +8,7 @@ from functools import cached_property
 from admin.cli.output import Output
 from admin.setup import sqlite_path
 from tasks.catalog import open_catalog
-from tasks.catalog.audit import sign_audit_with
+from tasks.catalog.audit import fetch_audit_key, sign_audit_with
 from tasks.catalog.migrate import require_current
 from tasks.clock import Clock
 from tasks.errors import Invalid
@@ -35,6 +35,8 @@ class Context:
     @cached_property
     def who(self) -> str:
         """Who is asking, for the audit: the account on this host, however it was reached."""
+        sign_audit_with(self.settings.master_key)
+        fetch_audit_key()
         try:
             return f"{getpass.getuser()}@cli"
         except (KeyError, OSError):

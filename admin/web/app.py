@@ -18,7 +18,7 @@ from admin.web import actions, api, guard, login, pages, probes
 from admin.web.attempts import Attempts
 from admin.web.marks import age, mark_of
 from tasks.catalog import User, session
-from tasks.catalog.audit import sign_audit_with
+from tasks.catalog.audit import fetch_audit_key, sign_audit_with
 from tasks.errors import Invalid, Refused, SnapfleetError, Unavailable
 from tasks.settings import Settings
 from tasks.telemetry import Counters
@@ -65,6 +65,7 @@ def create_app(settings: Settings, counters: Counters | None = None) -> Flask:
         TRAP_HTTP_EXCEPTIONS=False,
     )
     sign_audit_with(settings.master_key)
+    fetch_audit_key()
     clock, estate = settings.clock(), Estate()
     app.extensions |= {
         "snapfleet_settings": settings,

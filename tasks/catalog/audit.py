@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC
 from functools import cache
 from typing import Any, NamedTuple, Self
@@ -21,7 +22,7 @@ from peewee import BigAutoField, JSONField, TextField
 from tasks.catalog.database import CatalogModel, database, transaction
 from tasks.catalog.estate import Meta, meta, set_meta
 from tasks.catalog.fields import UtcField, is_postgres
-from tasks.errors import Invalid
+from tasks.errors import Invalid, SnapfleetError
 from tasks.secrets import MasterKey
 
 HEAD = "audit:head"  # the Meta row with the end of the chain
@@ -51,6 +52,13 @@ class Anchor(NamedTuple):
 def sign_audit_with(master: Callable[[], MasterKey]) -> None:
     """Chain the rows that this process adds by a key from the master key, which is asked for at the first row."""
     _master["key"] = cache(master)
+
+
+def fetch_audit_key() -> None:
+    """Ask for the master key now, so that no transaction waits for the command that prints it. Where it is not to be
+    had, the first row says so."""
+    with suppress(SnapfleetError):
+        _master["key"]()
 
 
 def audit_key() -> bytes:
@@ -84,13 +92,13 @@ class Audit(CatalogModel):
     @classmethod
     def create(cls, **columns: Any) -> Self:
         """Add a row at the end of the chain, in the caller's transaction or one of its own."""
-        (link,) = cls.append([columns])
-        found: Self = cls.get(cls.link == link)
+        (number,) = cls.append([columns])
+        found: Self = cls.get_by_id(number)
         return found
 
     @classmethod
-    def append(cls, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Add rows at the end of the chain, and return their links. Whoever writes more waits until this transaction
+    def append(cls, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Add rows at the end of the chain, and return their numbers. Whoever writes more waits until this transaction
         ends: it comes last in one. Raises Invalid without the key: nothing is done of which nothing is told."""
         if not rows:
             return []
@@ -104,7 +112,7 @@ class Audit(CatalogModel):
             for start in range(0, len(complete), _BATCH):
                 cls.insert_many(complete[start : start + _BATCH]).execute()
             set_meta(HEAD, str(head))
-        return [row["link"] for row in complete]
+        return [row["id"] for row in complete]
 
 
 def _locked_head() -> Anchor:

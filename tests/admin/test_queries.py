@@ -127,6 +127,15 @@ def test_every_point_has_a_reason_whatever_its_state(catalog: str, state: PointS
     assert all(reason["code"] and reason["text"] for reason in verdict["reasons"])
 
 
+def test_a_point_that_the_brake_keeps_says_how_to_let_it_go(catalog: str) -> None:
+    """feature C23"""
+    seed()
+    aged(20)
+    verdict = why_point("rp-1", AT)
+    assert [reason["code"] for reason in verdict["reasons"]] == ["outlived", "brake"]
+    assert "`snapfleet confirm web " in verdict["reasons"][1]["text"]
+
+
 def test_a_process_that_beats_is_shown_once(catalog: str) -> None:
     heartbeat()
     heartbeat()

@@ -71,6 +71,7 @@ def test_a_resource_tells_which_policy_covers_it_and_why_another_does_not(catalo
             ("silver", [{"tag": {"backup": "silver"}}]),
             ("named", [{"account": "prod", "region": "us-east-1", "type": "instance", "id": "i-other"}]),
             ("off", [{"tag": {"Name": "*"}}]),
+            ("odd", [{"tag": 5}]),
         ):
             columns = {"spec": {"targets": targets}, "enabled": name != "off"}
             Policy.create(name=name, created_at=AT, changed_at=AT, **columns)
@@ -82,7 +83,7 @@ def test_a_resource_tells_which_policy_covers_it_and_why_another_does_not(catalo
     assert said == [
         ("off", "covered"), ("off", "policy-disabled"), ("off", "rpo-waiting"),
         ("web", "covered"), ("web", "rpo-waiting"),
-        ("", "left"), ("silver", "tag"), ("", "not-named"),
+        ("", "left"), ("odd", "malformed"), ("silver", "tag"), ("", "not-named"),
     ]  # fmt: skip
     assert "last good point rp-1 of 2026-11-10 12:00 UTC; next slot 2026-11-11 01:30 UTC" in str(shown)
     assert "has backup=gold, and backup=silver is asked for" in str(shown)
