@@ -15,7 +15,17 @@ from tests.deploy.vaulting import subnet
 from tests.sandbox import Sandbox
 from workers.aws.fsx_describe import describe
 from workers.aws.keys import DefaultKeys
-from workers.driver import CopyRequest, Created, Destination, Point, Resource, RestoreStep
+from workers.driver import (
+    TAG_INSTALLATION,
+    TAG_JOB,
+    CopyRequest,
+    Created,
+    Destination,
+    FindsTagged,
+    Point,
+    Resource,
+    RestoreStep,
+)
 
 WORDS = {"fsx-lustre": "LUSTRE", "fsx-windows": "WINDOWS", "fsx-openzfs": "OPENZFS"}
 EVERY = [*WORDS, "fsx-ontap"]
@@ -368,3 +378,14 @@ def test_a_restored_volume_and_a_deletion_go_out_under_tokens(cloud: Sandbox) ->
     gone = rig.parameters("DeleteBackup")
     assert gone["BackupId"] == point.parts[0].external_id
     assert 1 <= len(gone["ClientRequestToken"]) <= 63
+
+
+def test_what_people_take_of_a_restored_volume_is_not_ours_though_it_carries_our_tags(cloud: Sandbox) -> None:
+    """feature C11: CopyTagsToBackups. As an orphan it would be listed; a restore has no policy."""
+    rig = native(cloud, "fsx-ontap")
+    point = rig.taken()
+    tags = [{"Key": TAG_INSTALLATION, "Value": TAGS[TAG_INSTALLATION]}, {"Key": TAG_JOB, "Value": "restore-1"}]
+    cloud.client(PROD, HOME, "fsx").create_backup(VolumeId=point.resource.external_id, Tags=tags)
+    assert isinstance(rig.driver, FindsTagged)
+    found = rig.driver.tagged(rig.production, HOME, TAGS[TAG_INSTALLATION])
+    assert [one.external_id for one in found] == [part.external_id for part in point.parts]

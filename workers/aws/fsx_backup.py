@@ -23,6 +23,7 @@ from workers.aws.tags import TAG_SOURCE_SNAPSHOT, fit_tags, is_ours, read_tags, 
 from workers.driver import (
     TAG_INSTALLATION,
     TAG_JOB,
+    TAG_POLICY,
     BackupRequest,
     CopyRequest,
     Deleted,
@@ -166,11 +167,11 @@ class FsxBackups:
         return Progress(name, OperationState.FAILED, error=_failure(name, backup, state))
 
     def tagged(self, installation: str) -> list[Tagged]:
-        """FSx's own backups that carry an installation's tag."""
+        """FSx's own backups that carry an installation's tag and a policy's: what people take of a restored file system
+        gets its tags along (CopyTagsToBackups), and a restore has no policy."""
         default, every = self.keys.of(self.clients), _every(self.clients.read("fsx"), _OWN)
-        return [
-            _listed(one, default) for one in every if read_tags(one.get("Tags")).get(TAG_INSTALLATION) == installation
-        ]
+        found = [_listed(one, default) for one in every]
+        return [one for one in found if one.tags.get(TAG_INSTALLATION) == installation and TAG_POLICY in one.tags]
 
     def present(self, parts: Sequence[Part]) -> Presence:
         """Those of FSx's own backups that are there."""
