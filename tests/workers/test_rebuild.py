@@ -172,7 +172,7 @@ def test_a_second_copy_of_a_point_that_has_one_there_is_no_good_point(world: Wor
 
 def test_what_neither_the_estate_nor_its_policies_know_any_more_is_kept(world: World, clouds: Seeing) -> None:
     gone = of_policy("snap-a", type="azure-disk", tags={**tagged("x", policy="dropped", source="/disks/old").tags})
-    nothing = of_policy("snap-b", tags=tagged("x", job="y-0", source="").tags)
+    nothing = of_policy("snap-b", tags=tagged("x", job="y\x00-0", source="").tags)
     clouds.listed = (gone, nothing)
     told = rebuild(world).result
     assert told["skipped"] == ["snap-b: its tags do not say which resource it is of."]

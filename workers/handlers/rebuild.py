@@ -6,6 +6,7 @@ what the next attempt goes on from. Doing either twice changes nothing.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from tasks.catalog import Job, Part, Point, Resource, lock_rows, session, transaction
@@ -17,6 +18,7 @@ from tasks.errors import Impossible
 from tasks.states import JobState, PointState
 from workers import driver, fence, orphans, rebuilding
 from workers.context import Context
+from workers.handlers.discover import storable
 from workers.rebuilding import Sorted, Tally
 from workers.tagged import Attempt, job_key, made_good, unknown
 
@@ -84,7 +86,8 @@ def _listed(context: Context, job: Job) -> tuple[list[driver.Tagged], driver.Dri
         account = context.account(job.account)
     if not isinstance(finder, driver.FindsTagged):
         return [], finder
-    return finder.tagged(account, job.region, context.installation), finder
+    found = finder.tagged(account, job.region, context.installation)
+    return [replace(one, tags=storable(dict(one.tags))) for one in found], finder
 
 
 def _batches(out: Sorted) -> Iterator[Sorted]:
