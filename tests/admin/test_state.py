@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from admin.audit import verify_audit
 from admin.bundle import Writer, read_bundle
 from admin.setup import prepare_catalog, prepare_home
 from admin.state import KEY_FILE, TABLES, back_up, inspect, table_rows
@@ -18,6 +19,7 @@ from admin.state_restore import restore
 from coordinator.facts import policy_facts
 from coordinator.resolve import resolve_runs
 from tasks.catalog import Job, Policy, Run, close_catalog, open_catalog, session, transaction
+from tasks.catalog.audit import Anchor
 from tasks.catalog.era import read_era
 from tasks.errors import Invalid, Refused
 from tasks.secrets import MasterKey, Secret
@@ -56,7 +58,7 @@ def other(request: pytest.FixtureRequest, url: str) -> str:
 def test_an_installation_is_put_back_as_it_was_on_either_database(
     catalog: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Features 69, 52: every row, the key and the settings; who ran then is not there any more."""
+    """Features 69, 52 and C23: every row, the key, the settings, the audit; who ran then is not there any more."""
     lost = installation(tmp_path / "lost", catalog)
     before, file = everything(), tmp_path / "x.state"
     told = back_up(lost, file, SECRET, NOW)
@@ -74,6 +76,8 @@ def test_an_installation_is_put_back_as_it_was_on_either_database(
     for name in before.keys() - {"meta", "audit", "job"}:
         assert after[name] == before[name], name
     assert [row["action"] for row in after["audit"][len(before["audit"]) :]] == ["state.restore"]
+    chain = verify_audit(Anchor.parse(told.audit))  # it goes on, by the key that was in the file, from where that ends
+    assert (chain["whole"], chain["rows"]) == (True, len(before["audit"]) + 1)
     with transaction():  # numbers go on after those that were given
         newest = max(row["id"] for row in before["run"])
         made = Run.create(policy=Policy.get().id, slot_at=NOW, created_at=NOW)
