@@ -14,6 +14,7 @@ from typing import Any
 
 from tasks.catalog import Job, Part, Point, Resource, rows
 from tasks.catalog.archives import ARCHIVE
+from tasks.resources import TYPES
 from tasks.states import PointState
 from workers import driver, fence, orphans
 from workers.context import Context
@@ -216,13 +217,14 @@ def _part(finder: driver.Driver, one: driver.Tagged, resource: driver.Resource) 
     }
 
 
-def link_copies() -> int:
-    """Tie copies to what they are of, wherever both were found and in whichever order: a copy is as old as its source,
-    and its parts are of the same volumes. How many. Call inside a transaction."""
+def link_copies(service: str) -> int:
+    """Tie a service's copies to what they are of, wherever both were found and in whichever order: a copy is as old as
+    its source, and its parts are of the same volumes. How many. Call inside a transaction."""
+    kinds = [name for name, kind in TYPES.items() if kind.service == service]
     loose = [Point.copy_of.is_null(), Point.run.is_null(), Point.destination != "", Point.kind != ARCHIVE]
     linked = 0
     there = Point.state.in_([PointState.GOOD, PointState.OUTDATED])
-    for copy in Point.select().where(*loose, there).order_by(Point.id):
+    for copy in Point.select().join(Resource).where(*loose, there, Resource.type.in_(kinds)).order_by(Point.id):
         parts = list(Part.select().where(Part.point == copy.id))
         source = _source(copy, parts)
         if source is not None:

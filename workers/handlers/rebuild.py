@@ -73,7 +73,7 @@ def run(context: Context, job: Job) -> None:
     with transaction():
         fence.keep(job)
         if not dry:
-            result["linked"] = rebuilding.link_copies()
+            result["linked"] = rebuilding.link_copies(job.service) if found else 0
             if not out.running:
                 mark_rebuilt(place_of(job.account_id, job.region, job.service), at)
         finish_job(job, at, result=result)
@@ -120,7 +120,7 @@ def adopt(context: Context, job: Job) -> None:
     with transaction():
         fence.keep(job)
         if not dry:
-            rebuilding.link_copies()
+            rebuilding.link_copies(job.service)
         finish_job(job, context.clock.timer(), result={"orphans": told, "dry_run": dry})
 
 
