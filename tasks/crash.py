@@ -56,6 +56,8 @@ POINTS: dict[str, str] = {
     "cleanup.recorded": "the deletion is committed and the message is not acknowledged",
     "discover.page": "one page of resources is committed, the next is not asked for",
     "discover.recorded": "the look is committed and the message is not acknowledged",
+    "rebuild.written": "some points of a place are written again from tags (committed), and the rest is not",
+    "rebuild.adopted": "an orphan is a good point (committed), and the next one that was asked for is not",
     "coordinator.slots-before-commit": "inside the transaction: runs, jobs of some and the schedules are written",
     "coordinator.slots-committed": "runs are committed and most of them not planned, no message is published",
     "coordinator.plan-before-commit": "inside the transaction: jobs and outbox rows of runs from before are written",

@@ -29,7 +29,9 @@ ARCHIVING_POINTS = tuple(
     name for name in POINTS if name.startswith(("archive.", "part.", "fetch.", "forget.", "sync."))
 )
 COORDINATOR_POINTS = tuple(name for name in POINTS if name.startswith("coordinator."))
-WORKER_POINTS = tuple(name for name in POINTS if name not in {*COORDINATOR_POINTS, *ARCHIVING_POINTS})
+# A fleet that has its catalog writes nothing again: tests.workers.test_rebuild_deaths.
+ELSEWHERE = tuple(name for name in POINTS if name.startswith("rebuild."))
+WORKER_POINTS = tuple(name for name in POINTS if name not in {*COORDINATOR_POINTS, *ARCHIVING_POINTS, *ELSEWHERE})
 MINE = COORDINATOR_POINTS + WORKER_POINTS
 POLICIES: dict[str, dict[str, Any]] = {
     "gold": {

@@ -28,7 +28,7 @@ from workers import app
 HERE = Path(__file__).parent
 PRODUCTION = ("coordinator", "tasks", "workers")
 # Named points that a small fleet of snapshots, copies and restores cannot come by.
-ELSEWHERE = ("archive.", "part.", "fetch.", "forget.", "undo.", "sync.")
+ELSEWHERE = ("archive.", "part.", "fetch.", "forget.", "undo.", "sync.", "rebuild.")
 
 
 def test_the_simulator_imports_the_product_and_copies_nothing_of_it() -> None:

@@ -34,8 +34,9 @@ from tests.scenario.nursery import said
 from tests.workers.world import START
 
 ROOT = Path(__file__).parent.parent.parent
-# Those of archives and buckets need an object store: scenario/test_archiving.py, integration/test_sync_crash.py.
-ELSEWHERE = ("coordinator.", "archive.", "part.", "fetch.", "forget.", "sync.")
+# Those of archives and buckets need an object store: scenario/test_archiving.py, integration/test_sync_crash.py; those
+# of a rebuilding a catalog that was lost: test_rebuild_deaths.py.
+ELSEWHERE = ("coordinator.", "archive.", "part.", "fetch.", "forget.", "sync.", "rebuild.")
 MINE = sorted(name for name in POINTS if not name.startswith(ELSEWHERE))
 
 

@@ -43,6 +43,10 @@ def test_an_image_is_listed_with_its_time(cloud: Sandbox) -> None:
     assert (found.kind, found.external_id, found.began_at.tzinfo is not None) == ("image", image, True)
 
 
+def there(*ids: str) -> set[str]:
+    return set(Ec2Driver(Sessions()).present(PROD, HOME, [Part(one) for one in ids]))
+
+
 def test_what_is_there_is_told_by_id_whatever_its_tags_and_what_was_deleted_is_not(cloud: Sandbox) -> None:
     ec2: Any = cloud.client("111111111111", HOME)
     tagged, bare, gone = snapshots(cloud, "i-1", "", "i-1")
@@ -51,9 +55,9 @@ def test_what_is_there_is_told_by_id_whatever_its_tags_and_what_was_deleted_is_n
     ]
     ec2.delete_snapshot(SnapshotId=gone)
     asked = [tagged, bare, gone, image, "ami-00000000000000000", "snap-00000000000000000"]
-    assert Ec2Driver(Sessions()).present(PROD, HOME, asked) == {tagged, bare, image}
+    assert there(*asked) == {tagged, bare, image}
     ec2.deregister_image(ImageId=image)
-    assert Ec2Driver(Sessions()).present(PROD, HOME, [image]) == set()
+    assert there(image) == set()
 
 
 def test_an_image_that_somebody_disabled_is_there_and_can_be_deleted(cloud: Sandbox) -> None:
@@ -63,11 +67,11 @@ def test_an_image_that_somebody_disabled_is_there_and_can_be_deleted(cloud: Sand
     machine = cloud.machine("111111111111")["InstanceId"]
     image = ec2.create_image(InstanceId=machine, Name="one", NoReboot=True, TagSpecifications=tags)["ImageId"]
     ec2.disable_image(ImageId=image)
-    assert Ec2Driver(Sessions()).present(PROD, HOME, [image]) == {image}
+    assert there(image) == {image}
     account = replace(PROD, installation="i-1")
     point = Point(account, HOME, Resource("instance", machine, account, HOME), (), image_id=image)
     assert [one.outcome for one in Ec2Driver(Sessions()).delete([point])] == ["deleted"]
-    assert Ec2Driver(Sessions()).present(PROD, HOME, [image]) == set()
+    assert there(image) == set()
 
 
 def test_a_deletion_leaves_what_another_installation_made_in_the_same_account(cloud: Sandbox) -> None:
