@@ -358,7 +358,8 @@ class Tagged:
     The rest is what a good point's part of it records, so that a lost catalog is written again from it. `complete`: the
     cloud says that nothing of it is missing; it neither runs nor failed. `attributes` are those of the part as far as
     the thing itself tells, such as `default_key`; of a copy `source_snapshot`, what it is a copy of. `type` is the
-    resource type of what it is of, '' where only the catalog can tell.
+    resource type of what it is of, '' where only the catalog can tell; `home` is where that lies, as the account's
+    number and the region, if the thing itself tells.
     """
 
     kind: str  # 'snapshot' or 'image'
@@ -373,6 +374,7 @@ class Tagged:
     kms_key_id: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     type: str = ""
+    home: tuple[str, str] | None = None
 
 
 @runtime_checkable
@@ -382,6 +384,15 @@ class FindsTagged(Protocol):
 
     def tagged(self, account: Account, region: str, installation: str) -> list[Tagged]:
         """Every snapshot and image there that carries this installation's tag."""
+
+
+@runtime_checkable
+class FindsOneByOne(Protocol):
+    """A driver whose cloud lists something without its tags and tells those of each thing when asked: a question for
+    each, which is too much for a daily look and not for writing a lost catalog again."""
+
+    def tagged_one_by_one(self, account: Account, region: str, installation: str) -> list[Tagged]:
+        """What carries this installation's tag there and no list tells of; nothing that `FindsTagged` has found."""
 
 
 @runtime_checkable

@@ -156,6 +156,8 @@ def _complete_parts(point_id: int, row: Operation) -> None:
     """What is known only at the end: an image's snapshots, and under which key a snapshot lies."""
     if row.detail.get("parts"):
         _write_parts(point_id, [driver.Part(**found) for found in row.detail["parts"]])
+        for found in row.detail["parts"]:
+            _correct(Part.get_or_none(Part.point == point_id, Part.external_id == found["external_id"]), found)
     known: dict[str, Any] = {name: row.detail[name] for name in _KNOWN_AT_THE_END if row.detail.get(name)}
     part = Part.get_or_none(Part.point == point_id, Part.external_id == row.external_id)
     if part is not None and row.detail.get("attributes"):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tasks.catalog import Creation, Job, Operation, Part, Point, Policy, Resource, rows
+from tasks.catalog import Account, Creation, Job, Operation, Part, Point, Policy, Resource, rows
 from tasks.catalog.point import ORPHAN
 from tasks.resources import TYPES
 from tasks.states import JOB_OPEN, JobState, PointState
@@ -64,6 +64,11 @@ class Attempt:
         """What a copy is a copy of, where the cloud tells; nothing for what was made where the resource lies."""
         found = (one.attributes.get("source_snapshot") for one in self.members)
         return sorted({str(one) for one in found if one})
+
+    @property
+    def home(self) -> tuple[str, str] | None:
+        """Account number and region of what it is of, where the cloud tells."""
+        return self.members[0].home
 
     @property
     def began_at(self) -> datetime:
@@ -160,6 +165,7 @@ def write_failed(context: Context, job: Job, attempt: Attempt, **columns: Any) -
 def place_of_point(job: Job, attempt: Attempt, resource: Resource) -> dict[str, Any]:
     """Columns of a point that say what it is, of what, and where it lies."""
     here = (resource.account_id, resource.region) == (job.account_id, job.region)
+    here = here and _is_home(attempt, job.account, job.region)
     return {
         "resource": resource.id,
         "account": job.account_id,
@@ -176,6 +182,7 @@ def resource_of(job: Job, attempt: Attempt, at: datetime) -> Resource | None:
     told, source = attempt.members[0].type, attempt.source
     kinds = [told] if told else [name for name, kind in TYPES.items() if kind.service == job.service]
     known = list(Resource.select().where(Resource.external_id == source, Resource.type.in_(kinds))) if source else []
+    known = [one for one in known if _is_home(attempt, one.account, one.region)]
     first = source_of(attempt)
     choices = (
         [one for one in known if first is not None and one.id == first.resource_id],
@@ -186,9 +193,17 @@ def resource_of(job: Job, attempt: Attempt, at: datetime) -> Resource | None:
     chosen = next((some for some in choices if some), [])
     if chosen or not source or len(kinds) > 1:
         return chosen[0] if len(chosen) == 1 else None
-    place = {"account": job.account_id, "region": job.region, "type": kinds[0], "external_id": storable(source)}
+    number, region = attempt.home or ("", job.region)
+    owner = Account.get_or_none(Account.number == number) if number else None
+    place = {"account": owner or job.account_id, "region": region, "type": kinds[0], "external_id": storable(source)}
     made: Resource = Resource.create(**place, found_at=at, seen_at=at, gone_at=at)
     return made
+
+
+def _is_home(attempt: Attempt, account: Account, region: str) -> bool:
+    """Whether what an attempt is of may lie there; an account whose number nobody wrote down may be any."""
+    number, where = attempt.home or ("", region)
+    return region == where and number in ("", account.number or number)
 
 
 def source_of(attempt: Attempt) -> Point | None:

@@ -153,6 +153,8 @@ def _backup_view(job: dict[str, Any], now: datetime) -> dict[str, Any]:
         "BackupVaultName": point.vault.name,
         "BackupVaultArn": point.vault.arn,
         "RecoveryPointArn": point.arn if how == "COMPLETED" or point.kind.managed else None,
+        "EncryptionKeyArn": point.key or None,
+        "IsEncrypted": True,
         "MessageCategory": {"COMPLETED": "SUCCESS", "FAILED": "FAILURE"}.get(how),
     }
 

@@ -27,6 +27,7 @@ from workers.driver import (
     CopyRequest,
     Created,
     Destination,
+    FindsOneByOne,
     FindsTagged,
     Part,
     Point,
@@ -83,12 +84,14 @@ class Journey:
         return point
 
     def looked_for(self, point: Point) -> None:
-        """The daily look at what is there."""
+        """The daily look at what is there, and the one that rebuilds a catalog."""
         driver, names = self.rig.driver, {part.external_id for part in point.parts}
         if isinstance(driver, SeesPresent):
             assert set(driver.present(point.account, point.region, point.parts)) == names
         if isinstance(driver, FindsTagged):
             driver.tagged(point.account, point.region, TAGS[TAG_INSTALLATION])
+        if isinstance(driver, FindsOneByOne):
+            driver.tagged_one_by_one(point.account, point.region, TAGS[TAG_INSTALLATION])
 
     def copy(self, point: Point, to: Destination, key: str, **options: str) -> Point | None:
         """A finished copy; None where the table says that there is none."""

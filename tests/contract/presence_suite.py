@@ -3,10 +3,21 @@
 What is gone is told after somebody deleted it; what only lost its tags, or cannot be told, counts as there.
 """
 
+from functools import partial
 from typing import Any
 
 from tests.contract.rig import HOME, PROD, TAGS, Rig
-from workers.driver import TAG_INSTALLATION, TAG_JOB, FindsTagged, Part, Point, Presence, SeesPresent, Tagged
+from workers.driver import (
+    TAG_INSTALLATION,
+    TAG_JOB,
+    FindsOneByOne,
+    FindsTagged,
+    Part,
+    Point,
+    Presence,
+    SeesPresent,
+    Tagged,
+)
 
 # Of another form than anything that a driver of AWS makes.
 STRANGE = Part("https://bucket.example/file")
@@ -22,6 +33,8 @@ class PresenceContract:
         assert set(found) == {one.external_id for one in (*kept.parts, STRANGE)}
         told = [tags for one, tags in found.items() if tags is not None and one != STRANGE.external_id]
         assert all(tags[TAG_INSTALLATION] == TAGS[TAG_INSTALLATION] and "job-1" in tags[TAG_JOB] for tags in told)
+        if isinstance(rig.driver, FindsOneByOne):
+            self.asked_one_by_one(rig, kept, found)
         if isinstance(rig.driver, FindsTagged):
             listed = {one.external_id: one for one in self.listed(rig)}
             for part in kept.parts:
@@ -31,6 +44,20 @@ class PresenceContract:
             bare = self.asked(rig, kept)
             assert set(bare) == set(found)
             assert all(TAG_INSTALLATION not in (bare[part.external_id] or {}) for part in kept.parts)
+
+    def asked_one_by_one(self, rig: Any, kept: Point, found: Presence) -> None:
+        """What no list tells the tags of says it when asked, as the rebuilding of a catalog does; what lists tell, and
+        what has no tags, is not told of a second time."""
+        listed = partial(rig.driver.tagged_one_by_one, rig.production, HOME)
+        assert listed("another") == []
+        slow = {one.external_id: one for one in listed(TAGS[TAG_INSTALLATION])}
+        for part in kept.parts:
+            bare = (rig.type, part.attributes.get("way")) == ("dynamodb", "native")
+            one = slow.pop(part.external_id, None)
+            self.tells_of(one, part, untold=bare or found[part.external_id] is not None)
+            if one is not None:
+                assert (one.tags[TAG_JOB], one.type) == ("job-1", rig.type)
+        assert slow == {}
 
     def asked(self, rig: Rig, *points: Point) -> Presence:
         assert isinstance(rig.driver, SeesPresent)

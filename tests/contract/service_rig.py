@@ -103,6 +103,18 @@ class ServiceRig(Rig):
 
 
 def with_told(parts: tuple[Part, ...], answers: list[Progress]) -> tuple[Part, ...]:
-    """Parts known from the start, and those that progress tells."""
+    """Parts known from the start, with what is known of them only at the end, and those that progress tells."""
     told = {one["external_id"]: Part(**one) for answer in answers for one in answer.detail.get("parts", ())}
-    return tuple((told | {part.external_id: part for part in parts}).values())
+    return tuple((told | {part.external_id: _corrected(part, told.get(part.external_id)) for part in parts}).values())
+
+
+def _corrected(part: Part, told: Part | None) -> Part:
+    if told is None:
+        return part
+    size, sealed, key_id = told.size_gib, told.encrypted, told.kms_key_id
+    return replace(
+        part,
+        size_gib=size or part.size_gib,
+        encrypted=sealed or part.encrypted,
+        kms_key_id=key_id or part.kms_key_id,
+    )

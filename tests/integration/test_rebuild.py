@@ -13,11 +13,14 @@ from tasks.catalog import Account, Job, Point, Policy, Resource, close_catalog, 
 from tasks.catalog.era import take_over
 from tasks.secrets import Secret, seal
 from tasks.states import RequestState, RestoreState
+from tests.contract.service_rig import DEFAULT_ROLE
 from tests.coordinator.house import House
 from tests.deploy.estate import PROD, VAULT, key
+from tests.deploy.vaulting import cross_account, file_system
 from tests.integration.test_repository_pipeline import AWAY, HOME, Archiving, instance_of, parts_of
 from tests.sandbox import Sandbox
 from workers.aws.ec2 import Ec2Driver
+from workers.aws.efs import EfsDriver
 from workers.aws.session import Sessions
 from workers.pace import Pace
 from workers.rebuilding import REST
@@ -26,7 +29,7 @@ MINUTE = timedelta(minutes=1)
 
 
 class Protected(Archiving):
-    """A house with a machine and a volume of production, copied to another region and to another account."""
+    """A house with a machine, a volume and a file system of production, copied to another region or account."""
 
     def __init__(self, home: Path, sandbox: Sandbox) -> None:
         super().__init__(home, sandbox)
@@ -37,6 +40,14 @@ class Protected(Archiving):
         self.disk = str(
             self.ec2.create_volume(AvailabilityZone=f"{HOME}a", Size=1, Encrypted=True, KmsKeyId=shared)["VolumeId"]
         )
+        self.files = str(file_system(sandbox)["FileSystemId"])
+        sandbox.role(f"arn:aws:iam::{PROD}:{DEFAULT_ROLE}")
+        cross_account(sandbox)
+        self.with_files()
+
+    def with_files(self) -> None:
+        driver = EfsDriver(Sessions(), Pace(floor=timedelta(0), guard=timedelta(0), clock=self.clock))
+        self.context = replace(self.context, drivers={**self.context.drivers, "efs": driver})
 
     def estate(self, *names: str) -> None:
         """As `apply` writes it."""
@@ -46,6 +57,11 @@ class Protected(Archiving):
             "disks": {"targets": [disk], "generations": 2, "dr": [there]},
             "machines": {"targets": [instance_of(self.machine)], "generations": 1, "dr": [{"region": AWAY}]},
             "images": {"targets": [instance_of(self.machine)], "generations": 1, "mode": "image"},
+            "files": {
+                "targets": [{"type": "efs", "region": HOME, "account": "prod", "id": self.files}],
+                "generations": 1,
+                "dr": [{"region": AWAY}, {"account": "vault", "region": HOME}],
+            },
         }
         for name in names:
             self.policy(name, **specs[name])
@@ -60,8 +76,8 @@ class Protected(Archiving):
         jobs = self.wished("rebuild", **wish)["jobs"]
         self.work(MINUTE)
         with session():
-            done = [row for row in Job.select().where(Job.id.in_(jobs)) if row.service == "ec2"]
-        assert [row.error_text for row in done] == [""] * 4
+            done = [row for row in Job.select().where(Job.id.in_(jobs)) if row.service in ("ec2", "efs")]
+        assert [row.error_text for row in done] == [""] * 8
         return {name: sum(row.result[name] for row in done) for name in ("points", "failed", "running")}
 
 
@@ -71,9 +87,10 @@ class After(Protected):
     def __init__(self, home: Path, old: Protected) -> None:
         House.__init__(self, home, clock=old.clock)
         self.sandbox, self.ec2, self.disk, self.machine = old.sandbox, old.ec2, old.disk, old.machine
-        self.vault_key = old.vault_key
+        self.vault_key, self.files = old.vault_key, old.files
         driver = Ec2Driver(Sessions(), Pace(floor=timedelta(0), guard=timedelta(0), clock=self.clock))
         self.context = replace(self.context, drivers={"instance": driver, "volume": driver})
+        self.with_files()
         with transaction():
             take_over(self.clock.now(), self.clock.timer())
         for name, number, role in (("prod", PROD, "snapfleet"), ("vault", VAULT, "snapfleet-dr")):
@@ -130,20 +147,20 @@ def parted(part: Any) -> dict[str, Any]:
 def test_a_lost_catalog_is_written_again_from_the_clouds_tags_without_a_difference(
     house: Protected, lose: Callable[[], After]
 ) -> None:
-    """feature C11: drop the catalog, rebuild, diff = 0; twice is as once; what was rebuilt is restored, is backed up
-    next to, and ages."""
-    house.estate("disks", "machines", "images")
-    house.run("disks", "disks", "machines", "images")
+    """feature C11: drop the catalog, rebuild, diff = 0, also of vaults, whose tags are told one by one; twice is as
+    once; what was rebuilt is restored, is backed up next to, and ages."""
+    house.estate("disks", "machines", "images", "files")
+    house.run("disks", "disks", "machines", "images", "files")
     before = told(house.points())
-    assert len(before) == 7
+    assert len(before) == 10
     taken = {part.external_id: point.taken_at for point in house.points() for part in parts_of(point)}
     new = lose()
-    new.estate("disks", "machines", "images")
+    new.estate("disks", "machines", "images", "files")
     refused = new.wish("rebuild")
     assert (refused.state, refused.error_code) == (RequestState.REFUSED, "not-looked")
     new.look()
-    assert new.rebuild(dry_run=True) == {"points": 7, "failed": 0, "running": 0}
-    assert (new.points(state=None), new.rebuild()) == ([], {"points": 7, "failed": 0, "running": 0})
+    assert new.rebuild(dry_run=True) == {"points": 10, "failed": 0, "running": 0}
+    assert (new.points(state=None), new.rebuild()) == ([], {"points": 10, "failed": 0, "running": 0})
     assert sorted(told(new.points()), key=str) == sorted(before, key=str)
     rebuilt = {point.id: point for point in new.points()}
     for point in rebuilt.values():
@@ -151,13 +168,13 @@ def test_a_lost_catalog_is_written_again_from_the_clouds_tags_without_a_differen
         assert point.copy_of_id is None or point.taken_at == rebuilt[point.copy_of_id].taken_at
     assert new.rebuild() == {"points": 0, "failed": 0, "running": 0}
     whole = next(one for one in rebuilt.values() if one.kind == "snapshots" and len(parts_of(one)) == 3)
-    copy = next(one for one in rebuilt.values() if one.destination == f"vault/{HOME}")
+    copy = next(one for one in rebuilt.values() if one.destination == f"vault/{HOME}" and one.policy_id == 1)
     new.ec2.terminate_instances(InstanceIds=[new.machine])
     for point, request in ((whole, {"kind": "instance"}), (copy, {"zone": f"{HOME}a"})):
         done = new.restored(point, **request)
         assert (done.state, done.error_text) == (RestoreState.DONE, "")
     new.run("disks")
-    assert len(new.points()) == 9
+    assert len(new.points()) == 12
     assert new.rebuild() == {"points": 0, "failed": 0, "running": 0}
     new.clock.advance(REST)
     new.clean()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.catalog import Job, Part, Point, Policy, Resource, session, transaction
+from tasks.catalog import Account, Job, Part, Point, Policy, Resource, session, transaction
 from tasks.catalog.era import awaits_rebuild, place_of, take_over
 from tasks.catalog.point import ORPHAN
 from tasks.lanes import Lane
@@ -26,8 +26,8 @@ def clouds(world: World) -> Seeing:
     return made
 
 
-def of_policy(name: str, job: str = "old-0", run: str = "run-7", **more: Any) -> driver.Tagged:
-    found = tagged(name, job=job, run=run)
+def of_policy(name: str, job: str = "old-0", run: str = "run-7", source: str = "i-1", **more: Any) -> driver.Tagged:
+    found = tagged(name, job=job, run=run, source=source)
     return driver.Tagged(**{**vars(found), **more})
 
 
@@ -168,6 +168,43 @@ def test_a_second_copy_of_a_point_that_has_one_there_is_no_good_point(world: Wor
     clouds.listed = (of_policy("snap-c", job="copy-0", attributes={"source_snapshot": first}),)
     told = rebuild(world, AWAY).result
     assert (told["points"], told["left"][0]["why"]) == (0, f"rp-{source.id} has a copy there already.")
+
+
+class Asking(Seeing):
+    """Tells the tags of some things only when asked for each."""
+
+    slow: tuple[driver.Tagged, ...] = ()
+    asked = 0
+
+    def tagged_one_by_one(self, account: driver.Account, region: str, installation: str) -> list[driver.Tagged]:
+        self.asked += 1
+        return list(self.slow)
+
+
+def test_what_tells_where_its_source_lies_is_of_that_one_and_is_asked_for_by_a_rebuilding_only(world: World) -> None:
+    """Tables have names that any account may use; a copy in a vault names its own by account and region."""
+    cloud = Asking(world.cloud)
+    world.context = replace(world.context, drivers=dict.fromkeys(world.context.drivers, cloud))
+    with transaction():
+        other = Account.create(name="other", number="222222222222", regions=[AWAY])
+        seen = {"type": "dynamodb", "external_id": "orders", "found_at": START, "seen_at": START}
+        here = Resource.create(account=world.account, region=HOME, **seen)
+        there = Resource.create(account=other, region=AWAY, **seen)
+    cloud.slow = tuple(
+        of_policy(f"arn-{source}-{n}", job=f"{source}{n}-0", type="dynamodb", home=home, tags=ours.tags)
+        for source in ("orders", "dropped")
+        for n, home in enumerate((("111111111111", HOME), ("222222222222", AWAY)))
+        for ours in [of_policy("x", job=f"{source}{n}-0", source=source)]
+    )
+    poll(world)
+    assert (cloud.looks, cloud.asked, written(Point.kind == "snapshots", Point.run.is_null())) == (1, 0, [])
+    assert (rebuild(world).result["points"], cloud.asked) == (4, 1)
+    made = written(Point.run.is_null())
+    assert [point.resource_id for point in made if point.resource_id in (here.id, there.id)] == [here.id, there.id]
+    assert [point.destination for point in made] == ["", f"prod/{HOME}"] * 2
+    with session():
+        gone = Resource.select().where(Resource.external_id == "dropped").order_by(Resource.id)
+        assert [(one.account_id, one.region) for one in gone] == [(world.account.id, HOME), (other.id, AWAY)]
 
 
 def test_what_neither_the_estate_nor_its_policies_know_any_more_is_kept(world: World, clouds: Seeing) -> None:

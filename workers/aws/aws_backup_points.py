@@ -14,13 +14,26 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tasks.errors import CredentialsExpired, CredentialsRefused, Gone, InUse, Refused, SnapfleetError, Throttled
 from tasks.states import OperationState
 from workers.aws.aws_backup import tags_of, vault_of
-from workers.aws.errors import translate
+from workers.aws.errors import translate, translated
 from workers.aws.session import Clients
 from workers.aws.tags import is_ours
-from workers.driver import TAG_JOB, TAG_OUTDATED, Deleted, Found, Part, Point, Presence
+from workers.driver import (
+    TAG_INSTALLATION,
+    TAG_JOB,
+    TAG_OUTDATED,
+    TAG_POLICY,
+    Deleted,
+    Found,
+    Part,
+    Point,
+    Presence,
+    Tagged,
+)
 from workers.pace import Pace
 
 STOPS = (CredentialsExpired, CredentialsRefused, Throttled)  # the next call would meet the same
+_TAGGABLE = ("backup", "fsx")  # services whose ARNs a recovery point with tags has
+_GIB = 1 << 30
 # How far back an attempt that may have left something can have begun.
 _RECENT = timedelta(days=2)
 _STATES = {"COMPLETED": OperationState.DONE, "AVAILABLE": OperationState.DONE, "CREATING": OperationState.RUNNING}
@@ -40,6 +53,49 @@ def find_points(clients: Clients, kind: str, key: str, pace: Pace) -> list[Found
             if not point.get("SourceBackupVaultArn") and tags_of(clients, arn).get(TAG_JOB) == key:
                 found.append(Found("recovery-point", arn, _STATES.get(point["Status"], OperationState.FAILED)))
     return found
+
+
+def tagged_points(
+    clients: Clients, kind: str, installation: str, *, type_: str = "", default_key: str = ""
+) -> list[Tagged]:
+    """The recovery points in the account's vault that carry an installation's tag and a policy's: those of a restored
+    resource, backed up by somebody else's plan, get its tags along, and a restore has no policy.
+
+    A copy has the tags of its source ("Copying tags onto backups", AWS Backup developer guide, for other regions), the
+    job's among them: it was made by another job, whose name nobody tells. One that came without tags is not told of,
+    nor is a backup of DynamoDB's own that a vault holds without its advanced features, which has none.
+    """
+    found, vault = [], vault_of(clients)
+    for point in _listed(clients, vault, ByResourceType=kind):
+        arn = str(point["RecoveryPointArn"])
+        if arn.split(":")[2] not in _TAGGABLE or point["Status"] == "DELETING":
+            continue
+        with suppress(Gone), translated("a look for tags"):  # deleted meanwhile
+            tags = tags_of(clients, arn)
+            if tags.get(TAG_INSTALLATION) == installation and TAG_POLICY in tags:
+                found.append(_tagged(point, tags, vault, type_, default_key))
+    return found
+
+
+def _tagged(point: Mapping[str, Any], tags: Mapping[str, str], vault: str, type_: str, default_key: str) -> Tagged:
+    """A recovery point as the backup or copy that made it records its part."""
+    *_, region, number, source = str(point["ResourceArn"]).split(":", 5)
+    key, copied = str(point.get("EncryptionKeyArn", "")), bool(point.get("SourceBackupVaultArn"))
+    own = {"default_key": True} if default_key and key == default_key and not copied else {}
+    return Tagged(
+        "snapshot",
+        str(point["RecoveryPointArn"]),
+        point["CreationDate"],
+        {**tags, TAG_JOB: f"copied:{tags.get(TAG_JOB, '')}"} if copied else tags,
+        source.rpartition("/")[2],
+        -(-int(point.get("BackupSizeInBytes") or 0) // _GIB),
+        complete=_STATES.get(point["Status"]) is OperationState.DONE,
+        encrypted=True,
+        kms_key_id=key,
+        attributes={"way": "vault", "vault": vault, **own},
+        type=type_,
+        home=(number, region),
+    )
 
 
 def present_points(clients: Clients, kind: str, parts: Sequence[Part]) -> Presence:

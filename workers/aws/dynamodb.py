@@ -33,7 +33,8 @@ _NO_COPY = "DynamoDB's own backups cannot be copied: policies with dr entries ba
 class DynamoDbDriver(VaultDriver):
     """Implements workers.driver.Driver for the type 'dynamodb'.
 
-    Lists of backups tell no tags, neither DynamoDB's nor AWS Backup's: what no record knows is not looked for.
+    Lists of backups tell no tags: DynamoDB's own have none, and AWS Backup tells them point by point, which is for the
+    rebuilding of a catalog. What no record knows is not looked for daily.
     """
 
     types: tuple[str, ...] = ("dynamodb",)

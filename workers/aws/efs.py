@@ -31,7 +31,7 @@ KIND = "EFS"  # AWS Backup's name of it
 class EfsDriver(VaultDriver):
     """Implements workers.driver.Driver for the type 'efs'.
 
-    AWS Backup tells tags point by point only: what no record knows is not looked for.
+    AWS Backup tells tags point by point only: what no record knows is looked for when a catalog is rebuilt, not daily.
     """
 
     types: tuple[str, ...] = ("efs",)

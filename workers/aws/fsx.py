@@ -95,9 +95,12 @@ class FsxDriver(VaultDriver):
         return self._backups(source).start_copy(target, point, destination, request)
 
     def tagged(self, account: Account, region: str, installation: str) -> list[Tagged]:
-        """FSx's own backups; the vaults' list tells no tags."""
+        """FSx's own backups; the vaults' list tells no tags (`tagged_one_by_one`)."""
         with translated("a look for what is ours"):
             return self._backups(self._at(account, region)).tagged(installation)
+
+    def _vaulted(self, clients: Clients, installation: str) -> list[Tagged]:
+        return self._backups(clients).vaulted(installation)
 
     def _native_present(self, clients: Clients, parts: Sequence[Part]) -> Presence:
         return self._backups(clients).present(parts)

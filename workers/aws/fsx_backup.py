@@ -5,7 +5,7 @@ Passing tags keeps FSx from copying the file system's own, so that they are sent
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from tasks.errors import CloudFailed, Gone, Impossible, Invalid, SnapfleetError
 from tasks.states import OperationState
 from workers.aws import aws_backup
-from workers.aws.aws_backup_points import foreign, mark, outdated
+from workers.aws.aws_backup_points import foreign, mark, outdated, tagged_points
 from workers.aws.errors import shorten, translate, translated
 from workers.aws.fsx_describe import BATCH, ONTAP, TYPES, describe
 from workers.aws.keys import DefaultKeys
@@ -173,6 +173,12 @@ class FsxBackups:
         found = [_listed(one, default) for one in every]
         return [one for one in found if one.tags.get(TAG_INSTALLATION) == installation and TAG_POLICY in one.tags]
 
+    def vaulted(self, installation: str) -> list[Tagged]:
+        """AWS Backup's recovery points that are an installation's; FSx knows of what type each is."""
+        found = tagged_points(self.clients, KIND, installation, default_key=self.keys.of(self.clients) or "")
+        known = described(self.clients.read("fsx"), [_name(one) for one in found])
+        return [replace(one, type=_type(known.get(_name(one), {}))) for one in found]
+
     def present(self, parts: Sequence[Part]) -> Presence:
         """Those of FSx's own backups that are there."""
         asked = {part.external_id for part in parts}
@@ -216,6 +222,16 @@ def _failure(name: str, backup: Mapping[str, Any], state: str) -> SnapfleetError
     return CloudFailed(text)
 
 
+def _name(one: Tagged) -> str:
+    """FSx's name of a recovery point."""
+    return one.external_id.rpartition("/")[2]
+
+
+def _type(backup: Mapping[str, Any]) -> str:
+    """The type of what a backup is of, '' where FSx does not tell."""
+    return ONTAP if backup.get("Volume") else TYPES.get(str((backup.get("FileSystem") or {}).get("FileSystemType")), "")
+
+
 def _listed(backup: Mapping[str, Any], default_key: str | None) -> Tagged:
     tags, key = read_tags(backup.get("Tags")), str(backup.get("KmsKeyId", ""))
     volume, system = backup.get("Volume") or {}, backup.get("FileSystem") or {}
@@ -235,7 +251,7 @@ def _listed(backup: Mapping[str, Any], default_key: str | None) -> Tagged:
         encrypted=True,
         kms_key_id=key,
         attributes=attributes,
-        type=ONTAP if volume else TYPES.get(str(system.get("FileSystemType")), ""),
+        type=_type(backup),
     )
 
 

@@ -174,7 +174,12 @@ class AuroraDriver(_Tagging):
 
 
 class DocumentDbDriver(_Relational):
-    """DocumentDB clusters. Their snapshots' tags are told one by one only: what no record knows is not looked for."""
+    """DocumentDB clusters. Their snapshots' tags are told one by one only: what no record knows is looked for when a
+    catalog is rebuilt, and not daily."""
 
     family = rds_calls.DOCUMENTDB
     types: tuple[str, ...] = ("documentdb",)
+
+    def tagged_one_by_one(self, account: Account, region: str, installation: str) -> list[Tagged]:
+        with translated("a look for what is ours"):
+            return rds_lookup.tagged_one_by_one(self._tools, self._at(account, region), installation)

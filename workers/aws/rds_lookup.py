@@ -2,8 +2,11 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 
+from tasks.errors import Gone
+from workers.aws.errors import translated
 from workers.aws.rds_backup import Tools, is_encrypted, part_under
 from workers.aws.rds_calls import Answer, Family, describe_named, manual
 from workers.aws.rds_export import is_export
@@ -21,8 +24,23 @@ def tagged(tools: Tools, clients: Clients, installation: str) -> list[Tagged]:
     database gets its tags along (CopyTagsToSnapshot). Not for DocumentDB, whose lists tell no tags."""
     named = manual(tools.family, tools.family.read(clients))
     rows = [row for row in named if OUR_NAME.fullmatch(row[tools.family.identifier])]
-    ours = [row for row in rows if read_tags(row.get("TagList")).get(TAG_INSTALLATION) == installation]
-    mine = [row for row in ours if row.get("Engine") not in _OTHERS]
+    return _ours(tools, clients, [row for row in rows if row.get("Engine") not in _OTHERS], installation)
+
+
+def tagged_one_by_one(tools: Tools, clients: Clients, installation: str) -> list[Tagged]:
+    """The same of DocumentDB, whose list has the snapshots of its siblings too: a question for each name of ours."""
+    client = tools.family.read(clients)
+    named = (row for row in manual(tools.family, client) if OUR_NAME.fullmatch(row[tools.family.identifier]))
+    rows: list[Answer] = []
+    for row in (one for one in named if one.get("Engine") == tools.family.client):
+        with suppress(Gone), translated("a look for tags"):  # deleted meanwhile
+            told = client.list_tags_for_resource(ResourceName=row[tools.family.arn])["TagList"]
+            rows.append({**row, "TagList": told})
+    return _ours(tools, clients, rows, installation)
+
+
+def _ours(tools: Tools, clients: Clients, rows: Sequence[Answer], installation: str) -> list[Tagged]:
+    mine = [row for row in rows if read_tags(row.get("TagList")).get(TAG_INSTALLATION) == installation]
     default = tools.keys.of(clients) if any(is_encrypted(row) for row in mine) else None
     return [_tagged(tools, row, default) for row in mine]
 

@@ -124,6 +124,10 @@ class RedshiftDriver(ServiceDriver):
         with translated("a look for what is ours"):
             return redshift_lookup.tagged(self._tools, self._at(account, region), installation)
 
+    def tagged_one_by_one(self, account: Account, region: str, installation: str) -> list[Tagged]:
+        with translated("a look for what is ours"):
+            return redshift_lookup.tagged_one_by_one(self._tools, self._at(account, region), installation)
+
     def present(self, account: Account, region: str, parts: Sequence[Part]) -> Presence:
         with translated("a look for recovery points"):
             return redshift_lookup.present(self._at(account, region), parts)

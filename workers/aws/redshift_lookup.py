@@ -1,10 +1,14 @@
 """Which snapshots of warehouses are there: those that carry our tag, and those that somebody asks for by name."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from tasks.errors import Gone
 from workers.aws import redshift_clusters, redshift_serverless
+from workers.aws.errors import translated
 from workers.aws.redshift_backup import Tools, house_of, part_under
 from workers.aws.redshift_copying import CLUSTER
 from workers.aws.redshift_delete import houses
@@ -19,17 +23,35 @@ def tagged(tools: Tools, clients: Clients, installation: str) -> list[Tagged]:
     """Snapshots of clusters that carry this installation's tag and a name of ours; Serverless tells tags one by one
     only. Never clusters: restored ones carry it too."""
     every = [one for name, one in redshift_clusters.snapshots(clients).items() if OUR_NAME.fullmatch(name)]
+    return _ours(tools, clients, every, installation, serverless=False)
+
+
+def tagged_one_by_one(tools: Tools, clients: Clients, installation: str) -> list[Tagged]:
+    """The same of Serverless, where the region has it: a question for each name of ours."""
+    if redshift_serverless not in houses(clients):
+        return []
+    every: list[Snap] = []
+    for name, one in redshift_serverless.snapshots(clients).items():
+        if OUR_NAME.fullmatch(name) and one.state != "gone":
+            with suppress(Gone), translated("a look for tags"):  # deleted meanwhile
+                every.append(replace(one, tags=redshift_serverless.tags_of(clients, one)))
+    return _ours(tools, clients, every, installation, serverless=True)
+
+
+def _ours(
+    tools: Tools, clients: Clients, every: Sequence[Snap], installation: str, *, serverless: bool
+) -> list[Tagged]:
     mine = [one for one in every if one.created_at and (one.tags or {}).get(TAG_INSTALLATION) == installation]
     default = tools.keys.of(clients) if any(one.encrypted for one in mine) else None
-    return [_tagged(one, one.tags or {}, default) for one in mine]
+    return [_tagged(one, one.tags or {}, default, serverless=serverless) for one in mine]
 
 
-def _tagged(snap: Snap, tags: Mapping[str, str], default: str | None) -> Tagged:
-    """A snapshot; one of a temporary cluster does not tell of what cluster that was made."""
+def _tagged(snap: Snap, tags: Mapping[str, str], default: str | None, *, serverless: bool) -> Tagged:
+    """A snapshot; one of a temporary warehouse does not tell of what that was made."""
     more: dict[str, Any] = {"carried": True, "source_snapshot": snap.name} if snap.carried else {}
     made_of = "" if snap.carried else tags.get(TAG_SOURCE_SNAPSHOT, "")
     more |= {"source_snapshot": made_of} if made_of else {}
-    part = part_under(snap, default, serverless=False, **more)
+    part = part_under(snap, default, serverless=serverless, **more)
     return Tagged(
         "snapshot",
         snap.name,

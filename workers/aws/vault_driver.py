@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tasks.errors import Impossible, Refused
 from workers.aws import aws_backup
-from workers.aws.aws_backup_points import delete_points, find_points, is_vaulted, present_points
+from workers.aws.aws_backup_points import delete_points, find_points, is_vaulted, present_points, tagged_points
 from workers.aws.aws_backup_progress import job_progress
 from workers.aws.ec2_copy import same_account
 from workers.aws.errors import translated
@@ -26,6 +26,7 @@ from workers.driver import (
     Presence,
     Progress,
     Started,
+    Tagged,
     untold,
 )
 
@@ -112,6 +113,14 @@ class VaultDriver(ServiceDriver):
         with translated("a look for recovery points"):
             vaulted = present_points(clients, self.kind, [part for part in parts if is_vaulted(part)])
             return {**untold(others), **vaulted, **self._native_present(clients, native)}
+
+    def tagged_one_by_one(self, account: Account, region: str, installation: str) -> list[Tagged]:
+        """Recovery points in the account's vault. The service's own are listed with their tags, or have none."""
+        with translated("a look for what is ours"):
+            return self._vaulted(self._at(account, region), installation)
+
+    def _vaulted(self, clients: Clients, installation: str) -> list[Tagged]:
+        return tagged_points(clients, self.kind, installation, type_=self.types[0])
 
     def _delete(self, clients: Clients, points: list[Point]) -> list[Deleted]:
         return delete_points(clients, points, self._native_delete)

@@ -67,7 +67,7 @@ def run(context: Context, job: Job) -> None:
         "skipped": tally.skipped[:_TOLD],
         "written": tally.points[:_TOLD],
         "left": tally.failed[:_TOLD],
-        "listed": isinstance(finder, driver.FindsTagged),
+        "listed": _tells(finder),
         "dry_run": dry,
     }
     with transaction():
@@ -80,14 +80,20 @@ def run(context: Context, job: Job) -> None:
 
 
 def _listed(context: Context, job: Job) -> tuple[list[driver.Tagged], driver.Driver]:
-    """What carries our tag at a job's place, and the driver that says so; nothing where a service has no such list."""
-    finder = context.drivers_of(job.service)[0]
+    """What carries our tag at a job's place, and the driver that says so; nothing where a service tells no tags."""
+    finder, found = context.drivers_of(job.service)[0], []
     with session():
         account = context.account(job.account)
-    if not isinstance(finder, driver.FindsTagged):
-        return [], finder
-    found = finder.tagged(account, job.region, context.installation)
+    if isinstance(finder, driver.FindsTagged):
+        found += finder.tagged(account, job.region, context.installation)
+    if isinstance(finder, driver.FindsOneByOne):
+        found += finder.tagged_one_by_one(account, job.region, context.installation)
     return [replace(one, tags=storable(dict(one.tags))) for one in found], finder
+
+
+def _tells(finder: driver.Driver) -> bool:
+    """Whether it can be told what of a service's is ours."""
+    return isinstance(finder, driver.FindsTagged | driver.FindsOneByOne)
 
 
 def _batches(out: Sorted) -> Iterator[Sorted]:
@@ -104,8 +110,8 @@ def adopt(context: Context, job: Job) -> None:
     """Make good points of the orphans that the job names, where the cloud says that they are complete; of each other
     why not. Raises the family."""
     found, finder = _listed(context, job)
-    if not isinstance(finder, driver.FindsTagged):
-        raise Impossible(f"What {job.service} holds is not listed by tags.", code="no-list")
+    if not _tells(finder):
+        raise Impossible(f"What {job.service} holds has no tags.", code="no-list")
     listed = {one.external_id: one for one in found}
     dry, told = bool(job.spec.get("dry_run")), []
     with session():
