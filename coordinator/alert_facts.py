@@ -9,6 +9,7 @@ from peewee import fn
 
 from coordinator.ahead import read_wrong_clock
 from coordinator.alert_rules import Facts, FailedTarget, LaneFact, LostPoints, PoolFact, StalePolicy
+from coordinator.looks import read_looks, services_of
 from coordinator.routes import TWO_HOPS
 from coordinator.rpo import due_since, slots_by_policy
 from coordinator.undone import read_failed_undos
@@ -28,6 +29,7 @@ from tasks.catalog import (
     database,
     rows,
 )
+from tasks.catalog.era import place_of, rebuilt_places, taken_over_at
 from tasks.catalog.fleet import SILENT_AFTER
 from tasks.catalog.freshness import dated, freshness
 from tasks.catalog.point import DELETED_ELSEWHERE
@@ -40,6 +42,8 @@ from tasks.states import AccountState, JobState, PointState, RunState
 MISSED_FOR = timedelta(hours=24)
 # How long points that somebody else deleted are worth an alert: until whoever is back from a week's leave has seen it.
 LOST_FOR = timedelta(days=7)
+# A catalog that took over a lost one's id is rebuilt within this time, or somebody has forgotten it.
+REBUILT_WITHIN = timedelta(days=1)
 # Statements take a limited number of parameters (SQLite: 32,766).
 CHUNK = 500
 _ENDED = (RunState.DONE, RunState.PARTIAL, RunState.FAILED)
@@ -97,6 +101,21 @@ def read_lost(at: datetime) -> list[LostPoints]:
     for policy, *point in rows(lost.where(*lately).order_by(Point.deleted_at.desc(), Point.id)):
         found[policy].append((point[0], point[1], point[2]))
     return [LostPoints(policy, [one[:2] for one in points], points[0][2]) for policy, points in found.items()]
+
+
+def read_unrebuilt(at: datetime) -> list[str]:
+    """Places that were looked at and await their rebuilding since a day, in words."""
+    since = taken_over_at()
+    if since is None or since >= at - REBUILT_WITHIN:
+        return []
+    looks, done = read_looks(), rebuilt_places()
+    return [
+        f"{name} {region} {service}"
+        for name, region, service in sorted(looks.finished)
+        if region in looks.accounts[name].regions
+        and service in services_of(looks.accounts[name].cloud)
+        and place_of(looks.accounts[name].id, region, service) not in done
+    ]
 
 
 def _failed_targets(newest: dict[int, str]) -> list[FailedTarget]:

@@ -37,8 +37,10 @@ FAMILIES = (
     "restore-left-over",
     "clock-wrong",
 )
-STALE_FAMILY, LOST_FAMILY, DRIFT_FAMILY = "points-too-old", "points-lost", "tags-drifted"
-SLOW_FAMILIES = (STALE_FAMILY, LOST_FAMILY, DRIFT_FAMILY)  # their facts are looked up once a minute
+STALE_FAMILY, LOST_FAMILY, DRIFT_FAMILY, REBUILD_FAMILY = (
+    "points-too-old", "points-lost", "tags-drifted", "rebuild-missing"
+)  # fmt: skip
+SLOW_FAMILIES = (STALE_FAMILY, LOST_FAMILY, DRIFT_FAMILY, REBUILD_FAMILY)  # their facts are looked up once a minute
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ class Facts:
     undos: Sequence[FailedUndo] = ()
     lost: Sequence[LostPoints] = ()
     drifted: Sequence[DriftedPlace] = ()
+    unrebuilt: Sequence[str] = ()  # places of which a catalog that took over a lost one's id knows nothing yet
     clock: WrongClock | None = None
     still: Standstill | None = None  # an operator wants that nothing begins
 
@@ -143,6 +146,7 @@ def conditions(facts: Facts, at: datetime) -> list[Condition]:
         *_undos(facts.undos),
         *_lost(facts.lost),
         *_drifted(facts.drifted),
+        *_unrebuilt(facts.unrebuilt),
         *_clock(facts.clock),
     ]
     return list({condition.key: condition for condition in found}.values())
@@ -309,6 +313,19 @@ def _drifted(drifted: Sequence[DriftedPlace]) -> Iterator[Condition]:
             f"{named}{more}. Nothing without these tags is ever deleted, so it would cost for ever: `snapfleet drift` "
             "lists what to put back.",
             {"account": one.account, "region": one.region, "service": one.service, "things": one.count},
+        )
+
+
+def _unrebuilt(places: Sequence[str]) -> Iterator[Condition]:
+    if places:
+        more = f" and {len(places) - TARGETS_NAMED} more" if len(places) > TARGETS_NAMED else ""
+        yield Condition(
+            f"{REBUILD_FAMILY}:catalog",
+            "warning",
+            "What the lost catalog's installation made is not known at some places",
+            f"{', '.join(places[:TARGETS_NAMED])}{more}: points of before cannot be restored, never age, and no "
+            "orphans are looked for. Run `snapfleet state rebuild --wait`.",
+            {"places": len(places)},
         )
 
 

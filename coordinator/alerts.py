@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from coordinator.alert_facts import read_facts, read_lost, read_stale
+from coordinator.alert_facts import read_facts, read_lost, read_stale, read_unrebuilt
 from coordinator.alert_rules import FAMILIES, SLOW_FAMILIES, Condition, conditions, family_of
 from coordinator.detector_facts import read_doubts
 from coordinator.detectors import DETECTOR_FAMILIES, detect
@@ -67,6 +67,7 @@ def evaluate(clock: Clock) -> dict[str, int]:
         detected: list[Condition] = []
         if _stale_is_due(at):
             facts = replace(facts, stale=read_stale(now), lost=read_lost(at), drifted=read_drift())
+            facts = replace(facts, unrebuilt=read_unrebuilt(at))
             detected = detect(read_doubts(now), now)
             families = (*families, *SLOW_FAMILIES, *DETECTOR_FAMILIES)
         kept = repository_conditions(read_repositories())

@@ -97,7 +97,7 @@ _FAMILIES = _set(
     "target-failing targets-failing targets-given-up run-failed slots-missed account-unreachable dead-letters "
     "no-worker pool-without-worker outbox-stuck points-too-old never-ran paused-too-long coverage-dropped zero-data "
     "completed-with-warnings tags-unread brake clock-wrong restore-left-over repository-damaged "
-    "repository-failing points-lost tags-drifted"
+    "repository-failing points-lost tags-drifted rebuild-missing"
 )
 _STATES = _set("ready published delayed running waiting")
 

@@ -14,10 +14,12 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 
+from tasks.catalog.database import rows
 from tasks.catalog.estate import Meta, meta, set_meta
 
 KEY = "restored"
 TAKEN_OVER = "taken-over"  # the Meta row of a catalog that was begun anew under a lost one's id: when
+_REBUILT = "rebuilt:"
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,25 @@ def take_over(now: datetime, at: datetime) -> Era:
 
 def mark_rebuilt(place: str, at: datetime) -> None:
     """What lies at a place (`place_of`) has its rows again. Inside the caller's transaction."""
-    set_meta(f"rebuilt:{place}", at.isoformat())
+    set_meta(f"{_REBUILT}{place}", at.isoformat())
 
 
 def awaits_rebuild(place: str) -> bool:
     """Whether points of before may lie at a place of which no row tells. Reads inside the caller's session."""
-    return bool(meta(TAKEN_OVER)) and not meta(f"rebuilt:{place}")
+    return bool(meta(TAKEN_OVER)) and not meta(f"{_REBUILT}{place}")
+
+
+def taken_over_at() -> datetime | None:
+    """When this catalog was begun under a lost one's id, in machine time; None for any other. Reads inside the caller's
+    session."""
+    since = meta(TAKEN_OVER)
+    return datetime.fromisoformat(since) if since else None
+
+
+def rebuilt_places() -> set[str]:
+    """The places that have their rows again. Reads inside the caller's session."""
+    found = rows(Meta.select(Meta.key).where(Meta.key.startswith(_REBUILT)))
+    return {key.removeprefix(_REBUILT) for (key,) in found}
 
 
 def place_of(account_id: int, region: str, service: str) -> str:

@@ -32,11 +32,13 @@ from tasks.catalog import (
     Process,
     Resource,
     Run,
+    Scan,
     Schedule,
     session,
     transaction,
 )
 from tasks.catalog.drift import Drifted, DriftedPlace
+from tasks.catalog.era import mark_rebuilt, place_of, take_over
 from tasks.catalog.standstill import Standstill
 from tasks.clock import FixedClock
 
@@ -337,6 +339,30 @@ def failed(number: int, policy: str = "web") -> FailedTarget:
     return FailedTarget(policy, "prod", "us-east-1", f"vol-{number}", 9, "denied", "May not.")
 
 
+def test_places_that_nobody_rebuilt_a_day_after_a_lost_catalog_was_taken_over_are_told(estate: Estate) -> None:
+    """feature C11: only what was looked at, and is of the estate still; a rebuilding ends it."""
+    with transaction():
+        Account.update(regions=["us-east-1"]).execute()
+        for region, service in (("us-east-1", "ec2"), ("us-east-1", "efs"), ("left", "ec2")):
+            Scan.create(account=estate.account, region=region, service=service, finished_at=AT)
+        Scan.create(account=estate.account, region="us-east-1", service="rds")
+        take_over(AT, AT)
+        mark_rebuilt(place_of(estate.account.id, "us-east-1", "efs"), AT)
+    estate.clock.advance(24 * HOUR)
+    evaluate(estate.clock)
+    assert open_keys() == set()
+    estate.clock.advance(2 * MINUTE)
+    evaluate(estate.clock)
+    with session():
+        (alert,) = Alert.select()
+    assert (alert.key, alert.text.split(":")[0]) == ("rebuild-missing:catalog", "prod us-east-1 ec2")
+    with transaction():
+        mark_rebuilt(place_of(estate.account.id, "us-east-1", "ec2"), AT)
+    estate.clock.advance(2 * MINUTE)
+    evaluate(estate.clock)
+    assert open_keys() == set()
+
+
 LONG_AGO = AT - HOUR
 
 
@@ -366,6 +392,7 @@ def test_what_waits_for_a_standstill_is_not_put_down_to_the_broker() -> None:
         (Facts(undos=[FailedUndo(3, "It broke.", ("i-1",), ())]), ["restore-left-over:restore-3"]),
         (Facts(lost=[LostPoints("web", [(7, "vol-1")], "Gone.")]), ["points-lost:web"]),
         (Facts(drifted=[DriftedPlace("prod", "r", "ec2", 1, [Drifted("snap", 7, {})])]), ["tags-drifted:prod/r/ec2"]),
+        (Facts(unrebuilt=["prod us-east-1 ec2"]), ["rebuild-missing:catalog"]),
         (Facts(letters={"copy": 2, "poll": 1}), ["dead-letters:all"]),
         (Facts(accounts=[("prod", "")]), ["account-unreachable:prod"]),
         (Facts(missed=[("web", 3, LONG_AGO, AT)]), ["slots-missed:web"]),
