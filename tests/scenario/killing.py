@@ -1,6 +1,6 @@
 """Work for a fleet that is being killed, and what must be true of it in the end.
 
-Used by the crash tests (some 150 kills) and by the long run (`make chaos`, a thousand kills).
+Used by the crash tests (some 130 kills) and by the long run (`make chaos`, a thousand kills).
 """
 
 import contextlib

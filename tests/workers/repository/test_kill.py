@@ -81,8 +81,8 @@ def test_processes_that_are_killed_leave_only_whole_generations(tmp_path: Path) 
 def test_processes_that_are_killed_at_every_write_to_a_server_lose_nothing_and_leave_no_garbage() -> None:
     """feature C9: archives, prunes and compactions at once, each ended before a write, after one, or at a moment; the
     same for hundreds of kills against two servers is `make chaos-store`."""
-    outcome = attempt("thin", kills=40, seed=7)
-    assert outcome.kills >= 40
+    outcome = attempt("thin", kills=30, seed=7)
+    assert outcome.kills >= 30
     assert set(outcome.by) == {"before a write", "after a write", "at a moment"}
     assert outcome.generations > 0
     assert not outcome.bad(), outcome.stories
