@@ -200,17 +200,24 @@ class SimDriver(FakeDriver):
     def start_copy(
         self, point: driver.Point, destination: driver.Destination, request: driver.CopyRequest
     ) -> driver.Started:
-        made, adopted = [], True
+        """All is looked for before anything is begun, as the drivers do: a look that is refused between two creating
+        calls would bring the next attempt before the first of them is to be seen."""
+        made, begun = [], list[Thing]()
         place = destination.account.name, destination.region
-        for part in point.parts:
-            key = f"{request.key}/{part.external_id}"
-            found = [] if request.fresh else self._look(destination.account, destination.region, key)
+        keys = {f"{request.key}/{part.external_id}": part for part in point.parts}
+        looked = (
+            {} if request.fresh else {key: self._look(destination.account, destination.region, key) for key in keys}
+        )
+        for key, part in keys.items():
+            found = looked.get(key)
             if not found:
                 self._world.step("proceed")
                 request.proceed()
-                with one_of_several(() if adopted else made, GUARD):
-                    found, adopted = [self._send("start_copy", key, self._copying(part, place, key, request))], False
+                with one_of_several(begun, GUARD):
+                    found = [self._send("start_copy", key, self._copying(part, place, key, request))]
+                begun += found
             made.append(min(found, key=lambda one: (one.doc.get("fate") == "error", one.doc["made_at"])))
+        adopted = not begun
         return self._started(destination.account, destination.region, made, {"copy": True}, adopted)
 
     def _copying(
