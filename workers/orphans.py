@@ -13,12 +13,12 @@ import logging
 from datetime import datetime
 
 from tasks.catalog import Job, meta, session, set_meta, transaction
-from tasks.catalog.era import awaits_rebuild, place_of
+from tasks.catalog.era import awaits_rebuild, place_of, read_era
 from tasks.catalog.looking import LOOK_EVERY, look_is_due, look_key
 from tasks.errors import SnapfleetError
 from workers import driver, missing
 from workers.context import Context
-from workers.tagged import Attempt, attempts, unknown, write_failed
+from workers.tagged import HELD, Attempt, attempts, unknown, write_failed
 
 log = logging.getLogger("snapfleet.worker")
 
@@ -77,5 +77,6 @@ def _write(context: Context, job: Job, attempt: Attempt) -> bool:
     """The failed point of an attempt, unless somebody wrote what it made since."""
     with transaction():
         note_look(job, context.clock.timer())
-        whole = len(unknown(attempt.members)) == len(attempt.members)
-        return whole and write_failed(context, job, attempt) is not None
+        whole, era = len(unknown(attempt.members)) == len(attempt.members), read_era()
+        held = HELD if era is not None and attempt.began_at <= era.until else ""
+        return whole and write_failed(context, job, attempt, held=held) is not None

@@ -19,7 +19,7 @@ from tasks.states import PointState
 from workers import driver, fence, orphans
 from workers.context import Context
 from workers.handlers.discover import storable
-from workers.tagged import Attempt, attempts, keeper, place_of_point, policy_of, resource_of, source_of, unknown
+from workers.tagged import HELD, Attempt, attempts, keeper, place_of_point, policy_of, resource_of, source_of, unknown
 from workers.tagged import write_failed as write_orphan
 
 REST = timedelta(days=3)
@@ -41,23 +41,22 @@ class Sorted:
 
 
 def sort_out(found: Iterable[driver.Tagged], settled: frozenset[str], at: datetime) -> Sorted:
-    """Sort what no row knows. `settled` are the keys of jobs whose things the catalog has. Of several attempts of one
-    job that are whole the last counts: an attempt follows one that failed."""
+    """Sort what no row knows. `settled` are the keys of jobs that made a good point. Of several attempts of one job
+    that are whole the fullest counts, and of these the last: an attempt follows one that failed."""
     out = Sorted()
     whole: dict[tuple[str, str], list[Attempt]] = defaultdict(list)
     for attempt in attempts(found):
         first, twins = _apart(attempt)
-        if twins is not None:
-            out.left.append((twins, "It was made twice."))
         if why := why_not(first):
             young = not all(one.complete for one in first.members) and first.began_at > at - orphans.GRACE
             out.running.append(first) if young else out.left.append((first, why))
         else:
             whole[first.source, first.job].append(first)
+            out.left += [(twins, "It was made twice.")] if twins is not None else []
     for some in whole.values():
-        *older, newest = sorted(some, key=lambda one: one.epoch)
+        *older, newest = sorted(some, key=lambda one: (len(one.members), one.epoch))
         taken = newest.job in settled
-        out.left += [(one, "A later attempt of its job made a good point.") for one in older]
+        out.left += [(one, "Another attempt of its job made a good point.") for one in older]
         out.left += [(newest, "Its job made another point.")] if taken else []
         out.good += [] if taken else [newest]
     out.good.sort(key=lambda one: (bool(one.copied_from), one.began_at))  # a copy after what it is of
@@ -72,6 +71,13 @@ def why_not(attempt: Attempt) -> str:
     if not attempt.tags.get(driver.TAG_POLICY):
         return "It was made for no policy: a restore or a repository had a use for it."
     return ""
+
+
+def why_no_orphan(attempt: Attempt) -> str:
+    """Why an orphan is no good point; '' when it is one."""
+    if any(driver.TAG_OUTDATED in one.tags for one in attempt.members):
+        return _OUTDATED
+    return why_not(attempt) or ("Something of it was made twice." if _apart(attempt)[1] is not None else "")
 
 
 def _apart(attempt: Attempt) -> tuple[Attempt, Attempt | None]:
@@ -120,6 +126,9 @@ def _write(context: Context, job: Job, finder: driver.Driver, attempt: Attempt, 
     if source is not None and _has_copy(source, where["destination"]):
         _leave(context, job, attempt, f"rp-{source.id} has a copy there already.", tally)
         return
+    if source is not None and (lacking := _lacking(source, attempt)):
+        _leave(context, job, attempt, f"It lacks {lacking} of the parts of rp-{source.id}.", tally)
+        return
     parts, columns = described(context, finder, attempt, resource)
     outdated = any(driver.TAG_OUTDATED in one.tags for one in attempt.members)
     state = PointState.OUTDATED if outdated else PointState.GOOD
@@ -143,7 +152,7 @@ def policy_to_keep(context: Context, attempt: Attempt) -> int:
 
 
 def _leave(context: Context, job: Job, attempt: Attempt, why: str, tally: Tally) -> None:
-    point = write_orphan(context, job, attempt, locked_until_at=context.clock.now() + REST, warnings=[why])
+    point = write_orphan(context, job, attempt, held=HELD, warnings=[why])
     told = {**_told(attempt, ""), "why": why}
     if point is None:
         tally.skipped.append(f"{told['parts']}: {why} Its tags do not say which resource it is of.")
@@ -159,6 +168,11 @@ def _told(attempt: Attempt, destination: str) -> dict[str, Any]:
         "taken_at": attempt.began_at.isoformat(),
         "parts": ", ".join(one.external_id for one in attempt.members),
     }
+
+
+def _lacking(source: Point, attempt: Attempt) -> int:
+    """How many parts of what it is a copy of an attempt has none for."""
+    return max(0, Part.select().where(Part.point == source.id).count() - len(attempt.snapshots))
 
 
 def _has_copy(source: Point, destination: str) -> bool:
@@ -244,6 +258,8 @@ def _source(copy: Point, parts: Sequence[Part]) -> Point | None:
         return found
     home = Part.select(Part.point, Part.attributes).join(Point)
     home = home.where(Point.resource == copy.resource_id, Point.destination == "", Point.run.is_null())
+    # A run's name is a row's number, which catalogs give again: the nearest before the copy is meant.
+    home = home.where(Point.policy == copy.policy_id, Point.taken_at <= copy.taken_at).order_by(Point.taken_at.desc())
     number = next((point for point, attributes in rows(home) if attributes.get(RUN) in runs), None)
     return Point.get_or_none(Point.id == number)
 

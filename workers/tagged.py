@@ -21,6 +21,8 @@ from workers.handlers.discover import storable
 log = logging.getLogger("snapfleet.worker")
 
 KEEPER = "adopted:orphans"  # the policy of what belongs to none any more
+# Of what was begun before a catalog was lost or put back: it may be whole, and nobody knows here.
+HELD = "made before this catalog was put back: adopt it, or release it to let it go"
 _TEXT = "The cloud holds it with this installation's tag, and no record of it was left."
 _EPOCH = re.compile(r"-\d+(/.*)?$")  # what a token has behind its job's key
 _MOST = 500  # rows in one question
@@ -223,5 +225,7 @@ def policy_of(attempt: Attempt) -> int | None:
 def keeper(name: str, spec: Mapping[str, Any], at: datetime) -> int:
     """A policy that runs never and only holds what belongs to none."""
     columns = {"enabled": False, "deleted_at": at, "created_at": at, "changed_at": at}
-    known = Policy.get_or_none(Policy.name == name) or Policy.create(name=name, spec=dict(spec), **columns)
-    return int(known.id)
+    known = Policy.get_or_none(Policy.name == name)
+    if known is None:  # another place's job may write it at this moment
+        Policy.insert(name=name, spec=dict(spec), **columns).on_conflict_ignore().execute()
+    return int((known or Policy.get(Policy.name == name)).id)

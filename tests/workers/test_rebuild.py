@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.catalog import Account, Job, Part, Point, Policy, Resource, session, transaction
-from tasks.catalog.era import awaits_rebuild, place_of, take_over
+from tasks.catalog.era import awaits_rebuild, begin_era, place_of, take_over
 from tasks.catalog.point import ORPHAN
 from tasks.lanes import Lane
 from tasks.states import JobState, PointState
@@ -95,8 +95,46 @@ def test_of_what_a_job_made_twice_one_is_a_good_point(world: World, clouds: Seei
     assert {one for point in good for one in parts(point)} == {"vol-of-snap-first", "vol-of-snap-whole"}
     assert {one["parts"]: one["why"] for one in told["left"]} == {
         "snap-again": "It was made twice.",
-        "snap-half": "A later attempt of its job made a good point.",
+        "snap-half": "Another attempt of its job made a good point.",
     }
+
+
+def test_an_attempt_that_ran_during_the_first_rebuilding_is_a_good_point_of_the_second(
+    world: World, clouds: Seeing
+) -> None:
+    """Also where an earlier attempt of its job is known as failed; that one stays until somebody releases it."""
+    young = START - timedelta(hours=20)
+    failed = of_policy("snap-failed", job="big-0", complete=False)
+    clouds.listed = (failed, of_policy("snap-big", job="big-1", complete=False, began_at=young))
+    told = rebuild(world).result
+    assert (told["points"], told["failed"], told["running"]) == (0, 1, 1)
+    clouds.listed = (failed, of_policy("snap-big", job="big-1", began_at=young))
+    assert rebuild(world).result["points"] == 1
+    states = {next(iter(parts(point))): (point.state, bool(point.held)) for point in written()}
+    assert states == {"vol-of-snap-failed": (PointState.FAILED, True), "vol-of-snap-big": (PointState.GOOD, False)}
+
+
+def test_a_copy_of_only_some_parts_is_no_good_point(world: World, clouds: Seeing) -> None:
+    home = (of_policy("snap-a"), of_policy("snap-b"))
+    clouds.listed = home
+    rebuild(world)
+    copied = {"attributes": {"source_snapshot": "snap-a"}, "source_id": ""}
+    clouds.listed = (of_policy("copy-a", job="copy-0", **copied),)
+    told = rebuild(world, AWAY).result
+    assert (told["points"], told["left"][0]["why"]) == (0, f"It lacks 1 of the parts of rp-{written()[0].id}.")
+
+
+def test_what_was_made_before_a_catalog_was_put_back_is_an_orphan_that_nothing_deletes(
+    world: World, clouds: Seeing
+) -> None:
+    """It may be a whole backup: retention would let it go as a failed attempt once a later one is good."""
+    with transaction():
+        begin_era(START)
+    clouds.listed = (of_policy("snap-a"), of_policy("snap-late", job="late-0", began_at=START + timedelta(hours=1)))
+    world.clock.advance(timedelta(days=2))
+    poll(world)
+    held = {next(iter(parts(point))): bool(point.held) for point in written(Point.error_code == ORPHAN)}
+    assert held == {"vol-of-snap-a": True, "vol-of-snap-late": False}
 
 
 def test_what_this_catalog_works_on_or_has_made_is_left_to_it(world: World, clouds: Seeing) -> None:

@@ -20,7 +20,7 @@ from workers import driver, fence, orphans, rebuilding
 from workers.context import Context
 from workers.handlers.discover import storable
 from workers.rebuilding import Sorted, Tally
-from workers.tagged import Attempt, job_key, made_good, unknown
+from workers.tagged import Attempt, made_good, unknown
 
 DRY = "rebuild-look"  # the kind of a job that only tells what a rebuilding would write
 # Points written in one transaction, and things that are told one by one.
@@ -51,8 +51,7 @@ def run(context: Context, job: Job) -> None:
     with session():
         lost = unknown(found, tuple(JobState), job.region)
         known = {one.external_id for one in found} - {one.external_id for one in lost}
-        settled = frozenset(job_key(one) for one in found if one.external_id in known)
-        out = rebuilding.sort_out(lost, settled, context.clock.timer())
+        out = rebuilding.sort_out(lost, made_good(found, job.region), context.clock.timer())
     tally = Tally()
     for some in _batches(out):
         with _written(dry):
@@ -149,7 +148,7 @@ def _adopt(
     if gone or not ids:
         return f"{gone[0] if gone else 'What it consisted of'} is not there any more, or lost its tags."
     attempt = Attempt(tuple(listed[one] for one in ids))
-    why = rebuilding.why_not(attempt) or _made_otherwise(point, attempt, good)
+    why = rebuilding.why_no_orphan(attempt) or _made_otherwise(point, attempt, good)
     if why:
         return why
     rows, columns = rebuilding.described(context, finder, attempt, Resource.get_by_id(point.resource_id))
