@@ -31,7 +31,7 @@ from tasks.catalog.archives import ARCHIVE, repository_of
 from tasks.catalog.era import read_era
 from tasks.catalog.images import RESTORING, base_image_of, images_in_use
 from tasks.catalog.job import UNSETTLED
-from tasks.catalog.point import BLOCKS_LOST, DELETED_ELSEWHERE
+from tasks.catalog.point import DAMAGED, DELETED_ELSEWHERE
 from tasks.catalog.shares import lent
 from tasks.errors import Invalid
 from tasks.states import JOB_OPEN, AccountState, PointState
@@ -131,7 +131,7 @@ def retention_facts(policy: Policy) -> list[PointFact]:
         Point.held,
         Point.locked_until_at,
         Point.kind,
-        Point.error_code == BLOCKS_LOST,
+        Point.error_code.in_(DAMAGED),
     ).where(Point.policy == policy.id, Point.state.not_in([PointState.DELETED, PointState.LOST]))
     return [
         PointFact(

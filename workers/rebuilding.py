@@ -14,6 +14,7 @@ from typing import Any
 
 from tasks.catalog import Job, Part, Point, Resource, rows
 from tasks.catalog.archives import ARCHIVE
+from tasks.catalog.point import PARTS_MISSING
 from tasks.resources import TYPES
 from tasks.states import PointState
 from workers import driver, fence, orphans
@@ -136,6 +137,7 @@ def _write(context: Context, job: Job, finder: driver.Driver, attempt: Attempt, 
         **where,
         **columns,
         **({"expire_code": "outdated", "expire_text": _OUTDATED} if outdated else {}),
+        **_missing(parts, columns["attributes"]),
         policy=policy_to_keep(context, attempt),
         state=state,
         taken_at=attempt.began_at,
@@ -167,6 +169,18 @@ def _told(attempt: Attempt, destination: str) -> dict[str, Any]:
         "destination": destination,
         "taken_at": attempt.began_at.isoformat(),
         "parts": ", ".join(one.external_id for one in attempt.members),
+    }
+
+
+def _missing(parts: Sequence[Any], attributes: Any) -> dict[str, str]:
+    """What says that the resource has more volumes now than the point has parts: excluded ones, new ones, or parts that
+    were lost with the catalog. Nobody can tell, so it takes no whole one's place."""
+    held = attributes.get("volumes") or attributes.get("disks") or ()
+    if len(parts) >= len(held):
+        return {}
+    return {
+        "error_code": PARTS_MISSING,
+        "error_text": f"It has {len(parts)} parts, and its resource {len(held)} volumes.",
     }
 
 

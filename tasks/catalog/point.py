@@ -16,6 +16,10 @@ DELETED_ELSEWHERE = "deleted-elsewhere"  # the error code of a good point that s
 BLOCKS_LOST = "blocks-lost"  # of a good archive of which a repair gave something up
 BLOCKS_LOST_TEXT = "A repair of the repository gave up blocks of it: they come back as zeros."
 ORPHAN = "orphan"  # of a failed point: the cloud holds it with our tag, and no row told of it
+PARTS_MISSING = (
+    "parts-missing"  # of a good point that was written again from tags: it has fewer parts than its resource
+)
+DAMAGED = (BLOCKS_LOST, PARTS_MISSING)  # codes of good points that take no whole one's place
 SUPERSEDED = "superseded"  # the code of a mark: a later sync has written over its objects, and nothing brings them back
 
 

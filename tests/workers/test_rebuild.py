@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from coordinator.facts import retention_facts
 from tasks.catalog import Account, Job, Part, Point, Policy, Resource, session, transaction
 from tasks.catalog.era import awaits_rebuild, begin_era, place_of, take_over
 from tasks.catalog.point import ORPHAN
@@ -122,6 +123,22 @@ def test_a_copy_of_only_some_parts_is_no_good_point(world: World, clouds: Seeing
     clouds.listed = (of_policy("copy-a", job="copy-0", **copied),)
     told = rebuild(world, AWAY).result
     assert (told["points"], told["left"][0]["why"]) == (0, f"It lacks 1 of the parts of rp-{written()[0].id}.")
+
+
+def test_a_point_with_fewer_parts_than_its_resource_has_volumes_takes_no_whole_ones_place(
+    world: World, clouds: Seeing
+) -> None:
+    """What is left of a deletion that had begun looks whole by its tags."""
+    volumes = [{"id": "vol-of-snap-a", "device": "/dev/xvda"}, {"id": "vol-of-snap-b", "device": "/dev/sdf"}]
+    with transaction():
+        Resource.update(attributes={"volumes": volumes}).where(Resource.external_id == "i-1").execute()
+    whole = (of_policy("snap-a"), of_policy("snap-b"))
+    clouds.listed = (*whole, of_policy("snap-part", job="part-0", source_id="vol-of-snap-a"))
+    assert rebuild(world).result["points"] == 2
+    with session():
+        facts = {fact.id: fact.damaged for fact in retention_facts(Policy.get_by_id(1))}
+    found = {point.id: len(parts(point)) for point in written()}
+    assert {found[int(number)]: damaged for number, damaged in facts.items()} == {2: False, 1: True}
 
 
 def test_what_was_made_before_a_catalog_was_put_back_is_an_orphan_that_nothing_deletes(
