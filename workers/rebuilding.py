@@ -3,7 +3,7 @@
 What one attempt made and the cloud says is complete is a good point again, as the attempt would have written it: where
 it lies, what it consists of, when it was begun, of what and for which policy. What the tags do not tell is taken from
 the resource as it is known now, and the point says so. What is not complete, or was made twice, is a failed point as
-orphans are. Retention lets nothing of them go for `REST`: what was held in the lost catalog nobody knows here.
+orphans are, and held. Retention lets no good one go for `REST`: what was held in the lost catalog nobody knows here.
 """
 
 from collections import defaultdict
@@ -137,7 +137,6 @@ def _write(context: Context, job: Job, finder: driver.Driver, attempt: Attempt, 
         **where,
         **columns,
         **({"expire_code": "outdated", "expire_text": _OUTDATED} if outdated else {}),
-        **_missing(parts, columns["attributes"]),
         policy=policy_to_keep(context, attempt),
         state=state,
         taken_at=attempt.began_at,
@@ -212,6 +211,7 @@ def described(
         "warnings": [storable(text), *(_NO_DEVICE.format(part=one, source=attempt.source) for one in lost)],
         "size_gib": sum(part["size_gib"] for part in parts),
         "completed_at": max(one.began_at for one in attempt.members),
+        **_missing(parts, captured),
     }
 
 

@@ -29,8 +29,8 @@ def state_rebuild(at: Context, dry_run: bool, unseen: bool, wait: bool) -> int |
 
     For a catalog that was lost without a backup, after `snapfleet init --installation`, or one put back from an old
     backup. Every place of the estate is asked for what carries this installation's tag. What the catalog does not know
-    becomes a good point where the cloud says that it is complete, and else a failed one; retention lets none of them go
-    for three days. What the catalog knows stays, so that doing it twice changes nothing.
+    becomes a good point where the cloud says that it is complete, and else a failed one, which is held; retention lets
+    no good one go for three days. What the catalog knows stays, so that doing it twice changes nothing.
     """
     at.open()
     asked_at = at.clock.timer()

@@ -20,7 +20,7 @@ from workers import driver, fence, orphans, rebuilding
 from workers.context import Context
 from workers.handlers.discover import storable
 from workers.rebuilding import Sorted, Tally
-from workers.tagged import Attempt, made_good, unknown
+from workers.tagged import HELD, Attempt, made_good, unknown
 
 DRY = "rebuild-look"  # the kind of a job that only tells what a rebuilding would write
 # Points written in one transaction, and things that are told one by one.
@@ -175,4 +175,5 @@ def _make_good(point: Point, rows: Sequence[dict[str, Any]], columns: dict[str, 
         move_parts(point.id, state)
     move_point(point.id, PointState.EXPIRING, expire_code=_MARK)
     none = dict.fromkeys(("expire_code", "error_code", "error_text"), "")
-    move_point(point.id, PointState.GOOD, **none, **columns)
+    held = "" if point.held == HELD else point.held  # as an orphan alone
+    move_point(point.id, PointState.GOOD, held=held, **{**none, **columns})
