@@ -30,6 +30,11 @@ _NOW = "It was written from the cloud's tags: what is recorded of {source} is as
 _UNKNOWN = "Nothing is known of {source} any more: what it consists of can be restored, and not the whole of it."
 _NO_DEVICE = "Where {part} belongs is not known: {source} has its volume no more."
 _OUTDATED = "It carries the tag of what its account may not delete."
+_UNMARK = f"{_OUTDATED} Take {driver.TAG_OUTDATED} off it, and adopt it again."
+_TWICE = (
+    "{part} was made a second time, and which of them belong together is not known: restore what you need of them with "
+    "the cloud's own tools. `snapfleet release` lets them go where they are held."
+)
 
 
 @dataclass
@@ -50,7 +55,7 @@ def sort_out(found: Iterable[driver.Tagged], settled: frozenset[str], at: dateti
         first, twins = _apart(attempt)
         if why := why_not(first):
             young = not all(one.complete for one in first.members) and first.began_at > at - orphans.GRACE
-            out.running.append(first) if young else out.left.append((first, why))
+            out.running.append(first) if young else out.left.append((attempt, why))
         else:
             whole[first.source, first.job].append(first)
             out.left += [(twins, "It was made twice.")] if twins is not None else []
@@ -74,11 +79,24 @@ def why_not(attempt: Attempt) -> str:
     return ""
 
 
-def why_no_orphan(attempt: Attempt) -> str:
-    """Why an orphan is no good point; '' when it is one."""
+def why_no_orphan(attempt: Attempt, destination: str) -> str:
+    """Why an orphan at a destination is no good point, and what to do; '' when it is one."""
     if any(driver.TAG_OUTDATED in one.tags for one in attempt.members):
-        return _OUTDATED
-    return why_not(attempt) or ("Something of it was made twice." if _apart(attempt)[1] is not None else "")
+        return _UNMARK
+    twins = _apart(attempt)[1]
+    twice = _TWICE.format(part=twins.members[0].external_id) if twins is not None else ""
+    return why_not(attempt) or twice or why_no_copy(attempt, destination)
+
+
+def why_no_copy(attempt: Attempt, destination: str) -> str:
+    """Why what is a copy is no good point beside what the catalog has; '' when it is one, or no copy."""
+    source = source_of(attempt)
+    if source is None:
+        return ""
+    if _has_copy(source, destination):
+        return f"rp-{source.id} has a copy there already."
+    lacking = Part.select().where(Part.point == source.id).count() - len(attempt.snapshots)
+    return f"It lacks {lacking} of the parts of rp-{source.id}." if lacking > 0 else ""
 
 
 def _apart(attempt: Attempt) -> tuple[Attempt, Attempt | None]:
@@ -117,18 +135,14 @@ def write_all(context: Context, job: Job, finder: driver.Driver, some: Sorted, t
 
 
 def _write(context: Context, job: Job, finder: driver.Driver, attempt: Attempt, tally: Tally) -> None:
-    source = source_of(attempt)
     resource = resource_of(job, attempt, context.clock.timer())
     if resource is None:
         told = f"{attempt.members[0].external_id}: its tags do not say which resource it is of."
         tally.skipped.append(told)
         return
     where = place_of_point(job, attempt, resource)
-    if source is not None and _has_copy(source, where["destination"]):
-        _leave(context, job, attempt, f"rp-{source.id} has a copy there already.", tally)
-        return
-    if source is not None and (lacking := _lacking(source, attempt)):
-        _leave(context, job, attempt, f"It lacks {lacking} of the parts of rp-{source.id}.", tally)
+    if why := why_no_copy(attempt, where["destination"]):
+        _leave(context, job, attempt, why, tally)
         return
     parts, columns = described(context, finder, attempt, resource)
     outdated = any(driver.TAG_OUTDATED in one.tags for one in attempt.members)
@@ -181,11 +195,6 @@ def _missing(parts: Sequence[Any], attributes: Any) -> dict[str, str]:
         "error_code": PARTS_MISSING,
         "error_text": f"It has {len(parts)} parts, and its resource {len(held)} volumes.",
     }
-
-
-def _lacking(source: Point, attempt: Attempt) -> int:
-    """How many parts of what it is a copy of an attempt has none for."""
-    return max(0, Part.select().where(Part.point == source.id).count() - len(attempt.snapshots))
 
 
 def _has_copy(source: Point, destination: str) -> bool:

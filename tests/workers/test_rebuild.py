@@ -1,5 +1,6 @@
 """What the clouds hold with our tag becomes good points of a catalog that knows nothing of it (feature C11)."""
 
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -16,8 +17,7 @@ from tests.workers.test_orphans import LONG_AGO, Seeing, poll, tagged
 from tests.workers.world import AWAY, HOME, START, World
 from workers import driver
 from workers.app import work
-from workers.orphans import EVERY
-from workers.rebuilding import REST
+from workers.rebuilding import KEEPER, REST, Tally, sort_out, write_all
 
 
 @pytest.fixture
@@ -299,56 +299,53 @@ def test_a_worker_that_is_overtaken_writes_nothing_and_the_next_attempt_all(worl
     assert len(written()) == 1
 
 
-# --- orphans ---
-
-
-def adopt(world: World, *points: Point, dry_run: bool = False) -> dict[str, str]:
-    """Why each was not adopted; '' for one that was."""
-    spec = {"points": [point.id for point in points], "dry_run": dry_run}
-    job = world.job("orphan-adopt", Lane.DISCOVER, run=None, spec=spec)
-    assert world.work(job) == "done"
-    return {one["id"]: one["why"] for one in world.row(job).result["orphans"]}
-
-
-def orphans(world: World, clouds: Seeing, *listed: driver.Tagged) -> list[Point]:
-    clouds.listed = listed
-    world.clock.advance(EVERY)
-    poll(world)
-    return written(Point.error_code == ORPHAN)
-
-
-def test_an_orphan_that_is_complete_becomes_a_good_point_of_its_policy(world: World, clouds: Seeing) -> None:
-    made = of_policy("snap-a", device="/dev/sdf", encrypted=True, kms_key_id="key-1")
-    (orphan,) = orphans(world, clouds, made)
-    assert adopt(world, orphan, dry_run=True) == {f"rp-{orphan.id}": ""}
-    assert written(Point.id == orphan.id)[0].state is PointState.FAILED
-    assert adopt(world, orphan) == {f"rp-{orphan.id}": ""}
-    (point,) = written(Point.id == orphan.id)
-    assert (point.state, point.error_code, point.policy_id, point.locked_until_at) == (PointState.GOOD, "", 1, None)
-    (part,) = parts(point).values()
-    assert (part.state, part.device, part.encrypted, part.kms_key_id) == (PointState.GOOD, "/dev/sdf", 1, "key-1")
-    assert adopt(world, orphan) == {f"rp-{orphan.id}": "It is no orphan any more."}
-
-
-def test_an_orphan_that_is_not_whole_or_that_stands_beside_a_good_point_says_why(world: World, clouds: Seeing) -> None:
-    done = world.snapshot_job()
-    world.work(done)
-    world.poll()
-    key = world.row(done).key
-    found = orphans(
-        world,
-        clouds,
-        of_policy("snap-broken", job="broken-0", complete=False),
-        of_policy("snap-gone", job="gone-0"),
-        of_policy("snap-beside", job=f"{key}-0"),
-        of_policy("snap-one", job="twice-0"),
-        of_policy("snap-two", job="twice-1"),
+def test_what_was_not_whole_is_left_with_all_that_was_made_of_it(world: World, clouds: Seeing) -> None:
+    """What had been made a second time was of no row: the next rebuilding took it alone for a whole backup."""
+    again = LONG_AGO + timedelta(minutes=1)
+    clouds.listed = (
+        of_policy("snap-a"),
+        of_policy("snap-again", began_at=again, source_id="vol-of-snap-a"),
+        of_policy("snap-broken", complete=False),
     )
-    clouds.listed = tuple(one for one in clouds.listed if one.external_id != "snap-gone")
-    assert list(adopt(world, *found).values()) == [
-        "The cloud does not say that snap-broken is complete.",
-        "snap-gone is not there any more, or lost its tags.",
-        f"Its job made rp-{world.row(done).point_id}.",
-        "",
-        "Its job made another point.",
-    ]
+    assert [rebuild(world).result["points"] for _ in range(2)] == [0, 0]
+    assert {part.external_id for part in world.parts(*written())} == {"snap-a", "snap-again", "snap-broken"}
+
+
+def test_a_copy_is_of_the_nearest_run_before_it_of_its_own_policy(world: World, clouds: Seeing) -> None:
+    """A run's name is a row's number, which the catalog after a lost one gives again."""
+    with transaction():
+        Policy.create(name="silver", spec={}, created_at=START, changed_at=START)
+    listed = [("far", 1, "gold"), ("near", 3, "gold"), ("other", 4, "silver"), ("after", 6, "gold")]
+    clouds.listed = tuple(
+        of_policy(f"snap-{name}", began_at=LONG_AGO + timedelta(hours=hour), tags=made.tags)
+        for name, hour, policy in listed
+        for made in [tagged("x", job=f"{name}-0", run="run-7", policy=policy)]
+    )
+    assert rebuild(world).result["points"] == 4
+    clouds.listed = (of_policy("copy", job="copy-0", began_at=LONG_AGO + timedelta(hours=5)),)
+    assert rebuild(world, AWAY).result["linked"] == 1
+    (copy,) = written(Point.copy_of.is_null(False))
+    with session():
+        assert set(parts(Point.get_by_id(copy.copy_of_id))) == {"vol-of-snap-near"}
+
+
+@pytest.mark.parametrize(("region", "points"), [(HOME, 1), (AWAY, 2)])
+def test_two_that_write_at_once_lose_and_double_nothing(world: World, clouds: Seeing, region: str, points: int) -> None:
+    """The same place twice, and two places whose points are the first of the policy that keeps what belongs to none."""
+    clouds.listed = (of_policy("snap-a", tags=tagged("x", policy="dropped").tags),)
+    first, second = (
+        world.claim(world.job("rebuild", Lane.DISCOVER, run=None, region=place, key=f"rebuild:{number}"))
+        for number, place in enumerate((HOME, region))
+    )
+    ended: list[str] = []
+    other = threading.Thread(target=lambda: ended.append(work(world.context, second)))
+    with transaction():
+        some = sort_out(clouds.listed, frozenset(), world.clock.timer())
+        write_all(world.context, first, clouds, some, Tally())
+        other.start()
+        other.join(0.1)
+        assert other.is_alive()
+    other.join(20)
+    assert (ended, len(written())) == (["done"], points)
+    with session():
+        assert [policy.name for policy in Policy.select().where(Policy.name != "gold")] == [KEEPER]

@@ -4,6 +4,7 @@ Both ask the cloud anew and write a few points at a time, each with all that it 
 what the next attempt goes on from. Doing either twice changes nothing.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +21,7 @@ from workers import driver, fence, orphans, rebuilding
 from workers.context import Context
 from workers.handlers.discover import storable
 from workers.rebuilding import Sorted, Tally
-from workers.tagged import HELD, Attempt, made_good, unknown
+from workers.tagged import HELD, Attempt, job_key, made_good, unknown
 
 DRY = "rebuild-look"  # the kind of a job that only tells what a rebuilding would write
 # Points written in one transaction, and things that are told one by one.
@@ -111,15 +112,12 @@ def adopt(context: Context, job: Job) -> None:
     found, finder = _listed(context, job)
     if not _tells(finder):
         raise Impossible(f"What {job.service} holds has no tags.", code="no-list")
-    listed = {one.external_id: one for one in found}
-    dry, told = bool(job.spec.get("dry_run")), []
-    with session():
-        good = set(made_good(found, job.region))
+    there, dry, told = _There(found), bool(job.spec.get("dry_run")), []
     for number in job.spec["points"]:
         with _written(dry):
             fence.keep(job)
             orphans.note_look(job, context.clock.timer())
-            why = _adopt(context, job, finder, int(number), listed, good)
+            why = _adopt(context, job, finder, int(number), there)
         told.append({"id": f"rp-{number}", "adopted": not why, "why": why})
         reach("rebuild.adopted")
     with transaction():
@@ -129,40 +127,47 @@ def adopt(context: Context, job: Job) -> None:
         finish_job(job, context.clock.timer(), result={"orphans": told, "dry_run": dry})
 
 
-def _adopt(
-    context: Context,
-    job: Job,
-    finder: driver.Driver,
-    number: int,
-    listed: dict[str, driver.Tagged],
-    good: set[str],
-) -> str:
-    """Make one orphan good; why not, '' when it is. Adds its job to those that made a good point."""
+class _There:
+    """What a place holds with our tag, by id and by the job that made it, and the jobs of which something was adopted:
+    a dry run leaves no row of it."""
+
+    def __init__(self, found: Sequence[driver.Tagged]) -> None:
+        self.listed = {one.external_id: one for one in found}
+        self.by_job: dict[str, list[driver.Tagged]] = defaultdict(list)
+        for one in found:
+            self.by_job[job_key(one)].append(one)
+        self.adopted: set[str] = set()
+
+
+def _adopt(context: Context, job: Job, finder: driver.Driver, number: int, there: _There) -> str:
+    """Make one orphan good; why not, '' when it is. Call inside a transaction that is the look at the place: whoever
+    adopts what the same job made is done then, or waits."""
     here = [Point.id == number, Point.account == job.account_id, Point.region == job.region]
     point = lock_rows(Point.select().where(*here, Point.state == PointState.FAILED, Point.error_code == ORPHAN)).first()
     if point is None:
         return "It is no orphan any more."
     parts = list(Part.select().where(Part.point == number))
     ids = [*([point.image_id] if point.image_id else []), *(part.external_id for part in parts)]
-    gone = [one for one in ids if one not in listed]
+    gone = [one for one in ids if one not in there.listed]
     if gone or not ids:
         return f"{gone[0] if gone else 'What it consisted of'} is not there any more, or lost its tags."
-    attempt = Attempt(tuple(listed[one] for one in ids))
-    why = rebuilding.why_no_orphan(attempt) or _made_otherwise(point, attempt, good)
+    attempt = Attempt(tuple(there.listed[one] for one in ids))
+    why = rebuilding.why_no_orphan(attempt, point.destination) or _made_otherwise(job, point, attempt, there)
     if why:
         return why
     rows, columns = rebuilding.described(context, finder, attempt, Resource.get_by_id(point.resource_id))
     _make_good(point, rows, {**columns, "policy": rebuilding.policy_to_keep(context, attempt)})
-    good.add(attempt.job)
+    there.adopted.add(attempt.job)
     return ""
 
 
-def _made_otherwise(point: Point, attempt: Attempt, good: set[str]) -> str:
+def _made_otherwise(job: Job, point: Point, attempt: Attempt, there: _There) -> str:
     """Whether the same moment has a good point already, which the orphan would stand beside."""
     known = Job.get_or_none(Job.key == attempt.job)
     other = Point.get_or_none(Point.id == known.point_id) if known is not None else None
     if other is not None and other.id != point.id and other.state != PointState.FAILED:
         return f"Its job made rp-{other.id}."
+    good = {*there.adopted, *made_good(there.by_job[attempt.job], job.region)}
     return "Its job made another point." if attempt.job in good else ""
 
 
