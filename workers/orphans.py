@@ -5,8 +5,9 @@ Such a thing is left when a process freezes between the last question and the cr
 restored from yesterday. One paginated question a day for each place in which work is followed. What is younger than a
 day is passed over: somebody may still be about to adopt it. What is older becomes a failed recovery point with its
 parts, which `snapfleet orphans` lists; retention lets it go as it does with failed attempts, once a later good one
-exists, and the cleanup role deletes it. Nothing that carries another installation's tag is ever looked at. In a catalog
-that took over a lost one's id nothing is left over until the place was rebuilt (`workers.rebuilding`).
+exists, and the cleanup role deletes it. What was made before the catalog was put back is held, since it may be whole.
+Nothing that carries another installation's tag is ever looked at. In a catalog that took over a lost one's id nothing
+is left over until the place was rebuilt (`workers.rebuilding`).
 """
 
 import logging

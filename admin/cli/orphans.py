@@ -19,7 +19,8 @@ def orphans(at: Context, every: bool, limit: int) -> None:
     """List snapshots that carry this installation's tag and had no record.
 
     Workers look once a day where backups and copies are followed, and pass over what is younger than a day. What they
-    find is a failed recovery point: retention lets it go once a later good one exists, `snapfleet hold` keeps it, and
+    find is a failed recovery point. Retention lets it go once a later good one exists, unless it is held: by `snapfleet
+    hold`, or because it is older than the catalog's last putting back, and then `snapfleet release` lets it go.
     `snapfleet orphans adopt` makes a good point of it.
     """
     at.open()
