@@ -65,7 +65,9 @@ def test_an_orphan_that_is_not_whole_or_that_stands_beside_a_good_point_says_why
         of_policy("snap-two", job="twice-1"),
     )
     clouds.listed = tuple(one for one in clouds.listed if one.external_id != "snap-gone")
-    assert list(adopt(world, *found).values()) == [
+    tried = adopt(world, *found, dry_run=True)
+    assert adopt(world, *found) == tried
+    assert list(tried.values()) == [
         "The cloud does not say that snap-broken is complete.",
         "snap-gone is not there any more, or lost its tags.",
         f"Its job made rp-{world.row(done).point_id}.",
