@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.repository_data import BLOCK, disk, later, written
+from workers.repository.lanes import at_once
 
 MEMORY = Path("/dev/shm")
 ROOM = 0.5  # GiB that a process fills besides what it stores or restores
@@ -291,7 +292,8 @@ def main() -> int:
     right = digest(second)
     gib = len(written(first)) * BLOCK / 2**30
     version = subprocess.run(["restic", "version"], capture_output=True, text=True, check=True).stdout.strip()
-    peers = f"{version}, auto compression, no cache; ours: zstd 1 with a table of 2^13, 40 MiB packs"
+    peers = f"{version}, auto compression, no cache; ours: zstd 1 with a table of 2^13 and a window of 2^18, "
+    peers += f"40 MiB packs, SHA-256 of {at_once()} at a time"
     say(f"{gib:.2f} GiB written of {options.gib:g}; {peers}")
     # objects and restored disks lie in memory: writing back to a disk would throttle whoever comes later
     fast = MEMORY if shutil.disk_usage(MEMORY).free > gib * 3 * 2**30 else options.folder
@@ -313,6 +315,7 @@ def main() -> int:
         report["map_rss_mib"] = round(told["rss_mib"])
     shutil.rmtree(work, ignore_errors=True)
     report |= {"repetitions": options.repeat, "gib": round(gib, 2), "cores": os.cpu_count(), "peer": version}
+    report["sha256_at_once"] = at_once()
     report |= {"python": platform.python_version(), "minutes": round((time.perf_counter() - began) / 60, 1)}
     print(json.dumps(report), flush=True)
     return 0 if report["correct"] else 1

@@ -1,10 +1,10 @@
 """The hot loop of an archive: read, hash, compress, encrypt, upload, all in plain threads.
 
 Every heavy step (socket, SHA-256, zstd, AES-GCM) releases the interpreter's lock, so threads of one process fill
-the cores. A worker takes one block all the way, so that a core finds it in its cache at each step. All workers fill
-one pack: each compresses alone, takes room under a lock, and encrypts into it beside the others; so neighbours of the
-volume lie together, and a small job ends in one pack and not in one a thread.
-Memory is bounded by buffers whatever the volume's size: (readers + cores) blocks, (2 + uploads) packs.
+the cores. Readers fill buffers; a worker takes as many of them as there are, up to what `lanes.py` hashes at once, and
+takes each all the way. All workers fill one pack: each compresses alone, takes room under a lock, and encrypts into it
+beside the others; so neighbours of the volume lie together, and a small job ends in one pack and not in one a thread.
+Memory is bounded by buffers whatever the volume's size: (readers + 16 a core) blocks, (2 + uploads) packs.
 
 What bounds it (2026-11-23, CPU seconds a GiB of a full archive): zstd level 1 1.9, SHA-256 0.6 (EBS's own checksum, so
 it cannot be another hash), the kernel's copies and wake-ups 0.4, Python 0.3 (a quarter of that would do if its code
@@ -19,13 +19,16 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread
+from typing import NamedTuple
 
 from workers.repository.batch import batch
 from workers.repository.errors import Damaged
 from workers.repository.fresh import fresh
+from workers.repository.lanes import at_once, digests
 from workers.repository.names import DATA, Pack
 from workers.repository.pack import MAX_FRAMES, PACK_BYTES, PackWriter, shrink
 from workers.repository.repository import Repository
@@ -37,9 +40,12 @@ from workers.repository.store import PLAIN, Body, Put
 KNOWN_LIMIT = 131_072
 # A read whose content does not match the source's own checksum is tried again; the network flips bits.
 _READS = 3
-# Workers that may compress besides one a core: one is always handing its turn on, or waits for the interpreter's lock.
-# Measured 2026-11-23 on two cores: an archive of changes takes 3 % less time, a full one 1 %; two more gain nothing.
+# Workers besides one a core: one always waits for the interpreter's lock. Measured 2026-11-23 on two cores: a full
+# archive takes 6 % more time without it; two more gain nothing.
 _HANDED_ON = 1
+# Workers that have buffers for all lanes, besides those in which blocks wait for the next: with more cores than that,
+# blocks come too slowly to fill lanes for each. Measured 2026-11-23: without the ones that wait 2 % more time.
+_BATCHES = 4
 # Room in a pack's buffer for the last block's frame and the footer of a usual number of frames.
 _SLACK = 64 << 10
 Known = Callable[[int], tuple[Place, int, bytes] | None]
@@ -174,14 +180,18 @@ class Run:
             self._zeros[length] = hashlib.sha256(bytes(length)).digest()
         return self._zeros[length] == digest
 
-    def checked(self, ref: Ref, view: memoryview, length: int, vouched: bytes | None) -> tuple[int, bytes]:
-        """Length and SHA-256 of a block, read again while it does not match what the source vouches for."""
-        for _ in range(_READS):
-            digest = hashlib.sha256(view[:length]).digest()
-            if vouched is None or vouched == digest:
-                return length, digest
+    def checked(
+        self, ref: Ref, view: memoryview, length: int, vouched: bytes | None, digest: bytes
+    ) -> tuple[int, bytes]:
+        """Length and SHA-256 of a block that has `digest`, read again while that is not what the source vouches for."""
+        left = _READS
+        while vouched is not None and vouched != digest:
+            left -= 1
+            if not left:
+                raise Damaged(f"block {ref.index} of the source", "it does not have the checksum the source states")
             length, vouched = self._source.read(ref, view)
-        raise Damaged(f"block {ref.index} of the source", "it does not have the checksum the source states")
+            digest = hashlib.sha256(view[:length]).digest()
+        return length, digest
 
     @property
     def readers(self) -> int:
@@ -199,12 +209,20 @@ class Run:
         return self._source
 
 
-class _Stretch:
-    """The threads of one stretch. The first error stops the workers; uploads drain, so that nothing hangs.
+class _Block(NamedTuple):
+    """A block that was read: the first `length` bytes of `view`, and their SHA-256 as the source states it."""
 
-    A worker takes one block all the way, in a buffer of its own: as many workers as there may be reads and cores, of
-    which at most `readers` read and at most one a core, and one more, compress. So a block is hashed and compressed
-    while it is in the cache of the core that received it.
+    ref: Ref
+    view: memoryview
+    length: int
+    vouched: bytes | None
+
+
+class _Stretch:
+    """The threads of one stretch. The first error stops readers and workers; uploads drain, so that nothing hangs.
+
+    A worker never waits for more blocks than one: few are hashed one by one, many at once, and many there are when the
+    cores are what is short.
     """
 
     def __init__(
@@ -219,21 +237,24 @@ class _Stretch:
         self._rows: list[tuple[int, int | tuple[Place, int] | None]] = []
         self._packs: SimpleQueue[PackWriter | None] = SimpleQueue()
         self._filling = _Filling(run, self._packs)
-        self._reads, self._cores = _permits(run.readers), _permits(run.tuning.threads + _HANDED_ON)
+        self._at_once, self._workers = at_once(), run.tuning.threads + _HANDED_ON
+        self._read: SimpleQueue[_Block | None] = SimpleQueue()
+        self._free: SimpleQueue[memoryview | None] = SimpleQueue()  # None: one that is made when it is needed
+        for _ in range(run.readers + self._at_once * (min(self._workers, _BATCHES) + 1)):
+            self._free.put(None)
 
     def result(self) -> Part:
         """Run all threads to their end; the rows they found."""
-        workers = [Thread(target=self._work, daemon=True) for _ in range(self._run.readers + self._run.tuning.threads)]
-        uploaders = [Thread(target=self._upload, daemon=True) for _ in range(self._run.tuning.uploads)]
-        for thread in workers + uploaders:
-            thread.start()
-        for thread in workers:
-            thread.join()
+        readers = _started(self._read_all, self._run.readers)
+        workers = _started(self._work, self._workers)
+        uploaders = _started(self._upload, self._run.tuning.uploads)
+        _joined(readers)
+        self._read.put(None)
+        _joined(workers)
         self._filling.close()
         for _ in uploaders:
             self._packs.put(None)
-        for thread in uploaders:
-            thread.join()
+        _joined(uploaders)
         if self._error is not None:
             raise self._error
         return self._part()
@@ -264,58 +285,71 @@ class _Stretch:
             self._left -= 1
             return ref
 
+    def _read_all(self) -> None:
+        """Read blocks as long as there are any. A source that likes one reader is read in order."""
+        batch()
+        try:
+            while True:
+                view = self._free.get()
+                ref = self._next()
+                if ref is None:
+                    self._free.put(view)  # for a reader that waits for one, and learns then that nothing is left
+                    return
+                view = view or memoryview(bytearray(self._run.source.block_bytes))
+                self._read.put(_Block(ref, view, *((0, None) if ref.gone else self._run.source.read(ref, view))))
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
+            self._fail(error)
+
     def _work(self) -> None:
         batch()
         rows: list[tuple[int, int | tuple[Place, int] | None]] = []
-        buffer = bytearray(self._run.source.block_bytes)
         try:
-            with memoryview(buffer) as view:
-                while (read := self._read(view)) is not None:
-                    ref, length, vouched = read
-                    rows.append((ref.index, None if ref.gone else self._keep(ref, view, length, vouched)))
+            while (blocks := self._next_blocks()) and not self._failed.is_set():
+                found = iter(digests([block.view[: block.length] for block in blocks if not block.ref.gone]))
+                for block in blocks:
+                    rows.append((block.ref.index, None if block.ref.gone else self._keep(block, next(found))))
+                    self._free.put(block.view)
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
             self._fail(error)
         with self._lock:
             self._rows.extend(rows)
 
-    def _read(self, view: memoryview) -> tuple[Ref, int, bytes | None] | None:
-        """The next block; None when there is none. A source that likes one reader is read in order."""
-        permit = self._reads.get()
-        try:
-            ref = self._next()
-            if ref is None:
-                return None
-            return (ref, *((0, None) if ref.gone else self._run.source.read(ref, view)))
-        finally:
-            self._reads.put(permit)
+    def _next_blocks(self) -> list[_Block]:
+        """What was read, at least one block unless nothing is left, and at most as many as are hashed at once."""
+        blocks: list[_Block] = []
+        with suppress(Empty):
+            block = self._read.get()
+            while block is not None:
+                blocks.append(block)
+                if len(blocks) == self._at_once:
+                    return blocks
+                block = self._read.get_nowait()
+            self._read.put(None)  # the end, for each that asks
+        return blocks
 
-    def _keep(self, ref: Ref, view: memoryview, length: int, vouched: bytes | None) -> int | tuple[Place, int] | None:
+    def _keep(self, block: _Block, digest: bytes) -> int | tuple[Place, int] | None:
         """Where a block's content is now: None for zeros."""
         run = self._run
-        length, digest = run.checked(ref, view, length, vouched)
+        length, digest = run.checked(*block, digest)
         zero = run.is_zero(length, digest)
-        found = None if zero else run.look_up(ref.index, digest)
+        found = None if zero else run.look_up(block.ref.index, digest)
         if zero or found is not None:
             run.count(length, zero, found is not None)
             return found
-        location, known = self._stored(view[:length], digest)
+        location, known = self._stored(block.view[:length], digest)
         run.count(length, zero, known)
         return location
 
     def _stored(self, content: memoryview, digest: bytes) -> tuple[int, bool]:
         """Where a new content is now, and whether another worker has stored it since it was looked for."""
         run = self._run
-        permit = self._cores.get()
-        try:
-            with run.turn_of(digest):
-                location = run.location(digest)
-                if location is not None:
-                    return location, True
-                location = self._filling.add(content, digest)
-                run.remember(digest, location)
-                return location, False
-        finally:
-            self._cores.put(permit)
+        with run.turn_of(digest):
+            location = run.location(digest)
+            if location is not None:
+                return location, True
+            location = self._filling.add(content, digest)
+            run.remember(digest, location)
+            return location, False
 
     def _upload(self) -> None:
         while (writer := self._packs.get()) is not None:
@@ -331,14 +365,20 @@ class _Stretch:
         with self._lock:
             self._error = self._error or error
         self._failed.set()
+        for _ in range(self._run.readers):  # who waits for a buffer learns of it
+            self._free.put(None)
 
 
-def _permits(count: int) -> "SimpleQueue[None]":
-    """What `count` threads may hold at a time: `get` waits, `put` gives back; a tenth of a Semaphore's cost."""
-    permits: SimpleQueue[None] = SimpleQueue()
-    for _ in range(count):
-        permits.put(None)
-    return permits
+def _started(act: Callable[[], None], count: int) -> list[Thread]:
+    threads = [Thread(target=act, daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def _joined(threads: list[Thread]) -> None:
+    for thread in threads:
+        thread.join()
 
 
 class _Filling:

@@ -18,9 +18,10 @@ from threading import Event, Lock, Thread
 from typing import Any
 
 from workers.repository.errors import Damaged
+from workers.repository.lanes import at_once
 from workers.repository.manifest import Generation
 from workers.repository.names import DATA
-from workers.repository.pack import Buffer, Footer, open_frame, open_into, open_pack, proved, proved_into
+from workers.repository.pack import Buffer, Footer, disproved, open_frame, open_into, open_pack, proved
 from workers.repository.pipeline import Tuning
 from workers.repository.repository import Repository
 from workers.repository.segment import BLOCKS, Place
@@ -193,7 +194,8 @@ class _Restore:
         self._error: BaseException | None = None
         self._opened: SimpleQueue[_Opened | None] = SimpleQueue()
         self._buffers: SimpleQueue[Buffer] = SimpleQueue()
-        for _ in range(self._threads + (self._writers + _WAITING if self._writers else 0)):
+        self._at_once = 1 if sink.proves else at_once()
+        for _ in range(self._threads * self._at_once + (self._writers + _WAITING if self._writers else 0)):
             self._buffers.put(Buffer())
 
     def run(self, first: int, stop: int) -> None:
@@ -229,20 +231,27 @@ class _Restore:
             self._fail(error)
 
     def _open(self, piece: Piece) -> None:
-        name = piece.place.pack.name(DATA)
-        opener = open_into if self._sink.proves else proved_into
-        for frame, block in piece.rows:
+        """Open a piece's blocks, prove them unless the sink does, and hand them on."""
+        for start in range(0, len(piece.rows), self._at_once):
             if self._failed.is_set():
                 return
-            sealed, size = _sealed(self._generation, piece, frame, block)
-            digest = piece.footer.hash(frame)
-            buffer = self._buffers.get()
-            content = opener(self._repository.sealer, name, DATA, sealed, size, digest, buffer)
-            if self._writers:
-                self._opened.put((block, content, digest, buffer))
-            else:
-                self._one(block, content, digest, buffer)
-                self._buffers.put(buffer)
+            opened = [self._opened_one(piece, *row) for row in piece.rows[start : start + self._at_once]]
+            if not self._sink.proves:
+                name, hashes = piece.place.pack.name(DATA), [digest for _, _, digest, _ in opened]
+                for wrong in disproved(name, [content for _, content, _, _ in opened], hashes).values():
+                    raise wrong
+            for one in opened:
+                if self._writers:
+                    self._opened.put(one)
+                else:
+                    self._one(*one)
+                    self._buffers.put(one[3])
+
+    def _opened_one(self, piece: Piece, frame: int, block: int) -> _Opened:
+        name, digest = piece.place.pack.name(DATA), piece.footer.hash(frame)
+        sealed, size = _sealed(self._generation, piece, frame, block)
+        buffer = self._buffers.get()
+        return block, open_into(self._repository.sealer, name, DATA, sealed, size, digest, buffer), digest, buffer
 
     def _write(self) -> None:
         while (item := self._opened.get()) is not None:

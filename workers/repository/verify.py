@@ -21,9 +21,10 @@ from threading import Lock
 from workers.repository.crypt import PART, TOMB
 from workers.repository.errors import Archived, Damaged, Missing, Newer, RepositoryError
 from workers.repository.generations import Index, read_index
+from workers.repository.lanes import at_once
 from workers.repository.manifest import Generation
 from workers.repository.names import CONFIG, DATA, KEYS, MAP, MAPS, PACKS, PARTS, TOMBS, Pack, identity_of, pack_of
-from workers.repository.pack import TAIL, Buffer, open_footer, open_pack, proved_into
+from workers.repository.pack import TAIL, Buffer, Footer, disproved, open_footer, open_into, open_pack
 from workers.repository.pipeline import Tuning
 from workers.repository.repository import Repository
 from workers.repository.segment import BLOCKS, ZERO, Place
@@ -170,7 +171,7 @@ class _Walk:
         self._unread: set[tuple[str, int]] = set()  # archived segments: nothing of them is lost
         self._segments: set[tuple[Pack, int]] = set()
         self._lock = Lock()
-        self._buffers: SimpleQueue[tuple[Buffer, Buffer]] = SimpleQueue()  # for a pack, and for one content of it
+        self._buffers: SimpleQueue[tuple[Buffer, list[Buffer]]] = SimpleQueue()  # for a pack, and for contents of it
 
     def map(self, generation: Generation) -> None:
         """Prove a generation's segments and look for the packs they name."""
@@ -196,7 +197,7 @@ class _Walk:
         """Read packs byte by byte; one more at a time than there are cores, to hide the store's latency."""
         whole = [(kind, place) for kind, place in places if place.pack not in self._gone]
         for _ in range(tuning.threads + 1):
-            self._buffers.put((Buffer(), Buffer()))
+            self._buffers.put((Buffer(), [Buffer() for _ in range(at_once())]))
         with ThreadPoolExecutor(tuning.threads + 1) as pool:
             for _ in pool.map(self._whole, whole):
                 if progress is not None:
@@ -268,7 +269,7 @@ class _Walk:
         finally:
             self._buffers.put(buffers)
 
-    def _prove(self, kind: int, place: Place, pack: Buffer, one: Buffer) -> None:
+    def _prove(self, kind: int, place: Place, pack: Buffer, some: list[Buffer]) -> None:
         done = self._done
         name = place.pack.name(kind)
         try:
@@ -282,19 +283,34 @@ class _Walk:
                 self._gone.add(place.pack)
             self._blame_once(name, error)
             return
-        for frame, start in enumerate(footer.offsets):
-            sealed = content[start : start + footer.lengths[frame]]
-            try:
-                proved_into(self._repository.sealer, name, kind, sealed, footer.sizes[frame], footer.hash(frame), one)
-            except (Damaged, Newer) as error:
-                if kind == DATA:
-                    self._bad.setdefault(place.pack, set()).add(frame)
-                else:
-                    self._sick_maps.add(name)
-                self._blame_once(name, error)
+        for first in range(0, len(footer), len(some)):
+            self._prove_frames(kind, place, content, footer, range(first, min(first + len(some), len(footer))), some)
         with self._lock:
             done.read_packs += kind == DATA
             done.read_bytes += place.size
+
+    def _prove_frames(
+        self, kind: int, place: Place, content: memoryview, footer: Footer, frames: range, buffers: list[Buffer]
+    ) -> None:
+        """Open some frames of a pack, one in each buffer, and prove them."""
+        name, sealer = place.pack.name(kind), self._repository.sealer
+        opened: dict[int, memoryview] = {}
+        wrong: dict[int, RepositoryError] = {}
+        for frame, buffer in zip(frames, buffers, strict=False):
+            sealed = content[footer.offsets[frame] :][: footer.lengths[frame]]
+            try:
+                opened[frame] = open_into(sealer, name, kind, sealed, footer.sizes[frame], footer.hash(frame), buffer)
+            except (Damaged, Newer) as error:
+                wrong[frame] = error
+        numbers = list(opened)
+        found = disproved(name, list(opened.values()), [footer.hash(frame) for frame in numbers])
+        wrong |= {numbers[at]: error for at, error in found.items()}
+        for frame in sorted(wrong):
+            if kind == DATA:
+                self._bad.setdefault(place.pack, set()).add(frame)
+            else:
+                self._sick_maps.add(name)
+            self._blame_once(name, wrong[frame])
 
     def _blame_once(self, name: str, error: RepositoryError) -> None:
         if not any(problem.name == name for problem in self._done.problems):
