@@ -6,8 +6,8 @@ READY := $(VENV)/.ready
 # Debian packages: servers and tools that tests and the demo run for real.
 SERVERS := rabbitmq-server postgresql e2fsprogs prometheus chromium libatomic1 docker-compose
 DEMO_TOOLS := e2fsprogs
-# SHA-256 of sixteen blocks at once (workers/repository/lanes.py); there is none for other processors.
-LANES := $(shell dpkg --print-architecture 2>/dev/null | grep -qx amd64 && echo libipsec-mb1)
+# SHA-256 of sixteen blocks at once (workers/repository/lanes.py): Debian 12 has it, for x86-64.
+LANES := $(shell . /etc/os-release 2>/dev/null && [ "$$VERSION_CODENAME $$(uname -m)" = "bookworm x86_64" ] && echo libipsec-mb1)
 
 .PHONY: sim help setup datadog azurite check test demo sandbox sandbox-azure lock chaos chaos-archives chaos-engine chaos-store bench-dispatch bench-pool bench-estate bench-repository clean
 help: ## this list

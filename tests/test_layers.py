@@ -38,6 +38,7 @@ LIBRARIES = {
     "boto3": ("workers/aws/", *SDK),
     "botocore": ("workers/aws/", *SDK),
     "zstandard": ("workers/repository/",),
+    "ctypes": ("workers/repository/lanes.py",),
     "azure": ("workers/azure/",),
     "dramatiq": (
         "tasks/broker.py",

@@ -119,18 +119,20 @@ def archive_slice(
     progress: Progress | None = None,
     inline: bool = False,
     stretch: int = STRETCH,
+    fresh: bool = False,
 ) -> Slice:
     """Archive blocks [start, stop) of a job's volume, from where an earlier call came to, until `halt` says so.
 
     Slices of one job must not overlap. With `inline` a slice that is done within one stretch keeps its part in the
-    result, to be handed to `commit_archive`, and saves an object. Raises Fenced, RepositoryError.
+    result, to be handed to `commit_archive`, and saves an object. With `fresh` nobody has worked on the job before, and
+    no part of it is looked for. Raises Fenced, RepositoryError.
     """
     stop = job.blocks if stop is None else stop
     if source.size != job.lease.size or source.block_bytes != job.lease.block_bytes:
         raise RepositoryError("The source is not the volume that the job was started for.")
     if source.incremental and job.base is None:
         raise RepositoryError("A source of changes needs a base.", advice="Open it as a full one.")
-    at = _resumed(repository, job.id, start, stop)
+    at = start if fresh else _resumed(repository, job.id, start, stop)
     known = BaseIndex(repository, job.base).find if job.base is not None and not source.incremental else None
     run = Run(repository, job.id, source, tuning or Tuning(), how, known, progress)
     lease = job.lease
@@ -210,7 +212,9 @@ def archive(
     started = start_archive(repository, lineage, source, base, job, facts)
     if started.lease.state == COMMITTED:
         return repository.read_manifest(started.lease.manifests[0])
-    done = archive_slice(repository, started, source, how=how, tuning=tuning, progress=progress, inline=True)
+    done = archive_slice(
+        repository, started, source, how=how, tuning=tuning, progress=progress, inline=True, fresh=job is None
+    )
     return commit_archive(repository, started, taken_at, done.parts, how, done.figures)
 
 

@@ -276,8 +276,8 @@ def _scratch() -> Buffer:
 def proved(sealer: Sealer, name: str, kind: int, frame: Any, size: int, digest: bytes) -> bytes:
     """As `open_frame`, and the content's own SHA-256 is computed and compared."""
     content = open_into(sealer, name, kind, frame, size, digest, Buffer())
-    for wrong in disproved(name, [content], [digest]).values():
-        raise wrong
+    if wrong := disproved(name, [content], [digest]):
+        raise wrong[0]
     return bytes(content)
 
 

@@ -4,15 +4,14 @@ Every heavy step (socket, SHA-256, zstd, AES-GCM) releases the interpreter's loc
 the cores. Readers fill buffers; a worker takes as many of them as there are, up to what `lanes.py` hashes at once, and
 takes each all the way. All workers fill one pack: each compresses alone, takes room under a lock, and encrypts into it
 beside the others; so neighbours of the volume lie together, and a small job ends in one pack and not in one a thread.
-Memory is bounded by buffers whatever the volume's size: (readers + 16 a core) blocks, (2 + uploads) packs.
+Memory is bounded by buffers whatever the volume's size: (readers + 80) blocks at most, (2 + uploads) packs.
 
-What bounds it (2026-11-23, CPU seconds a GiB of a full archive): zstd level 1 1.9, SHA-256 0.6 (EBS's own checksum, so
-it cannot be another hash), the kernel's copies and wake-ups 0.4, Python 0.3 (a quarter of that would do if its code
-stayed in the core's cache, which each block empties), AES-GCM 0.1: 3.3 in all, and nothing waits for anything but
-cores; latency is hidden by readers. Twice as fast again would take two of three: a codec that costs half of zstd (lz4
-does, for a quarter more bytes for as long as they are kept), SHA-256 of several blocks at once in the lanes of AVX-512
-(no library that Python has does that), or more cores; a volume's quota of 1000 reads a second ends it at 500 MiB/s
-anyway.
+What bounds it (2026-11-23, CPU seconds a GiB of a full archive): zstd level 1 1.7, the kernel's copies and wake-ups
+0.35, SHA-256 0.3 (0.65 one by one; EBS's own checksum, so it cannot be another hash), Python 0.25, AES-GCM 0.1: 2.7 in
+all, and nothing waits for anything but cores; latency is hidden by readers. Twice as fast again would take a codec that
+costs a fifth of zstd (lz4 costs a third, for a quarter more bytes for as long as they are kept), or more cores; a
+volume's quota of 1000 reads a second ends it at 500 MiB/s anyway, which two cores exceed. A block's way from the thread
+that read it to the one that hashes it, through the third cache, costs 0.05 s a GiB; lanes gain five times that.
 """
 
 import hashlib
@@ -43,6 +42,9 @@ _READS = 3
 # Workers besides one a core: one always waits for the interpreter's lock. Measured 2026-11-23 on two cores: a full
 # archive takes 6 % more time without it; two more gain nothing.
 _HANDED_ON = 1
+# Cores that one process uses at most: a verification or a restore has a pack and 16 blocks for each, 49 MiB, and one or
+# two more of these; the engine is to stay below 450 MiB. Five cores archive 1.5 GiB a second.
+_CORES = 5
 # Workers that have buffers for all lanes, besides those in which blocks wait for the next: with more cores than that,
 # blocks come too slowly to fill lanes for each. Measured 2026-11-23: without the ones that wait 2 % more time.
 _BATCHES = 4
@@ -58,13 +60,19 @@ class Tuning:
 
     level: int = 1
     pack_bytes: int = PACK_BYTES
-    compute: int = 0  # 0: one a core
+    compute: int = 0  # 0: one a core, up to _CORES
     uploads: int = 2
+    batch: int = 0  # blocks that are hashed at once; 0: as many as this processor can
 
     @property
     def threads(self) -> int:
         """Compute threads."""
-        return self.compute or os.cpu_count() or 1
+        return self.compute or min(os.cpu_count() or 1, _CORES)
+
+    @property
+    def at_once(self) -> int:
+        """Blocks that are hashed at once."""
+        return self.batch or at_once()
 
 
 @dataclass
@@ -123,7 +131,11 @@ class Run:
         with self._lock:
             number, self._next_pack = self._next_pack, self._next_pack + 1
         pack = Pack(self._job, self._run, number)
-        return PackWriter(self._repository.sealer, pack, DATA, buffer or fresh(self._room), self._tuning.level)
+        try:
+            return PackWriter(self._repository.sealer, pack, DATA, buffer or fresh(self._room), self._tuning.level)
+        except BaseException:  # no memory: who waits for a buffer is to learn what happened, and not to wait for ever
+            self._pack_buffers.put(buffer)
+            raise
 
     def give_back(self, buffer: bytearray | memoryview) -> None:
         """Return a pack's buffer for the next."""
@@ -237,27 +249,36 @@ class _Stretch:
         self._rows: list[tuple[int, int | tuple[Place, int] | None]] = []
         self._packs: SimpleQueue[PackWriter | None] = SimpleQueue()
         self._filling = _Filling(run, self._packs)
-        self._at_once, self._workers = at_once(), run.tuning.threads + _HANDED_ON
+        self._at_once, self._workers = run.tuning.at_once, run.tuning.threads + _HANDED_ON
         self._read: SimpleQueue[_Block | None] = SimpleQueue()
-        self._free: SimpleQueue[memoryview | None] = SimpleQueue()  # None: one that is made when it is needed
-        for _ in range(run.readers + self._at_once * (min(self._workers, _BATCHES) + 1)):
-            self._free.put(None)
+        self._free: SimpleQueue[memoryview | None] = SimpleQueue()  # None wakes who waits for one
+        self._to_make = run.readers + max(self._workers, self._at_once * (min(self._workers, _BATCHES) + 1))
 
     def result(self) -> Part:
         """Run all threads to their end; the rows they found."""
-        readers = _started(self._read_all, self._run.readers)
-        workers = _started(self._work, self._workers)
-        uploaders = _started(self._upload, self._run.tuning.uploads)
-        _joined(readers)
-        self._read.put(None)
-        _joined(workers)
-        self._filling.close()
-        for _ in uploaders:
-            self._packs.put(None)
-        _joined(uploaders)
+        run = self._run
+        try:
+            readers = _started(self._read_all, run.readers)
+            workers = _started(self._work, self._workers)
+            uploaders = _started(self._upload, run.tuning.uploads)
+            _joined(readers)
+            self._read.put(None)
+            _joined(workers)
+            self._filling.close()
+            self._end_uploads()
+            _joined(uploaders)
+        except BaseException as error:  # interrupted, or no more threads: those that run are not to wait for ever
+            self._fail(error)
+            self._read.put(None)
+            self._end_uploads()
+            raise
         if self._error is not None:
             raise self._error
         return self._part()
+
+    def _end_uploads(self) -> None:
+        for _ in range(self._run.tuning.uploads):
+            self._packs.put(None)
 
     def _part(self) -> Part:
         part = Part(self._start, self._end)
@@ -289,16 +310,21 @@ class _Stretch:
         """Read blocks as long as there are any. A source that likes one reader is read in order."""
         batch()
         try:
-            while True:
-                view = self._free.get()
-                ref = self._next()
-                if ref is None:
-                    self._free.put(view)  # for a reader that waits for one, and learns then that nothing is left
+            while (ref := self._next()) is not None:
+                view = self._buffer()
+                if view is None:
                     return
-                view = view or memoryview(bytearray(self._run.source.block_bytes))
                 self._read.put(_Block(ref, view, *((0, None) if ref.gone else self._run.source.read(ref, view))))
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
             self._fail(error)
+
+    def _buffer(self) -> memoryview | None:
+        """A buffer for a block, one that was used before if there is one; None after a failure."""
+        with suppress(Empty):
+            return self._free.get_nowait()
+        with self._lock:
+            made, self._to_make = self._to_make > 0, self._to_make - 1
+        return memoryview(bytearray(self._run.source.block_bytes)) if made else self._free.get()
 
     def _work(self) -> None:
         batch()
@@ -307,6 +333,8 @@ class _Stretch:
             while (blocks := self._next_blocks()) and not self._failed.is_set():
                 found = iter(digests([block.view[: block.length] for block in blocks if not block.ref.gone]))
                 for block in blocks:
+                    if self._failed.is_set():
+                        break
                     rows.append((block.ref.index, None if block.ref.gone else self._keep(block, next(found))))
                     self._free.put(block.view)
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits

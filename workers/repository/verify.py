@@ -5,10 +5,11 @@ sample  the same, and a share of the packs byte by byte: shares 0..n-1 of n cove
         everything in n days
 full    the same, and every pack byte by byte
 
-What bounds a full one (2026-11-22, share of CPU seconds): SHA-256 a third, decompression a third, the kernel's copies a
-fifth, AES-GCM and Python a twentieth each; the store's latency is hidden by one thread more than there are cores. Each
-thread reads into memory of its own that it uses again. Twice as fast again would take SHA-256 of several blocks at once
-(lanes of AVX-512), or trust in the tag, which covers the digest but not that the content still has it: not taken.
+What bounds a full one (share of CPU seconds, 2026-11-23): decompression two fifths, the kernel's copies a quarter,
+SHA-256 a fifth (a third where it is done one by one: 15 % more time), AES-GCM and Python a twentieth each; the store's
+latency is hidden by one thread more than there are cores. Each thread reads into memory of its own that it uses again,
+and opens as many frames as are hashed at once. Twice as fast again would take trust in the tag, which covers the digest
+but not that the content still has it: not taken.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,7 +22,6 @@ from threading import Lock
 from workers.repository.crypt import PART, TOMB
 from workers.repository.errors import Archived, Damaged, Missing, Newer, RepositoryError
 from workers.repository.generations import Index, read_index
-from workers.repository.lanes import at_once
 from workers.repository.manifest import Generation
 from workers.repository.names import CONFIG, DATA, KEYS, MAP, MAPS, PACKS, PARTS, TOMBS, Pack, identity_of, pack_of
 from workers.repository.pack import TAIL, Buffer, Footer, disproved, open_footer, open_into, open_pack
@@ -197,7 +197,7 @@ class _Walk:
         """Read packs byte by byte; one more at a time than there are cores, to hide the store's latency."""
         whole = [(kind, place) for kind, place in places if place.pack not in self._gone]
         for _ in range(tuning.threads + 1):
-            self._buffers.put((Buffer(), [Buffer() for _ in range(at_once())]))
+            self._buffers.put((Buffer(), [Buffer() for _ in range(tuning.at_once)]))
         with ThreadPoolExecutor(tuning.threads + 1) as pool:
             for _ in pool.map(self._whole, whole):
                 if progress is not None:
