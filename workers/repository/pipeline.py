@@ -380,6 +380,7 @@ class _Stretch:
             return location, False
 
     def _upload(self) -> None:
+        batch()
         while (writer := self._packs.get()) is not None:
             try:
                 if not self._failed.is_set():
