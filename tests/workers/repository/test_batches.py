@@ -18,8 +18,8 @@ from workers.repository.source import MemorySink, Ref
 from workers.repository.verify import verify
 
 pytestmark = [pytest.mark.unit, pytest.mark.parametrize("batch", [1, 16])]
-# More than the buffers of both ways together: a reader waits for a worker.
-BLOCKS = 400
+# More than are hashed one by one at first, and than there are buffers: a reader waits for a worker.
+BLOCKS = 700
 
 
 def tuned(batch: int) -> Tuning:
@@ -41,7 +41,7 @@ def test_what_was_archived_is_sound_and_comes_back(batch: int) -> None:
     assert verify(repo, full=True, tuning=tuned(batch)).sound
 
 
-@pytest.mark.parametrize("at", [0, 7, 150, BLOCKS - 1])
+@pytest.mark.parametrize("at", [0, 7, 300, BLOCKS - 1])
 def test_a_source_that_fails_ends_the_archive_with_its_error(batch: int, at: int) -> None:
     class Failing(Snapshot):
         def read(self, ref: Ref, into: memoryview) -> tuple[int, bytes | None]:
