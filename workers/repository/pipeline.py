@@ -337,7 +337,8 @@ class _Stretch:
         with suppress(Empty):
             return self._free.get_nowait()
         with self._lock:
-            made, self._to_make = self._to_make > 0, self._to_make - 1
+            made = self._to_make > 0
+            self._to_make -= made
         return memoryview(bytearray(self._run.source.block_bytes)) if made else self._free.get()
 
     def _work(self) -> None:

@@ -1,6 +1,8 @@
 """Blocks are hashed one by one on some machines and sixteen at once on others: both ways give the same."""
 
+import time
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
@@ -15,6 +17,7 @@ from workers.repository.pipeline import Tuning
 from workers.repository.repository import Repository
 from workers.repository.restore import restore
 from workers.repository.source import MemorySink, Ref
+from workers.repository.store import PLAIN, Body, Put
 from workers.repository.verify import verify
 
 pytestmark = [pytest.mark.unit, pytest.mark.parametrize("batch", [1, 16])]
@@ -104,3 +107,27 @@ def exchanged(repo: Repository, store: MemoryStore, disk: bytes, frame: int) -> 
     store.delete([name])
     store.put(name, bytes(writer.finish()[0]))
     return name, block
+
+
+def test_readers_get_as_many_buffers_as_are_hashed_at_once_and_no_more_where_it_is_one_by_one(batch: int) -> None:
+    """While the store keeps the workers waiting, past the blocks that are hashed one by one at first."""
+
+    class Greedy(Snapshot):
+        buffers: ClassVar[dict[int, memoryview]] = {}
+
+        def read(self, ref: Ref, into: memoryview) -> tuple[int, bytes | None]:
+            self.buffers[id(into.obj)] = into
+            return super().read(ref, into)
+
+    class Slow(MemoryStore):
+        def put(self, name: str, body: Body, how: Put = PLAIN) -> str:
+            until = time.monotonic() + 1
+            while source.reads > 300 and len(source.buffers) <= 16 and time.monotonic() < until:
+                time.sleep(0.01)
+            return super().put(name, body, how)
+
+    clock, source = Hand(), Greedy(Disk(BLOCKS).bytes())
+    source.buffers.clear()
+    repo = repository(clock, Slow(clock))
+    archive(repo, "v", source, clock(), tuning=replace(TUNING, batch=batch))
+    assert len(source.buffers) > 16 if batch > 1 else len(source.buffers) <= source.readers + 3
